@@ -1,0 +1,1 @@
+"""Edge agent: polls meters, buffers durably, forwards."""

@@ -1,0 +1,1 @@
+"""Turns readings into an energy ledger: MQTT to columns, ledger, store, acknowledgement."""

@@ -1,0 +1,165 @@
+"""``state``: how an edge is. Retained, and the last will says offline.
+
+Every field the fleet screen shows is here. Members are named like the fields below; units are in
+the names. A member that is absent has the field's default: the will is ``{"v":1,"online":false,
+"time_ms":..}``, its time that of the connection it ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from contract import wire
+from contract.wire import MAX_SEQ, DecodeError
+
+MAX_LISTED = 1_024
+"""Most buses or meters in one state."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """The gateway's clock: ``source`` is ntp, ack (estimated from acks), rtc or none."""
+
+    source: str = "none"
+    synchronised: bool = False
+    offset_ms: int | None = None
+    """Aggregator's clock minus this clock, as far as known [ms]."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """The durable buffer. Depth counts what is committed here and not yet acked."""
+
+    id: str = ""
+    next_seq: int = 1
+    upto: int = 0
+    """Every batch up to and including it is settled."""
+    depth_batches: int = 0
+    depth_readings: int = 0
+    depth_bytes: int = 0
+    oldest_age_s: int | None = None
+    """Age of the oldest unacked reading [s]; None when all is acked."""
+    held_bytes: int = 0
+    """Acked and unacked batches on disk [bytes]."""
+    limit_bytes: int = 0
+    horizon_s: int | None = None
+    """How long the free room lasts without a network at the present rate [s]."""
+    dropped_readings: int = 0
+    """Readings given up since the outbox was made, for want of room or as undecodable."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkState:
+    """Counts since the process began."""
+
+    connects: int = 0
+    sent_batches: int = 0
+    acked_batches: int = 0
+    resent_batches: int = 0
+    quarantined_batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BusState:
+    """One bus. Counts since the process began."""
+
+    id: str
+    kind: str
+    cycles: int = 0
+    missed_cycles: int = 0
+    """Grid points at which no poll began because the one before was not done."""
+    cycle_ms: int | None = None
+    """Length of the last cycle [ms]."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """One meter. Counts since the process began."""
+
+    id: str
+    ok: bool
+    polls: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed polls by kind: timeout, connection, exception, decode, backed_off."""
+    last_ok_ms: int | None = None
+    latency_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """All that an edge says of itself at ``time_ms`` [ms UTC, the edge's clock]."""
+
+    online: bool
+    time_ms: int
+    boot: str = ""
+    """Random id of this process."""
+    started_ms: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the agent, Python and the contract."""
+    certificate_expires_ms: int | None = None
+    clock: ClockState = field(default_factory=ClockState)
+    outbox: OutboxState = field(default_factory=OutboxState)
+    uplink: UplinkState = field(default_factory=UplinkState)
+    buses: tuple[BusState, ...] = ()
+    meters: tuple[MeterState, ...] = ()
+
+
+def offline_state(time_ms: int) -> EdgeState:
+    """Return the last will of a connection made at ``time_ms`` [ms UTC]."""
+    return EdgeState(online=False, time_ms=time_ms)
+
+
+def encode_state(state: EdgeState) -> bytes:
+    """Return the payload; an offline state carries no more than its time."""
+    if not state.online:
+        return wire.compact({"v": 1, "online": False, "time_ms": state.time_ms})
+    return wire.compact({"v": 1, **asdict(state)})
+
+
+def decode_state(payload: bytes) -> EdgeState:
+    """Return the state of a payload; DecodeError naming where it breaks the contract."""
+    document = wire.parse_object(payload, wire.MAX_STATE_BYTES)
+    state = _decode(EdgeState, document, "")
+    assert isinstance(state, EdgeState)
+    return state
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode(kind: Any, value: object, where: str) -> Any:
+    """Decode ``value`` by the type of the field it stands for."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _decode_members(kind, wire.as_object(value, where or "payload"), where)
+    if kind is bool:
+        return wire.as_flag(value, where)
+    if kind is int:
+        return wire.as_integer(value, where, -MAX_SEQ, MAX_SEQ)
+    if kind is str:
+        return wire.as_text(value, where)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType and NoneType in arguments:
+        return None if value is None else _decode(arguments[0], value, where)
+    if origin is tuple:
+        members = wire.as_list(value, where, MAX_LISTED)
+        return tuple(_decode(arguments[0], m, f"{where}[{i}]") for i, m in enumerate(members))
+    members_by_name = wire.as_object(value, where)
+    return {
+        wire.as_text(name, where): _decode(arguments[1], m, f"{where}.{name:.40}")
+        for name, m in members_by_name.items()
+    }
+
+
+def _decode_members(kind: type, document: Mapping[str, Any], where: str) -> object:
+    members: dict[str, Any] = {}
+    for entry in fields(kind):
+        at = f"{where}.{entry.name}" if where else entry.name
+        if entry.name in document:
+            members[entry.name] = _decode(_hints(kind)[entry.name], document[entry.name], at)
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise DecodeError(at, "missing")
+    return kind(**members)

@@ -32,7 +32,8 @@ class Rule:
     low: float = 1
     high: float = 255
     form: str = ""
-    """Extra form of a text: "id", "region", "path" (made absolute) or "a|b" (one of)."""
+    """Extra form of a text: "id", "region", "path" (made absolute) or "a|b" (one of). An optional
+    path has low = 0: the empty text reads as not set."""
     name: str = ""
     """Key in the file when it differs from the field's name."""
 
@@ -104,14 +105,14 @@ class UplinkConfig:
     host: Annotated[str, Rule("broker host name or address")]
     port: Annotated[int, Rule("broker port", 1, 65535)] = 1883
     username: Annotated[str, Rule("broker user; empty = anonymous", 0)] = ""
-    password_file: Annotated[Path | None, Rule("file that holds the password", form="path")] = None
+    password_file: Annotated[Path | None, Rule("file that holds the password", 0, form="path")] = None
     tls_ca: Annotated[
-        Path | None, Rule("CA certificates (PEM); given = TLS is used", form="path")
+        Path | None, Rule("CA certificates (PEM); given = TLS is used", 0, form="path")
     ] = None
     tls_certificate: Annotated[
-        Path | None, Rule("client certificate (PEM); needs tls_ca and tls_key", form="path")
+        Path | None, Rule("client certificate (PEM); needs tls_ca and tls_key", 0, form="path")
     ] = None
-    tls_key: Annotated[Path | None, Rule("private key of tls_certificate", form="path")] = None
+    tls_key: Annotated[Path | None, Rule("private key of tls_certificate", 0, form="path")] = None
     commit_period_s: Annotated[
         float,
         Rule("readings are made durable, numbered and sent this often [s]: 30 spares an SD card, "
@@ -159,3 +160,225 @@ class EdgeConfig:
     def outbox_path(self) -> Path:
         """File of the durable outbox."""
         return self.edge.data_dir / "outbox.sqlite"
+
+
+def load_config(path: Path) -> EdgeConfig:
+    """Read and check the file. ConfigError with every problem found; nothing else is touched."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            str(path), [Problem("", f"cannot read the file: {error.strerror}")]
+        ) from error
+    return parse_config(raw, path)
+
+
+def parse_config(raw: bytes, path: Path) -> EdgeConfig:
+    """Check the bytes of a configuration file; `path` names it and anchors relative paths."""
+    if len(raw) > MAX_FILE_BYTES:
+        raise ConfigError(str(path), [Problem("", f"larger than {MAX_FILE_BYTES} bytes")])
+    try:
+        table = tomllib.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError included
+        raise ConfigError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
+    reader = _Reader(path.absolute().parent)
+    config = reader.build(EdgeConfig, table, "")
+    problems = [*reader.problems, *(_cross_checks(config) if config is not None else ())]
+    if problems or config is None:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def missing_files(config: EdgeConfig) -> list[Problem]:
+    """Files the configuration names that cannot be read on this machine."""
+    named = {
+        "uplink.password_file": config.uplink.password_file,
+        "uplink.tls_ca": config.uplink.tls_ca,
+        "uplink.tls_certificate": config.uplink.tls_certificate,
+        "uplink.tls_key": config.uplink.tls_key,
+    }
+    problems = []
+    for key, path in named.items():
+        if path is None:
+            continue
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            problems.append(Problem(key, f"cannot read {path}: {error.strerror}"))
+    return problems
+
+
+def describe_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Rows (key, bounds, default, meaning) of every key, in file order."""
+    yield from _describe(EdgeConfig, "")
+
+
+def _describe(cls: type[Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for field, kind, rule in _fields(cls):
+        key = prefix + (rule.name or field.name)
+        item = _item_type(kind)
+        if item is not None:
+            yield from _describe(item, f"{key}[]." if item is not kind else f"{key}.")
+            continue
+        default = "required" if field.default is dataclasses.MISSING else repr(field.default)
+        yield key, _bounds(kind, rule), default.replace("None", "not set"), rule.doc
+
+
+def _bounds(kind: Any, rule: Rule) -> str:
+    if rule.form == "path":
+        return "path"
+    if rule.form:
+        return {"id": "[a-z0-9][a-z0-9-]{0,62}", "region": "6 digits"}.get(rule.form, rule.form)
+    if _plain(kind) is str:
+        return f"{rule.low:g} to {rule.high:g} characters"
+    return f"{rule.low:g} to {rule.high:g}"
+
+
+def _fields(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any, Rule]]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        kind, rule = typing.get_args(hints[field.name])
+        yield field, kind, rule
+
+
+def _plain(kind: Any) -> Any:
+    """T of `T | None`, else the type itself."""
+    if isinstance(kind, types.UnionType):
+        return next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    return kind
+
+
+def _item_type(kind: Any) -> type[Any] | None:
+    """The dataclass of a table or of an array of tables, None for a plain value."""
+    if typing.get_origin(kind) is tuple:
+        return typing.cast("type[Any]", typing.get_args(kind)[0])
+    return kind if dataclasses.is_dataclass(kind) and isinstance(kind, type) else None
+
+
+class _Reader:
+    """Builds dataclasses from TOML tables and collects what is wrong instead of stopping."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problems: list[Problem] = []
+        self._folder = folder
+
+    def build(self, cls: type[Any], table: Mapping[str, Any], prefix: str) -> Any:
+        """An instance of `cls`, or None when a problem below `prefix` was found."""
+        before = len(self.problems)
+        rows = {rule.name or field.name: (field, kind, rule) for field, kind, rule in _fields(cls)}
+        for key in table:
+            if key not in rows:
+                near = difflib.get_close_matches(key, rows, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(rows)}"
+                self._problem(prefix + key, f"unknown key{hint}")
+        values = {}
+        for key, (field, kind, rule) in rows.items():
+            if key in table:
+                values[field.name] = self._value(table[key], kind, rule, prefix + key)
+            elif field.default is dataclasses.MISSING:
+                self._problem(prefix + key, f"missing: {rule.doc}")
+            elif field.default == () and rule.low >= 1:
+                self._problem(prefix + key, f"at least one is needed: {rule.doc}")
+        return cls(**values) if len(self.problems) == before else None
+
+    def _problem(self, key: str, reason: str) -> Any:
+        self.problems.append(Problem(key, reason))
+
+    def _value(self, value: Any, kind: Any, rule: Rule, key: str) -> Any:
+        item = _item_type(kind)
+        if item is not None and item is kind:
+            if isinstance(value, dict):
+                return self.build(item, value, key + ".")
+            return self._problem(key, f"must be a table [{key}]")
+        if item is not None:
+            return self._tables(value, item, rule, key)
+        plain = _plain(kind)
+        if plain is int or plain is float:
+            return self._number(value, plain, rule, key)
+        return self._text(value, rule, key)
+
+    def _tables(self, value: Any, item: type[Any], rule: Rule, key: str) -> Any:
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            return self._problem(key, f"must be an array of tables [[{key}]]")
+        if not rule.low <= len(value) <= rule.high:
+            self._problem(key, f"{len(value)} given, {rule.low:g} to {rule.high:g} allowed")
+        return tuple(self.build(item, entry, f"{key}[{i}].") for i, entry in enumerate(value))
+
+    def _number(self, value: Any, kind: type, rule: Rule, key: str) -> Any:
+        allowed = (int,) if kind is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            word = "a whole number" if kind is int else "a number"
+            return self._problem(key, f"must be {word}, not {_shown(value)}")
+        if not (rule.low <= value <= rule.high and math.isfinite(value)):
+            return self._problem(
+                key, f"{_shown(value)} is outside {rule.low:g} to {rule.high:g}: {rule.doc}"
+            )
+        return kind(value)
+
+    def _text(self, value: Any, rule: Rule, key: str) -> Any:
+        if not isinstance(value, str):
+            return self._problem(key, f"must be a text, not {_shown(value)}")
+        if rule.form == "path":
+            if "\0" in value or len(value) < rule.low:
+                return self._problem(key, f"must be a path: {rule.doc}")
+            return (self._folder / value).absolute() if value else None
+        if not rule.low <= len(value) <= rule.high:
+            return self._problem(
+                key, f"must have {rule.low:g} to {rule.high:g} characters: {rule.doc}"
+            )
+        if not value.isprintable():
+            return self._problem(key, "must not contain control characters")
+        return value if self._has_form(value, rule, key) else None
+
+    def _has_form(self, value: str, rule: Rule, key: str) -> bool:
+        reason = ""
+        if rule.form == "id":
+            try:
+                check_id(value, key)
+            except ValueError:
+                reason = f"{value!r} is not an id: lower-case letters, digits, '-', at most 63"
+        elif rule.form == "region":
+            if not re.fullmatch("[0-9]{6}", value):
+                reason = f"{value!r} is not a GB/T 2260 code of 6 digits"
+        elif rule.form and value not in rule.form.split("|"):
+            reason = f"{value!r} is not one of {', '.join(rule.form.split('|'))}"
+        if reason:
+            self._problem(key, reason)
+        return not reason
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _cross_checks(config: EdgeConfig) -> Iterator[Problem]:
+    """What no single field can say."""
+    up = config.uplink
+    if (up.tls_certificate is None) != (up.tls_key is None):
+        yield Problem("uplink.tls_certificate", "tls_certificate and tls_key go together")
+    if up.tls_certificate is not None and up.tls_ca is None:
+        yield Problem("uplink.tls_ca", "a client certificate needs tls_ca")
+    if up.password_file is not None and not up.username:
+        yield Problem("uplink.username", "password_file is given without a username")
+    if up.reconnect_min_s > up.reconnect_max_s:
+        yield Problem("uplink.reconnect_min_s", "is larger than reconnect_max_s")
+    if up.ack_timeout_s > up.ack_timeout_max_s:
+        yield Problem("uplink.ack_timeout_s", "is larger than ack_timeout_max_s")
+    buses: set[str] = set()
+    meters: dict[str, str] = {}
+    places: dict[tuple[str, int, int], str] = {}
+    for i, bus in enumerate(config.buses):
+        if bus.id in buses:
+            yield Problem(f"bus[{i}].id", f"{bus.id!r} is used twice")
+        buses.add(bus.id)
+        for j, meter in enumerate(bus.meters):
+            key = f"bus[{i}].meter[{j}]"
+            if meter.id in meters:
+                yield Problem(f"{key}.id", f"{meter.id!r} is already used by {meters[meter.id]}")
+            meters.setdefault(meter.id, key)
+            place = (meter.host or bus.host, meter.port or bus.port, meter.unit)
+            if place in places:
+                at = f"{place[0]}:{place[1]} unit {place[2]}"
+                yield Problem(f"{key}.unit", f"{at} is already read by {places[place]}")
+            places.setdefault(place, key)

@@ -1,0 +1,197 @@
+"""What the edge agent reports: a closed list, one dataclass per event.
+
+`EventLog.emit` writes the JSON log line and counts in one call, so that log and counters cannot
+disagree. Events mark a change of state (lost, back, given up), never normal operation; the name on
+the line is the class name in snake case.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TextIO
+
+Level = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    level: ClassVar[Level] = "info"
+
+    @classmethod
+    def event(cls) -> str:
+        """Name on the log line and of the counter, e.g. ``meter_lost``."""
+        return re.sub("(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted(Event):
+    """The agent runs. `held` = batches the aggregator has not acked."""
+
+    edge: str
+    outbox: str
+    version: str
+    meters: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopped(Event):
+    """The agent ends in order; `unacked` batches stay in the outbox for the next start."""
+
+    unacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFailed(Event):
+    """The agent ends because of an error it cannot live with."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLost(Event):
+    """A meter that used to answer does not."""
+
+    level: ClassVar[Level] = "warning"
+    meter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeterBack(Event):
+    """A lost meter answers again."""
+
+    meter: str
+    lost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRefused(Event):
+    """A meter answers with an error that trying again cannot cure."""
+
+    level: ClassVar[Level] = "error"
+    meter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollMissed(Event):
+    """A bus did not finish in its period; `missed` grid times were skipped."""
+
+    level: ClassVar[Level] = "warning"
+    bus: str
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkUp(Event):
+    """Connected to the broker."""
+
+    broker: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkDown(Event):
+    """The broker cannot be reached or the connection is lost; readings go to the outbox."""
+
+    level: ClassVar[Level] = "warning"
+    broker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AckIgnored(Event):
+    """An acknowledgement could not be read or names batches never written."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRepeated(Event):
+    """The aggregator asked for a meta it does not know."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchGivenUp(Event):
+    """The aggregator never acked this batch while others passed; kept here, not sent again."""
+
+    level: ClassVar[Level] = "error"
+    seq: int
+    readings: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnackedEvicted(Event):
+    """The outbox is full of unacked batches: the oldest were lost."""
+
+    level: ClassVar[Level] = "error"
+    first_seq: int
+    last_seq: int
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed(Event):
+    """Readings could not be made durable; they stay in memory and are tried again."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecovered(Event):
+    """The outbox takes readings again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingsDropped(Event):
+    """Readings given up before they were durable, because commits kept failing."""
+
+    level: ClassVar[Level] = "error"
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused(Event):
+    """A command was not carried out."""
+
+    level: ClassVar[Level] = "warning"
+    name: str
+    reason: str
+
+
+Emit = Callable[[Event], None]
+"""What a part needs to report events: `EventLog.emit`, or a list's `append` in a test."""
+
+
+class EventLog:
+    """Writes events as JSON lines and counts them by name."""
+
+    def __init__(self, time_ms: Callable[[], int], stream: TextIO | None = None) -> None:
+        self._time_ms = time_ms
+        self._stream = sys.stderr if stream is None else stream
+        self._counts: Counter[str] = Counter()
+
+    def emit(self, event: Event) -> None:
+        """Count the event and write its line."""
+        name = event.event()
+        self._counts[name] += 1
+        line = {"time_ms": self._time_ms(), "level": event.level, "event": name}
+        line |= {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+    def counts(self) -> Mapping[str, int]:
+        """Events so far, by name."""
+        return dict(self._counts)

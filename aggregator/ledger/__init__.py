@@ -1,0 +1,1 @@
+"""Dated tables and how they apply: conversion factors."""

@@ -1,0 +1,170 @@
+"""What the aggregator reports: a closed list of events, and the counters of everything it does.
+
+An event marks a change of state and is one JSON line on stderr; what happens all the time is only
+counted. Nothing that is dropped, doubled, late, refused or unregistered goes uncounted.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Literal, TextIO
+
+
+class Counter(StrEnum):
+    """Names of the counters: Prometheus ``nenghao_aggregator_<name>_total``."""
+
+    INBOX_DROPPED = "inbox_dropped_messages"
+    FOREIGN = "foreign_messages"
+    """Topic outside the grammar or payload of a kind that an edge does not send."""
+    UNDECODABLE = "undecodable_messages"
+    BATCHES = "committed_batches"
+    DUPLICATES = "duplicate_batches"
+    META_UNKNOWN = "unknown_meta_batches"
+    VOIDED = "voided_batches"
+    """Sequence numbers that edges gave up or let fall below their floor unseen."""
+    READINGS = "committed_readings"
+    LATE = "late_readings"
+    DOOR = "quarantined_readings"
+    """Readings whose time is impossible."""
+    UNREGISTERED = "unregistered_readings"
+    INTERVALS = "written_intervals"
+    REFUSED = "refused_lines"
+    STORE_RETRIES = "store_retries"
+    COMMITS = "commits"
+    ACKS = "acks"
+    ROLLUP_DAYS = "rolled_up_days"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    level: ClassVar[Literal["info", "warning", "error"]] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorStarted(Event):
+    """The aggregator runs."""
+
+    version: str
+    store: str
+    api: str
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorStopped(Event):
+    """The aggregator ends in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorFailed(Event):
+    """The aggregator ends because of an error it cannot live with."""
+
+    level: ClassVar[Literal["error"]] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConnected(Event):
+    """The broker is there."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLost(Event):
+    """The broker is away; edges keep their readings."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLost(Event):
+    """The store does not take the commit; it is repeated unchanged until it does."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBack(Event):
+    """The store takes commits again."""
+
+    lost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadQuarantined(Event):
+    """A payload breaks the contract; kept by its hash, not acknowledged."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    topic: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimesQuarantined(Event):
+    """Readings of a batch carry impossible times; the payload is kept for a clock event."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    topic: str
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterUnregistered(Event):
+    """Readings of a meter that the register does not know: kept raw, in no total."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    region: str
+    site: str
+    meter: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineRefused(Event):
+    """The database refused a line for its content; it is kept as a dead letter."""
+
+    level: ClassVar[Literal["error"]] = "error"
+    line: str
+    reason: str
+
+
+Emit = Callable[[Event], None]
+
+
+class Events:
+    """Writes events as JSON lines and keeps the counters; safe from any thread."""
+
+    def __init__(self, time_ms: Callable[[], int], stream: TextIO | None = None) -> None:
+        self._time_ms = time_ms
+        self._stream = sys.stderr if stream is None else stream
+        self._counts: dict[str, int] = dict.fromkeys(Counter, 0)
+        self._lock = threading.Lock()
+
+    def emit(self, event: Event) -> None:
+        """Write the line of an event."""
+        name = re.sub("(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+        line = {"time_ms": self._time_ms(), "level": event.level, "event": name}
+        line |= {entry.name: getattr(event, entry.name) for entry in dataclasses.fields(event)}
+        with self._lock:
+            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._stream.flush()
+
+    def count(self, counter: Counter, amount: int = 1) -> None:
+        """Add to a counter."""
+        with self._lock:
+            self._counts[counter] += amount
+
+    def counts(self) -> Mapping[str, int]:
+        """Return all counters by name."""
+        with self._lock:
+            return {str(name): count for name, count in self._counts.items()}

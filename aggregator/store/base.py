@@ -25,7 +25,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from aggregator.batch import Float64, Int32, Int64, IntervalColumns, ReadingColumns, UInt8
+from aggregator.batch import (
+    ColumnError,
+    Float64,
+    Int32,
+    Int64,
+    IntervalColumns,
+    ReadingColumns,
+    UInt8,
+)
 from aggregator.directory import Directory, Source
 from contract.stored import Level
 
@@ -80,6 +88,10 @@ class Commit:
     receipts: Mapping[Source, Ranges]
     """Per source touched: all that is settled after this commit."""
     dirty: AbstractSet[DirtyDay]
+
+    def __post_init__(self) -> None:
+        if not self.cumulative.cumulative or self.instantaneous.cumulative:
+            raise ColumnError("Commit: cumulative values are int64, instantaneous ones float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +241,18 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
     first = np.ones(len(order), np.bool_)
     first[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
     return columns.take(order[first])
+
+
+def check_unique(intervals: IntervalColumns) -> None:
+    """Raise ColumnError when two rows share (series, start_ms)."""
+    order = np.lexsort((intervals.start_ms, intervals.series))
+    series, start_ms = intervals.series[order], intervals.start_ms[order]
+    same = (series[1:] == series[:-1]) & (start_ms[1:] == start_ms[:-1])
+    if same.any():
+        row = int(np.argmax(same))
+        raise ColumnError(
+            f"IntervalColumns: two rows for series {series[row]} at {start_ms[row]} ms"
+        )
 
 
 def distinct(series: Int32) -> Int32:

@@ -1,0 +1,91 @@
+"""The embedded store: the suite, the lock, and what a kill leaves behind."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from aggregator.store.base import StoreOwned, StoreRefused
+from aggregator.store.embedded import EmbeddedStore
+from contract.stored import Level
+from tests.suites.store_suite import GRID_MS, T0, StoreKit, StoreSuite
+
+
+class TestEmbeddedStore(StoreSuite):
+    @pytest.fixture
+    def kit(self, tmp_path):
+        kit = StoreKit(lambda grid_ms: EmbeddedStore(tmp_path / "store.duckdb", grid_ms))
+        yield kit
+        kit.close()
+
+
+def test_a_second_owner_is_refused_and_told_whom_to_ask(tmp_path):
+    first = EmbeddedStore(tmp_path / "store.duckdb", GRID_MS)
+    first.open()
+    first.announce("http://127.0.0.1:8080")
+    second = EmbeddedStore(tmp_path / "store.duckdb", GRID_MS)
+    with pytest.raises(StoreOwned, match="ask that one") as refusal:
+        second.open()
+    assert refusal.value.owner.endswith("http://127.0.0.1:8080")
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_a_file_that_is_no_store_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "store.duckdb"
+    path.write_bytes(b"not a database" * 1000)
+    store = EmbeddedStore(path, GRID_MS)
+    with pytest.raises(StoreRefused, match=r"store\.duckdb"):
+        store.open()
+    assert not store.health().ok
+
+
+_VICTIM = """
+import sys
+from pathlib import Path
+from aggregator.store.embedded import EmbeddedStore
+from tests.suites.store_suite import R, SITE, T0, DirtyDay, Source, commit_of, figures
+
+store = EmbeddedStore(Path(sys.argv[1]), 900_000)
+store.open()
+source = Source(*SITE, "gw1", "00000000000000aa")
+seq = max((hi for ((_, hi),) in store.receipts().values()), default=0)
+while True:
+    seq += 1
+    rows = [R(seq * 1000, i, meter=f"m{i}", seq=seq) for i in range(300)]
+    store.commit(commit_of(
+        store, rows, [R(seq * 1000, 0.5, channel="power", seq=seq)],
+        figures(store, [seq * 900_000], amount=seq), {source: ((1, seq),)},
+        frozenset({DirtyDay(*SITE, seq)}),
+    ))
+    print(seq, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_whole_commits_only(tmp_path):
+    path = tmp_path / "store.duckdb"
+    for kill in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", _VICTIM, str(path)], stdout=subprocess.PIPE, text=True
+        ) as victim:
+            assert victim.stdout is not None
+            for _ in range(5 + 3 * kill):
+                victim.stdout.readline()
+            victim.kill()  # without waiting: in the middle of whatever it does
+            lines = victim.stdout.read().split("\n")
+        store = EmbeddedStore(path, GRID_MS)
+        store.open()
+        ((_, settled),) = next(iter(store.receipts().values()))
+        acknowledged = [int(line) for line in lines[:-1] if line]
+        assert settled >= max(acknowledged, default=5)
+        series = np.arange(len(store.directory.series), dtype=np.int32)
+        found = store.readings(series, T0, T0 + 10_000_000)
+        assert len(found) == 300 * settled
+        assert np.unique(found.seq).tolist() == list(range(1, settled + 1))
+        assert len(store.instant(series, T0, T0 + 10_000_000).value) == settled
+        amounts = store.intervals(Level.INTERVAL, series, T0, T0 + (settled + 9) * GRID_MS).amount
+        assert amounts.tolist() == list(range(1, settled + 1))
+        assert {day.day_ms for day in store.dirty_days()} == set(range(1, settled + 1))
+        store.close()

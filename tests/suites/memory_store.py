@@ -1,0 +1,196 @@
+"""The Store protocol in the most obvious way: the reference that keeps the suite honest."""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
+from aggregator.directory import Directory, Source
+from aggregator.store.base import (
+    NO_TIME,
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Health,
+    InstantColumns,
+    Ranges,
+    StoreMismatch,
+    check_unique,
+)
+from contract.stored import Level
+
+Row = tuple[Any, ...]
+
+
+@dataclass
+class MemoryDatabase:
+    """What survives the store object."""
+
+    grid_ms: int = 0
+    directory: Directory = field(default_factory=Directory)
+    cumulative: set[Row] = field(default_factory=set)
+    instant: set[Row] = field(default_factory=set)
+    figures: dict[Level, dict[tuple[int, int], Row]] = field(
+        default_factory=lambda: {level: {} for level in Level}
+    )
+    receipts: dict[Source, Ranges] = field(default_factory=dict)
+    dirty: set[DirtyDay] = field(default_factory=set)
+
+
+class MemoryStore:
+    def __init__(self, database: MemoryDatabase, grid_ms: int) -> None:
+        self._db = database
+        self.grid_ms = grid_ms
+
+    @property
+    def directory(self) -> Directory:
+        return self._db.directory
+
+    def open(self) -> None:
+        if self._db.grid_ms not in (0, self.grid_ms):
+            raise StoreMismatch(f"grid {self._db.grid_ms}, asked for {self.grid_ms}")
+        self._db.grid_ms = self.grid_ms
+
+    def reader(self) -> "MemoryStore":
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def health(self) -> Health:
+        return Health(ok=True, detail="memory")
+
+    def commit(self, commit: Commit) -> CommitResult:
+        check_unique(commit.intervals)
+        self._db.cumulative |= _tuples(commit.cumulative)
+        self._db.instant |= _tuples(commit.instantaneous)
+        self._upsert(Level.INTERVAL, commit.intervals)
+        for source, ranges in commit.receipts.items():
+            self.directory.sources.add(source)
+            self._db.receipts[source] = ranges
+        self._db.dirty |= commit.dirty
+        return CommitResult(
+            len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
+        )
+
+    def write_intervals(
+        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
+    ) -> CommitResult:
+        check_unique(intervals)
+        self._upsert(level, intervals)
+        self.clear_dirty(clear)
+        return CommitResult(0, len(intervals))
+
+    def _upsert(self, level: Level, intervals: IntervalColumns) -> None:
+        for row in zip(*(column.tolist() for column in intervals.columns()), strict=True):
+            self._db.figures[level][row[0], row[1]] = row
+
+    def _settled(self, rows: set[Row]) -> dict[int, list[Row]]:
+        """Per series its readings by time, one per time."""
+        best: dict[tuple[int, int], tuple[Any, Row]] = {}
+        for row in rows:
+            series, time_ms, value, quality, source, seq = row
+            key = self.directory.sources.key(source)
+            order = (key.outbox, key, seq, quality, value)
+            if (series, time_ms) not in best or order < best[series, time_ms][0]:
+                best[series, time_ms] = (order, row)
+        lines: dict[int, list[Row]] = {}
+        for at in sorted(best):
+            lines.setdefault(at[0], []).append(best[at][1])
+        return lines
+
+    def readings(
+        self,
+        series: Int32,
+        from_ms: int,
+        to_ms: int,
+        *,
+        before: int = 0,
+        after: int = 0,
+        counting: AbstractSet[int] | None = None,
+    ) -> ReadingColumns:
+        chosen: list[Row] = []
+        lines = self._settled(self._db.cumulative)
+        for one in sorted(set(series.tolist())):
+            line = lines.get(one, [])
+            low, need = 0, before
+            earlier = [row for row in line if row[1] < from_ms]
+            for low in range(len(earlier), -1, -1):
+                if need == 0 or low == 0:
+                    break
+                need -= counting is None or earlier[low - 1][3] in counting
+            chosen += earlier[low:]
+            chosen += [row for row in line if from_ms <= row[1] <= to_ms]
+            need = after
+            for row in (row for row in line if row[1] > to_ms):
+                if need == 0:
+                    break
+                chosen.append(row)
+                need -= counting is None or row[3] in counting
+        return _columns(chosen, np.int64)
+
+    def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:
+        lines = self._settled(self._db.instant)
+        rows = _columns(
+            [
+                row
+                for one in sorted(set(series.tolist()))
+                for row in lines.get(one, [])
+                if from_ms <= row[1] <= to_ms
+            ],
+            np.float64,
+        )
+        return InstantColumns(
+            rows.series, rows.time_ms, rows.value.astype(np.float64), rows.quality
+        )
+
+    def intervals(self, level: Level, series: Int32, from_ms: int, to_ms: int) -> IntervalColumns:
+        wanted = set(series.tolist())
+        rows = [
+            row
+            for (one, start), row in sorted(self._db.figures[level].items())
+            if one in wanted and from_ms <= start < to_ms
+        ]
+        empty = IntervalColumns.empty()
+        if not rows:
+            return empty
+        return IntervalColumns(
+            *(
+                np.array(column, like.dtype)
+                for column, like in zip(zip(*rows, strict=True), empty.columns(), strict=True)
+            )
+        )
+
+    def last_times(self, series: Int32) -> Int64:
+        lines = self._settled(self._db.cumulative)
+        return np.array(
+            [lines[one][-1][1] if one in lines else NO_TIME for one in series.tolist()], np.int64
+        )
+
+    def receipts(self) -> Mapping[Source, Ranges]:
+        return dict(self._db.receipts)
+
+    def dirty_days(self) -> frozenset[DirtyDay]:
+        return frozenset(self._db.dirty)
+
+    def clear_dirty(self, days: Iterable[DirtyDay]) -> None:
+        self._db.dirty -= set(days)
+
+
+def _tuples(columns: ReadingColumns) -> set[Row]:
+    return set(zip(*(column.tolist() for column in columns.columns()), strict=True))
+
+
+def _columns(rows: list[Row], value: type[np.generic]) -> ReadingColumns:
+    series, times, values, qualities, sources, seqs = zip(*rows, strict=True) if rows else [()] * 6
+    return ReadingColumns(
+        np.array(series, np.int32),
+        np.array(times, np.int64),
+        np.array(values, value),
+        np.array(qualities, np.uint8),
+        np.array(sources, np.int32),
+        np.array(seqs, np.int64),
+    )

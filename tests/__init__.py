@@ -1,0 +1,1 @@
+"""Tests mirror the product: tests/<package>/test_<module>.py."""

@@ -105,7 +105,9 @@ class UplinkConfig:
     host: Annotated[str, Rule("broker host name or address")]
     port: Annotated[int, Rule("broker port", 1, 65535)] = 1883
     username: Annotated[str, Rule("broker user; empty = anonymous", 0)] = ""
-    password_file: Annotated[Path | None, Rule("file that holds the password", 0, form="path")] = None
+    password_file: Annotated[Path | None, Rule("file that holds the password", 0, form="path")] = (
+        None
+    )
     tls_ca: Annotated[
         Path | None, Rule("CA certificates (PEM); given = TLS is used", 0, form="path")
     ] = None
@@ -115,8 +117,12 @@ class UplinkConfig:
     tls_key: Annotated[Path | None, Rule("private key of tls_certificate", 0, form="path")] = None
     commit_period_s: Annotated[
         float,
-        Rule("readings are made durable, numbered and sent this often [s]: 30 spares an SD card, "
-             "seconds where the gateway has a disk", 0.1, 900),
+        Rule(
+            "readings are made durable, numbered and sent this often [s]: 30 spares an SD card, "
+            "seconds where the gateway has a disk",
+            0.1,
+            900,
+        ),
     ] = 30.0
     state_period_s: Annotated[float, Rule("period of the state message [s]", 1, 900)] = 30.0
     keepalive_s: Annotated[int, Rule("MQTT keep-alive [s]", 5, 3600)] = 30
@@ -154,7 +160,9 @@ class EdgeConfig:
     uplink: Annotated[UplinkConfig, Rule("broker")]
     poll: Annotated[PollConfig, Rule("polling")] = PollConfig()
     outbox: Annotated[OutboxConfig, Rule("buffer")] = OutboxConfig()
-    buses: Annotated[tuple[BusConfig, ...], Rule("the buses, each a [[bus]]", 1, 64, name="bus")] = ()
+    buses: Annotated[
+        tuple[BusConfig, ...], Rule("the buses, each a [[bus]]", 1, 64, name="bus")
+    ] = ()
 
     @property
     def outbox_path(self) -> Path:
@@ -182,7 +190,7 @@ def parse_config(raw: bytes, path: Path) -> EdgeConfig:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError included
         raise ConfigError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
     reader = _Reader(path.absolute().parent)
-    config = reader.build(EdgeConfig, table, "")
+    config: EdgeConfig | None = reader.build(EdgeConfig, table, "")
     problems = [*reader.problems, *(_cross_checks(config) if config is not None else ())]
     if problems or config is None:
         raise ConfigError(str(path), problems)

@@ -1,11 +1,11 @@
 """What can go wrong at the edge, as one tree.
 
-    EdgeError                    base of all; `retriable` says whether trying again can help
-    ├── ConfigError              the TOML file is wrong; lists every problem (permanent)
-    ├── LinkError                the wire: refused, timed out, cut, garbled (retriable)
-    ├── MeterError               the meter answered and said no: illegal address, bad map (permanent)
-    └── OutboxError              the outbox file cannot be opened, read or written
-        └── OutboxLockedError    another process has the outbox open
+EdgeError                  base of all; `retriable` says whether trying again can help
++-- ConfigError            the TOML file is wrong; lists every problem (permanent)
++-- LinkError              the wire: refused, timed out, cut, garbled (retriable)
++-- MeterError             the meter answered and said no: illegal address (permanent)
++-- OutboxError            the outbox file cannot be opened, read or written
++-- OutboxLockedError  another process has the outbox open
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,10 @@ class ConfigError(EdgeError):
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
         self.problems = tuple(problems)
-        lines = (f"{file}: {p.key}: {p.reason}" if p.key else f"{file}: {p.reason}"
-                 for p in self.problems)
+        lines = (
+            f"{file}: {p.key}: {p.reason}" if p.key else f"{file}: {p.reason}"
+            for p in self.problems
+        )
         super().__init__("\n".join(lines))
 
 

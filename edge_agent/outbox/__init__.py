@@ -1,0 +1,1 @@
+"""The durable buffer between polling and sending."""

@@ -1,0 +1,353 @@
+"""The outbox protocol, what it promises, and the in-memory reference.
+
+Promises, kept by every implementation (``tests/suites/outbox_suite.py`` runs on all of them):
+
+1. `commit` makes all appended readings durable at once, as one or more batches numbered without
+   gaps from 1. A reading is in exactly one batch. A failed commit changes nothing.
+2. `acknowledge` is idempotent and never takes an acknowledgement back.
+3. An acked batch stays until its room is needed or it is older than the age limit; the oldest go
+   first. Unacked batches go only when nothing acked is left to go; each is counted and voided.
+4. `floor` is the lowest number still held; everything below it will never be sent.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from contract.data import blocks_of, encode_blocks
+from contract.meta import meta_hash
+from contract.reading import Reading
+from contract.wire import MAX_DATA_BYTES, MAX_RANGES, Range
+from edge_agent.errors import OutboxError
+from edge_agent.outbox.ranges import Ranges
+
+DAY_MS = 86_400_000
+MAX_BLOCKS_BYTES = MAX_DATA_BYTES - 4_096
+"""Largest encoded array of blocks; the rest of a payload is for its envelope."""
+MAX_BATCH_READINGS = 4_096
+"""Keeps a batch under the contract's limits of blocks and times whatever the readings are."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A committed batch as it will be sent."""
+
+    seq: int
+    meta: str
+    """Hash of the meta it was read under."""
+    first_ms: int
+    last_ms: int
+    readings: int
+    blocks_json: bytes
+    """Array of blocks, `contract.data.encode_blocks`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """How full the outbox is. Bytes are bytes on disk."""
+
+    next_seq: int
+    upto: int
+    """Every batch up to and including it is settled (acked or given up)."""
+    depth_batches: int
+    depth_readings: int
+    depth_bytes: int
+    oldest_ms: int | None
+    """Time of the oldest unacked reading [ms UTC]; None when all is acked."""
+    held_bytes: int
+    limit_bytes: int
+    horizon_s: int | None
+    """How long the room not taken by unacked batches lasts at the present rate [s]."""
+    dropped_readings: int
+    """Readings given up since the outbox was made."""
+
+
+Evicted = Callable[[int, int, int], None]
+"""Told (first_seq, last_seq, readings) when unacked batches had to go."""
+
+
+class Outbox(Protocol):
+    """Where readings wait until the aggregator has committed them."""
+
+    @property
+    def id(self) -> str:
+        """Random 64-bit id made with the outbox, 16 hex digits."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Readings appended and not yet committed."""
+        ...
+
+    @property
+    def next_seq(self) -> int:
+        """Number the next batch will get; 1 at first."""
+        ...
+
+    @property
+    def floor(self) -> int:
+        """Lowest number still held; `next_seq` when nothing is."""
+        ...
+
+    def use_meta(self, payload: bytes) -> str:
+        """Readings committed from now on were read under this meta; returns its hash."""
+        ...
+
+    def append(self, readings: Sequence[Reading]) -> None:
+        """Take readings into memory. Never fails, never blocks."""
+        ...
+
+    def drop_pending(self, keep: int) -> int:
+        """Forget the oldest uncommitted readings beyond `keep`; returns how many."""
+        ...
+
+    def commit(self, now_ms: int) -> range:
+        """Make pending readings durable; returns the numbers of the new batches.
+
+        OutboxError when the file does not take them: they stay pending.
+        """
+        ...
+
+    def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
+        """Settle all batches up to `upto` and in `ranges` (inclusive).
+
+        False when it names batches that were never committed; those are ignored.
+        """
+        ...
+
+    def give_up(self, seq: int) -> int:
+        """Void one unsettled batch, keeping its body here; returns its readings."""
+        ...
+
+    def is_settled(self, seq: int) -> bool:
+        """Acked, given up, or below the floor."""
+        ...
+
+    def unsettled(self, *, newest_first: bool) -> Iterator[int]:
+        """Numbers of batches still to be acked. Do not change the outbox while iterating."""
+        ...
+
+    def void(self) -> tuple[Range, ...]:
+        """Given-up ranges the aggregator may not know of, as an envelope carries them."""
+        ...
+
+    def batch(self, seq: int) -> StoredBatch | None:
+        """A held batch, None when it is gone."""
+        ...
+
+    def meta(self, name: str) -> bytes | None:
+        """Payload of a meta in use or referred to by a held batch."""
+        ...
+
+    def stats(self) -> OutboxStats:
+        """How full it is."""
+        ...
+
+    def close(self) -> None:
+        """Release the file. What was not committed is lost."""
+        ...
+
+
+def new_outbox_id() -> str:
+    """64 random bits as 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def split_batches(readings: Sequence[Reading]) -> Iterator[tuple[Sequence[Reading], bytes]]:
+    """Cut readings, in order, into the fewest halves whose blocks fit a batch."""
+    if not readings:
+        return
+    if len(readings) <= MAX_BATCH_READINGS:
+        body = encode_blocks(blocks_of(readings))
+        if len(body) <= MAX_BLOCKS_BYTES:
+            yield readings, body
+            return
+    middle = len(readings) // 2
+    yield from split_batches(readings[:middle])
+    yield from split_batches(readings[middle:])
+
+
+class Ledger:
+    """Which numbers are settled: the bookkeeping shared by implementations.
+
+    `acked` and `given_up` are kept apart because only what was given up is told to the aggregator.
+    """
+
+    def __init__(
+        self,
+        acked: Iterable[Range] = (),
+        given_up: Iterable[Range] = (),
+        told_upto: int = 0,
+        dropped_readings: int = 0,
+    ) -> None:
+        self.acked = Ranges(acked)
+        self.given_up = Ranges(given_up)
+        self.settled = Ranges([*self.acked, *self.given_up])
+        self.told_upto = told_upto
+        """Highest `upto` the aggregator has told: it knows of every void up to here."""
+        self.dropped_readings = dropped_readings
+
+    def copy(self) -> "Ledger":
+        """An independent copy, to be kept only when a transaction succeeds."""
+        return Ledger(self.acked, self.given_up, self.told_upto, self.dropped_readings)
+
+    def acknowledge(self, upto: int, ranges: Iterable[Range], last_seq: int) -> list[Range]:
+        """Union an ack; returns the ranges that became settled by it."""
+        fresh: list[Range] = []
+        for low, high in [(1, upto), *ranges]:
+            bounded = min(high, last_seq)
+            fresh += self.settled.missing(low, bounded)
+            self.acked.add(low, bounded)
+            self.settled.add(low, bounded)
+        self.told_upto = max(self.told_upto, min(upto, last_seq))
+        return fresh
+
+    def give_up(self, seq: int, readings: int) -> None:
+        """Void one batch."""
+        self.given_up.add(seq, seq)
+        self.settled.add(seq, seq)
+        self.dropped_readings += readings
+
+    def upto(self) -> int:
+        """All numbers up to it are settled."""
+        first = next(iter(self.settled), (1, 0))
+        return first[1] if first[0] == 1 else 0
+
+    def unsettled(self, low: int, high: int, *, newest_first: bool) -> Iterator[int]:
+        """Unsettled numbers within [low, high]."""
+        gaps = self.settled.missing(low, high)
+        if newest_first:
+            for first, last in reversed(gaps):
+                yield from range(last, first - 1, -1)
+        else:
+            for first, last in gaps:
+                yield from range(first, last + 1)
+
+    def void(self) -> tuple[Range, ...]:
+        """The lowest given-up ranges the aggregator has not passed; the rest follow later."""
+        news = [(low, high) for low, high in self.given_up if high > self.told_upto]
+        return tuple(news[:MAX_RANGES])
+
+
+class MemoryOutbox:
+    """The reference: plain, in memory, nothing durable. Bytes are those of the encoded blocks."""
+
+    def __init__(self, max_bytes: int, max_days: float, on_evicted: Evicted | None = None) -> None:
+        self._id = new_outbox_id()
+        self._max_bytes = max_bytes
+        self._max_age_ms = max_days * DAY_MS
+        self._on_evicted = on_evicted
+        self._pending: list[Reading] = []
+        self._meta = ""
+        self._metas: dict[str, bytes] = {}
+        self._batches: dict[int, StoredBatch] = {}
+        self._next_seq = 1
+        self._ledger = Ledger()
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def next_seq(self) -> int:
+        return self._next_seq
+
+    @property
+    def floor(self) -> int:
+        return min(self._batches, default=self._next_seq)
+
+    def use_meta(self, payload: bytes) -> str:
+        self._meta = meta_hash(payload)
+        self._metas[self._meta] = payload
+        return self._meta
+
+    def append(self, readings: Sequence[Reading]) -> None:
+        self._pending.extend(readings)
+
+    def drop_pending(self, keep: int) -> int:
+        dropped = max(0, len(self._pending) - keep)
+        del self._pending[:dropped]
+        self._ledger.dropped_readings += dropped
+        return dropped
+
+    def commit(self, now_ms: int) -> range:
+        if not self._meta:
+            raise OutboxError("memory", "use_meta comes before commit")
+        first = self._next_seq
+        for readings, body in split_batches(self._pending):
+            self._make_room(len(body))
+            times = [reading.time_ms for reading in readings]
+            self._batches[self._next_seq] = StoredBatch(
+                self._next_seq, self._meta, min(times), max(times), len(readings), body
+            )
+            self._next_seq += 1
+        self._pending.clear()
+        for seq, batch in list(self._batches.items()):
+            if seq in self._ledger.settled and batch.last_ms < now_ms - self._max_age_ms:
+                del self._batches[seq]
+        return range(first, self._next_seq)
+
+    def _make_room(self, size: int) -> None:
+        evicted: list[StoredBatch] = []
+        while self._batches and self._held_bytes() + size > self._max_bytes:
+            held = sorted(self._batches)
+            seq = next((s for s in held if s in self._ledger.settled), held[0])
+            batch = self._batches.pop(seq)
+            if seq not in self._ledger.settled:
+                self._ledger.give_up(seq, batch.readings)
+                evicted.append(batch)
+        if evicted and self._on_evicted:
+            total = sum(batch.readings for batch in evicted)
+            self._on_evicted(evicted[0].seq, evicted[-1].seq, total)
+
+    def _held_bytes(self) -> int:
+        return sum(len(batch.blocks_json) for batch in self._batches.values())
+
+    def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
+        spans = list(ranges)
+        self._ledger.acknowledge(upto, spans, self._next_seq - 1)
+        return max([upto, *(high for _, high in spans)]) < self._next_seq
+
+    def give_up(self, seq: int) -> int:
+        if self.is_settled(seq) or seq not in self._batches:
+            return 0
+        self._ledger.give_up(seq, self._batches[seq].readings)
+        return self._batches[seq].readings
+
+    def is_settled(self, seq: int) -> bool:
+        return seq in self._ledger.settled
+
+    def unsettled(self, *, newest_first: bool) -> Iterator[int]:
+        return self._ledger.unsettled(self.floor, self._next_seq - 1, newest_first=newest_first)
+
+    def void(self) -> tuple[Range, ...]:
+        return self._ledger.void()
+
+    def batch(self, seq: int) -> StoredBatch | None:
+        return self._batches.get(seq)
+
+    def meta(self, name: str) -> bytes | None:
+        return self._metas.get(name)
+
+    def stats(self) -> OutboxStats:
+        open_batches = [self._batches[seq] for seq in self.unsettled(newest_first=False)]
+        return OutboxStats(
+            next_seq=self._next_seq,
+            upto=self._ledger.upto(),
+            depth_batches=len(open_batches),
+            depth_readings=sum(batch.readings for batch in open_batches),
+            depth_bytes=sum(len(batch.blocks_json) for batch in open_batches),
+            oldest_ms=min((batch.first_ms for batch in open_batches), default=None),
+            held_bytes=self._held_bytes(),
+            limit_bytes=self._max_bytes,
+            horizon_s=None,
+            dropped_readings=self._ledger.dropped_readings,
+        )
+
+    def close(self) -> None:
+        self._pending.clear()

@@ -1,0 +1,541 @@
+"""The durable outbox: one SQLite file.
+
+Invariants (beyond those of `edge_agent.outbox.base`)
+    * One commit = one transaction. Numbers are given inside it, so a crash leaves no holes.
+    * The next number is one above everything the file knows: held, acked or given up.
+    * Acks change memory first and reach the file with the next commit or at close. Losing some in
+      a crash only makes batches be sent again, and saves a second write per commit period.
+    * Every meta named by a held batch is in `meta`.
+
+Table format (`format` = 1 in `info`)
+    info   key, value       id, format, told_upto, dropped_readings
+    meta   hash, payload
+    batch  seq, meta, first_ms, last_ms, readings, size, body     body = zlib of the blocks JSON
+    span   kind, low, high  ranges: kind 0 acked, 1 given up
+
+Crash cases
+    killed before COMMIT returns   the WAL has no commit frame: nothing of the batch is seen
+    killed after COMMIT returns    synchronous=FULL: the frames are on disk and replayed at opening
+    killed while checkpointing     the WAL stays valid until it is all in the main file
+    power cut tears a WAL frame    its checksum fails; the WAL ends before that transaction
+    main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
+                                   the file; nothing is deleted, a person moves it away
+    no room, read-only, I/O error  the transaction is rolled back and OutboxError raised; readings
+                                   stay pending and the next commit takes them
+
+Pragmas
+    WAL            commits append to one file and readers (show-outbox) are never in the way
+    FULL           a commit that returned survives a power cut; NORMAL would lose the last ones
+    page_size      1024: a batch of 3 kB dirties no more than it needs (figures in docs/delivery.md)
+    wal_autocheckpoint 2 MB: pages that each commit touches are written back once per some hundred
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from contract.meta import meta_hash
+from contract.reading import Reading
+from contract.wire import Range
+from edge_agent.errors import OutboxError, OutboxLockedError
+from edge_agent.outbox.base import (
+    DAY_MS,
+    Evicted,
+    Ledger,
+    OutboxStats,
+    StoredBatch,
+    new_outbox_id,
+    split_batches,
+)
+
+FORMAT = "1"
+PAGE_BYTES = 1024
+CHECKPOINT_PAGES = 2048
+COMPRESSION = 6
+CHECKED_BYTES = 64 << 20
+"""Files up to this size are checked page by page at opening; larger ones row by row only."""
+RATE_COMMITS = 120
+"""Commits over which the present rate is taken: an hour at 30 s."""
+_ACKED, _GIVEN_UP = 0, 1
+
+_SCHEMA = """
+CREATE TABLE info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, payload BLOB NOT NULL);
+CREATE TABLE span (kind INTEGER, low INTEGER, high INTEGER, PRIMARY KEY (kind, low)) WITHOUT ROWID;
+CREATE TABLE batch (
+    seq INTEGER PRIMARY KEY, meta INTEGER NOT NULL, first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL, readings INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL
+);
+"""
+
+
+@dataclass(slots=True)
+class _Depth:
+    """Unsettled batches, kept as running sums."""
+
+    batches: int = 0
+    readings: int = 0
+    size: int = 0
+
+
+class SqliteOutbox:
+    """See the module. Not thread safe; one process at a time (a lock file says which)."""
+
+    def __init__(
+        self, path: Path, max_bytes: int, max_days: float, on_evicted: Evicted | None = None
+    ) -> None:
+        """Open or make the file. OutboxLockedError when in use, OutboxError when damaged."""
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_age_ms = round(max_days * DAY_MS)
+        self._on_evicted = on_evicted
+        self._pending: list[Reading] = []
+        self._meta: tuple[str, bytes] | None = None
+        self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_COMMITS)
+        self._lock = _lock(path)
+        try:
+            with self._errors("opening"):
+                self._db = _open(path)
+                self._load()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    # ------------------------------------------------------------------------------- opening
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, zlib.error) as error:
+            raise OutboxError(str(self._path), f"{doing}: {error}") from error
+
+    def _load(self) -> None:
+        """Read the bookkeeping from the file."""
+        info = dict(self._db.execute("SELECT key, value FROM info"))
+        if info.get("format") != FORMAT:
+            raise OutboxError(str(self._path), f"format {info.get('format')!r}, not {FORMAT!r}")
+        spans: dict[int, list[Range]] = {_ACKED: [], _GIVEN_UP: []}
+        for kind, low, high in self._db.execute("SELECT kind, low, high FROM span ORDER BY low"):
+            spans[kind].append((low, high))
+        self._id: str = info["id"]
+        self._ledger = Ledger(
+            spans[_ACKED],
+            spans[_GIVEN_UP],
+            int(info["told_upto"]),
+            int(info["dropped_readings"]),
+        )
+        self._saved = _ledger_rows(self._ledger)
+        floor, last = self._db.execute("SELECT min(seq), max(seq) FROM batch").fetchone()
+        known = [high for _, high in self._ledger.settled]
+        self._next_seq: int = max([last or 0, *known]) + 1
+        self._floor: int = floor or self._next_seq
+        self._recount()
+
+    def _recount(self) -> None:
+        self._depth = _Depth()
+        for low, high in self._ledger.settled.missing(self._floor, self._next_seq - 1):
+            self._count(low, high, 1)
+
+    def _count(self, low: int, high: int, sign: int) -> None:
+        batches, readings, size = self._db.execute(
+            "SELECT count(*), total(readings), total(size) FROM batch WHERE seq BETWEEN ? AND ?",
+            (low, high),
+        ).fetchone()
+        self._depth.batches += sign * batches
+        self._depth.readings += sign * int(readings)
+        self._depth.size += sign * int(size)
+
+    # ------------------------------------------------------------------------------ protocol
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def next_seq(self) -> int:
+        return self._next_seq
+
+    @property
+    def floor(self) -> int:
+        return self._floor
+
+    def use_meta(self, payload: bytes) -> str:
+        self._meta = (meta_hash(payload), payload)
+        return self._meta[0]
+
+    def append(self, readings: Sequence[Reading]) -> None:
+        self._pending.extend(readings)
+
+    def drop_pending(self, keep: int) -> int:
+        dropped = max(0, len(self._pending) - keep)
+        del self._pending[:dropped]
+        self._ledger.dropped_readings += dropped
+        return dropped
+
+    def commit(self, now_ms: int) -> range:
+        if self._meta is None:
+            raise OutboxError(str(self._path), "use_meta comes before commit")
+        ledger = self._ledger.copy()
+        evicted: list[tuple[int, int]] = []
+        seq = self._next_seq
+        size = 0
+        with self._errors("committing"):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                for readings, blocks in split_batches(self._pending):
+                    body = zlib.compress(blocks, COMPRESSION)
+                    self._make_room(len(body), ledger, evicted)
+                    self._insert(seq, self._meta, readings, body)
+                    size += len(body)
+                    seq += 1
+                self._evict_old(now_ms - self._max_age_ms, ledger)
+                self._save(ledger)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            written = range(self._next_seq, seq)
+            self._settle_commit(written, size, ledger, recount=bool(evicted))
+        self._rate.append((now_ms, size))
+        if evicted and self._on_evicted:
+            self._on_evicted(evicted[0][0], evicted[-1][0], sum(lost for _, lost in evicted))
+        return written
+
+    def _settle_commit(self, written: range, size: int, ledger: Ledger, *, recount: bool) -> None:
+        """Memory follows the file, after COMMIT has returned."""
+        self._ledger = ledger
+        self._saved = _ledger_rows(ledger)
+        self._next_seq = written.stop
+        held = self._db.execute("SELECT min(seq) FROM batch").fetchone()[0]
+        self._floor = held or self._next_seq
+        self._depth.batches += len(written)
+        self._depth.readings += len(self._pending)
+        self._depth.size += size
+        self._pending.clear()
+        if recount:
+            self._recount()
+
+    def _insert(
+        self, seq: int, meta: tuple[str, bytes], readings: Sequence[Reading], body: bytes
+    ) -> None:
+        times = [reading.time_ms for reading in readings]
+        row = self._db.execute("SELECT id FROM meta WHERE hash = ?", meta[:1]).fetchone()
+        key = (
+            row[0]
+            if row
+            else self._db.execute("INSERT INTO meta (hash, payload) VALUES (?, ?)", meta).lastrowid
+        )
+        self._db.execute(
+            "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (seq, key, min(times), max(times), len(readings), len(body), body),
+        )
+
+    # -------------------------------------------------------------------------- bounded size
+
+    def _used_bytes(self) -> int:
+        pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
+        free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        return (pages - free) * PAGE_BYTES
+
+    def _make_room(self, size: int, ledger: Ledger, evicted: list[tuple[int, int]]) -> None:
+        """Delete the oldest settled batches, then the oldest others, until `size` fits."""
+        slack = 8 * PAGE_BYTES  # overflow and index pages of the row to come
+        while self._used_bytes() + size + slack > self._max_bytes:
+            row = self._oldest_settled(ledger)
+            if row is None:
+                row = self._db.execute(
+                    "SELECT seq, readings FROM batch ORDER BY seq LIMIT 1"
+                ).fetchone()
+                if row is None:
+                    return  # smaller than one batch: the batch counts more than the bound
+                ledger.give_up(*row)
+                evicted.append(row)
+            self._delete(row[0])
+
+    def _oldest_settled(self, ledger: Ledger) -> tuple[int, int] | None:
+        for low, high in ledger.settled:
+            row: tuple[int, int] | None = self._db.execute(
+                "SELECT seq, readings FROM batch WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1",
+                (low, high),
+            ).fetchone()
+            if row is not None:
+                return row
+        return None
+
+    def _evict_old(self, before_ms: int, ledger: Ledger) -> None:
+        while (row := self._oldest_settled(ledger)) is not None:
+            last_ms = self._db.execute(
+                "SELECT last_ms FROM batch WHERE seq = ?", row[:1]
+            ).fetchone()[0]
+            if last_ms >= before_ms:
+                return
+            self._delete(row[0])
+
+    def _delete(self, seq: int) -> None:
+        self._db.execute("DELETE FROM batch WHERE seq = ?", (seq,))
+
+    def _save(self, ledger: Ledger) -> None:
+        """Write the bookkeeping when it changed; a meta nobody refers to goes."""
+        rows = _ledger_rows(ledger)
+        if rows == self._saved:
+            return
+        spans, info = rows
+        if spans != self._saved[0]:
+            self._db.execute("DELETE FROM span")
+            self._db.executemany("INSERT INTO span VALUES (?, ?, ?)", spans)
+        if info != self._saved[1]:
+            self._db.executemany("UPDATE info SET value = ?2 WHERE key = ?1", info)
+
+    # ---------------------------------------------------------------------------- settlement
+
+    def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
+        spans = list(ranges)
+        with self._errors("reading"):
+            for low, high in self._ledger.acknowledge(upto, spans, self._next_seq - 1):
+                self._count(low, high, -1)
+        return max([upto, *(high for _, high in spans)]) < self._next_seq
+
+    def give_up(self, seq: int) -> int:
+        batch = None if self.is_settled(seq) else self.batch(seq)
+        if batch is None:
+            return 0
+        self._ledger.give_up(seq, batch.readings)
+        with self._errors("reading"):
+            self._count(seq, seq, -1)
+        return batch.readings
+
+    def is_settled(self, seq: int) -> bool:
+        return seq in self._ledger.settled
+
+    def unsettled(self, *, newest_first: bool) -> Iterator[int]:
+        return self._ledger.unsettled(self._floor, self._next_seq - 1, newest_first=newest_first)
+
+    def void(self) -> tuple[Range, ...]:
+        return self._ledger.void()
+
+    def batch(self, seq: int) -> StoredBatch | None:
+        with self._errors(f"reading batch {seq}"):
+            row = self._db.execute(
+                "SELECT hash, first_ms, last_ms, readings, body FROM batch"
+                " JOIN meta ON meta.id = batch.meta WHERE seq = ?",
+                (seq,),
+            ).fetchone()
+            if row is None:
+                return None
+            meta, first_ms, last_ms, readings, body = row
+            return StoredBatch(seq, meta, first_ms, last_ms, readings, zlib.decompress(body))
+
+    def meta(self, name: str) -> bytes | None:
+        if self._meta is not None and self._meta[0] == name:
+            return self._meta[1]
+        with self._errors("reading a meta"):
+            row = self._db.execute("SELECT payload FROM meta WHERE hash = ?", (name,)).fetchone()
+        return row and bytes(row[0])
+
+    def stats(self) -> OutboxStats:
+        with self._errors("reading"):
+            lowest = next(self.unsettled(newest_first=False), None)
+            oldest = (
+                lowest
+                and self._db.execute(
+                    "SELECT first_ms FROM batch WHERE seq = ?", (lowest,)
+                ).fetchone()
+            )
+            return OutboxStats(
+                next_seq=self._next_seq,
+                upto=self._ledger.upto(),
+                depth_batches=self._depth.batches,
+                depth_readings=self._depth.readings,
+                depth_bytes=self._depth.size,
+                oldest_ms=oldest[0] if oldest else None,
+                held_bytes=self._used_bytes(),
+                limit_bytes=self._max_bytes,
+                horizon_s=self._horizon_s(),
+                dropped_readings=self._ledger.dropped_readings,
+            )
+
+    def _horizon_s(self) -> int | None:
+        if len(self._rate) < 2:
+            return None
+        span_ms = self._rate[-1][0] - self._rate[0][0]
+        size = sum(size for _, size in self._rate) - self._rate[0][1]
+        if span_ms <= 0 or size <= 0:
+            return None
+        return max(0, self._max_bytes - self._depth.size) * span_ms // size // 1000
+
+    def close(self) -> None:
+        """Save late acks, empty the WAL into the file, let the lock go. Pending is lost."""
+        self._pending.clear()
+        try:
+            with self._errors("closing"):
+                self._db.execute("BEGIN IMMEDIATE")
+                self._save(self._ledger)
+                self._db.execute(
+                    "DELETE FROM meta WHERE id NOT IN (SELECT DISTINCT meta FROM batch)"
+                )
+                self._db.execute("COMMIT")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._db.close()
+            self._lock.close()
+
+
+_Rows = tuple[list[tuple[int, int, int]], list[tuple[str, str]]]
+
+
+def _ledger_rows(ledger: Ledger) -> _Rows:
+    spans = [(_ACKED, low, high) for low, high in ledger.acked]
+    spans += [(_GIVEN_UP, low, high) for low, high in ledger.given_up]
+    info = {"told_upto": ledger.told_upto, "dropped_readings": ledger.dropped_readings}
+    return spans, [(key, str(value)) for key, value in info.items()]
+
+
+def _lock(path: Path) -> TextIO:
+    """Hold `<file>.lock` as long as the returned file is open; it names the holder."""
+    name = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = name.open("a+", encoding="ascii")
+    except OSError as error:
+        raise OutboxError(str(path), f"cannot make {name}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(20).strip() or "unknown"
+        file.close()
+        raise OutboxLockedError(
+            str(path), f"in use by process {holder}; only one agent may run on it"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open or make the file; checks what can be checked in reasonable time."""
+    fresh = not path.exists() or path.stat().st_size == 0
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=32)
+    try:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.execute("PRAGMA cache_size = -512")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
+        if fresh and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _create(db)
+        _check(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.strip().split(";\n"):
+        db.execute(statement)
+    rows = {"id": new_outbox_id(), "format": FORMAT, "told_upto": "0", "dropped_readings": "0"}
+    db.executemany("INSERT INTO info VALUES (?, ?)", rows.items())
+    db.execute("COMMIT")
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Find a torn file now rather than in the middle of a night."""
+    if path.stat().st_size <= CHECKED_BYTES:
+        verdict: Any = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise OutboxError(str(path), f"damaged ({verdict}); move it away to start afresh")
+    else:
+        db.execute("SELECT total(readings) FROM batch").fetchone()
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect` found in a file."""
+
+    id: str
+    floor: int
+    next_seq: int
+    held_batches: int
+    held_readings: int
+    unacked_batches: int
+    unacked_readings: int
+    unacked_oldest_ms: int | None
+    newest_ms: int | None
+    dropped_readings: int
+    metas: int
+    used_bytes: int
+    acked: tuple[Range, ...]
+    void: tuple[Range, ...]
+
+
+def inspect(path: Path) -> Inspection:
+    """Read an outbox without changing it, also while an agent runs; OutboxError if it cannot.
+
+    Acks the agent got since its last commit are not in the file yet.
+    """
+    if not path.is_file():
+        raise OutboxError(str(path), "no such file")
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            db.execute("BEGIN")  # one snapshot
+            return _inspect(db)
+    except (sqlite3.Error, KeyError, ValueError) as error:
+        raise OutboxError(str(path), f"reading: {error}") from error
+
+
+def _inspect(db: sqlite3.Connection) -> Inspection:
+    def one(query: str, values: Sequence[int] = ()) -> Any:
+        return db.execute(query, values).fetchone()
+
+    info = dict(db.execute("SELECT key, value FROM info"))
+    spans = db.execute("SELECT kind, low, high FROM span ORDER BY low").fetchall()
+    ledger = Ledger(
+        [(low, high) for kind, low, high in spans if kind == _ACKED],
+        [(low, high) for kind, low, high in spans if kind == _GIVEN_UP],
+    )
+    first, last, batches, readings, newest = one(
+        "SELECT min(seq), max(seq), count(*), total(readings), max(last_ms) FROM batch"
+    )
+    next_seq = max([last or 0, *(high for _, high in ledger.settled)]) + 1
+    open_sums = [
+        one(
+            "SELECT count(*), total(readings), min(first_ms) FROM batch WHERE seq BETWEEN ? AND ?",
+            gap,
+        )
+        for gap in ledger.settled.missing(1, next_seq - 1)
+    ]
+    pages, free = one("PRAGMA page_count")[0], one("PRAGMA freelist_count")[0]
+    return Inspection(
+        id=info["id"],
+        floor=first or next_seq,
+        next_seq=next_seq,
+        held_batches=batches,
+        held_readings=int(readings),
+        unacked_batches=sum(row[0] for row in open_sums),
+        unacked_readings=int(sum(row[1] for row in open_sums)),
+        unacked_oldest_ms=min((row[2] for row in open_sums if row[2] is not None), default=None),
+        newest_ms=newest,
+        dropped_readings=int(info["dropped_readings"]),
+        metas=one("SELECT count(*) FROM meta")[0],
+        used_bytes=(pages - free) * one("PRAGMA page_size")[0],
+        acked=tuple(ledger.acked),
+        void=tuple(ledger.given_up),
+    )

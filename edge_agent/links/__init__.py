@@ -1,0 +1,1 @@
+"""Links: one file per protocol that talks to meters."""

@@ -1,0 +1,329 @@
+"""Poll the meters of one bus, on a grid, without letting the dead hold up the living.
+
+- The grid is aligned to the epoch: a period of 15 s polls at :00, :15, :30 and :45. A grid point
+  that passes while a poll is still going on is missed and counted, never made up for.
+- Meters behind one endpoint (host and port) share a wire and are asked one after the other; the
+  endpoints of a bus are independent of each other.
+- A poll ends at its deadline, the next grid point: meters not yet asked are skipped and counted,
+  and the next poll begins with them, so that no meter starves.
+- A meter that fails n times running is left alone for 2^(n-1) - 1 polls, up to `backoff_max_s`:
+  it costs one timeout per pause. When the endpoint itself cannot be reached, one attempt stands for
+  all its meters.
+- A meter that answers with an error ("refused") costs no time and is asked again each time; the
+  answers to its other reads count.
+
+Time of a reading: the middle between the first request and the last answer of the meter's poll,
+one for all its channels. The meter fixed its values somewhere in between, so the middle is wrong by
+at most half the round trip. The wall clock is read once, at the end, and half the elapsed monotonic
+time taken off: a jump of the wall clock in between cannot tear it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from contract.reading import Reading
+from contract.state import BusState, MeterState
+from edge_agent.clock import Clock
+from edge_agent.config import BusConfig, PollConfig
+from edge_agent.decode import MeterDecoder
+from edge_agent.errors import LinkError, MeterError
+from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
+from edge_agent.links.base import LinkTimeoutError, MeterLink
+from edge_agent.links.registry import LinkFactory
+from edge_agent.registers import DeviceMap
+
+TIMEOUT = "timeout"
+CONNECTION = "connection"
+EXCEPTION = "exception"
+DECODE = "decode"
+BACKED_OFF = "backed_off"
+SKIPPED = "skipped"
+
+
+class Sink(Protocol):
+    """Where readings go. Must not block: it is called between two requests on the wire."""
+
+    def append(self, readings: Sequence[Reading]) -> None:
+        """Take the readings of one poll of one meter."""
+        ...
+
+
+@dataclass(slots=True)
+class _Meter:
+    """One meter and what happened to it. Counts since the process began."""
+
+    id: str
+    unit: int
+    function: int
+    decoder: MeterDecoder
+    polls: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    drops: Counter[str] = field(default_factory=Counter)
+    failed_running: int = 0
+    pause: int = 0
+    """Polls to leave out before the next try."""
+    lost_since_ms: int | None = None
+    refused: bool = False
+    answered: bool = False
+    last_ok_ms: int | None = None
+    latency_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """One wire, its meters in the order of the configuration, and where to begin."""
+
+    link: MeterLink
+    meters: list[_Meter]
+    first: int = 0
+    cycles: int = 0
+    missed: int = 0
+    overrunning: bool = False
+    cycle_ms: int | None = None
+
+
+class BusPoller:
+    """Polls one bus: `run` for ever on the grid, or `poll_once` in lockstep."""
+
+    def __init__(
+        self,
+        bus: BusConfig,
+        poll: PollConfig,
+        devices: Mapping[str, DeviceMap],
+        link_factory: LinkFactory,
+        clock: Clock,
+        sink: Sink,
+        emit: Emit,
+    ) -> None:
+        """Work out reads and formats; nothing is opened yet.
+
+        Args:
+            bus: the bus and its meters.
+            poll: period and longest pause.
+            devices: maps by model; has every model of the bus.
+            link_factory: makes the link to one endpoint, see `links.registry.link_kinds`.
+            clock: the only source of time.
+            sink: takes the readings.
+            emit: takes events: a meter lost, back or refused, polls missed.
+        """
+        self.id = bus.id
+        self._kind = bus.kind
+        self._period_ms = poll.period_ms
+        self._longest_pause = max(1, int(poll.backoff_max_s * 1000) // poll.period_ms)
+        self._clock = clock
+        self._sink = sink
+        self._emit = emit
+        self._meters: list[_Meter] = []
+        endpoints: dict[tuple[str, int], _Endpoint] = {}
+        for config in bus.meters:
+            device = devices[config.model]
+            decoder = MeterDecoder(config.id, device)
+            meter = _Meter(config.id, config.unit, device.function, decoder)
+            where = (config.host or bus.host, config.port or bus.port)
+            if where not in endpoints:
+                endpoints[where] = _Endpoint(link_factory(*where, bus.timeout_s), [])
+            endpoints[where].meters.append(meter)
+            self._meters.append(meter)
+        self._endpoints = list(endpoints.values())
+
+    async def run(self) -> None:
+        """Poll on the grid until cancelled; a poll of a meter under way is then given up."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for endpoint in self._endpoints:
+                    group.create_task(self._run_endpoint(endpoint))
+        finally:
+            await self.close()
+
+    async def poll_once(self, time_ms: int | None = None) -> int:
+        """Poll every meter that is not backed off, once, without sleeping or deadline.
+
+        Args:
+            time_ms: the instant of the readings [ms UTC]; None = by the clock.
+
+        Returns:
+            The number of readings given to the sink.
+        """
+        if len(self._endpoints) == 1:
+            return await self._poll_endpoint(self._endpoints[0], None, time_ms)
+        counts = await asyncio.gather(
+            *(self._poll_endpoint(endpoint, None, time_ms) for endpoint in self._endpoints)
+        )
+        return sum(counts)
+
+    async def close(self) -> None:
+        """Take all wires down."""
+        for endpoint in self._endpoints:
+            await endpoint.link.close()
+
+    def bus_state(self) -> BusState:
+        """Return the bus for the state message; an endpoint's cycles and misses count each."""
+        lengths = [e.cycle_ms for e in self._endpoints if e.cycle_ms is not None]
+        return BusState(
+            id=self.id,
+            kind=self._kind,
+            cycles=sum(endpoint.cycles for endpoint in self._endpoints),
+            missed_cycles=sum(endpoint.missed for endpoint in self._endpoints),
+            cycle_ms=max(lengths, default=None),
+        )
+
+    def meter_states(self) -> tuple[MeterState, ...]:
+        """Return the meters for the state message, in the order of the configuration."""
+        return tuple(
+            MeterState(
+                id=meter.id,
+                ok=meter.answered and meter.failed_running == 0 and not meter.refused,
+                polls=meter.polls,
+                failures=dict(meter.failures),
+                last_ok_ms=meter.last_ok_ms,
+                latency_ms=meter.latency_ms,
+            )
+            for meter in self._meters
+        )
+
+    def dropped(self) -> Counter[str]:
+        """Return how many values could not become readings, by reason (see `decode`)."""
+        return sum((meter.drops for meter in self._meters), Counter())
+
+    async def _run_endpoint(self, endpoint: _Endpoint) -> None:
+        period = self._period_ms
+        done = self._clock.time_ms() // period
+        while True:
+            await self._clock.sleep_until((done + 1) * period)
+            now = self._clock.time_ms() // period
+            if now <= done:
+                if now < done - 1:  # the wall clock went back: follow it
+                    done = now
+                continue
+            self._count_missed(endpoint, now - done - 1)
+            done = now
+            deadline = self._clock.monotonic() + period / 1000
+            await self._poll_endpoint(endpoint, deadline, None)
+
+    def _count_missed(self, endpoint: _Endpoint, missed: int) -> None:
+        """Count grid points that passed while polling; report when it begins.
+
+        Many at once means that the wall clock jumped forward or the machine slept: no overrun.
+        """
+        if endpoint.cycle_ms is None or missed * self._period_ms > endpoint.cycle_ms:
+            missed = 0
+        endpoint.missed += missed
+        if missed and not endpoint.overrunning:
+            self._emit(PollMissed(self.id, missed))
+        endpoint.overrunning = missed > 0
+
+    async def _poll_endpoint(
+        self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
+    ) -> int:
+        began = self._clock.monotonic()
+        meters = endpoint.meters[endpoint.first :] + endpoint.meters[: endpoint.first]
+        endpoint.first = 0
+        count = 0
+        for index, meter in enumerate(meters):
+            if deadline is not None and self._clock.monotonic() >= deadline:
+                endpoint.first = endpoint.meters.index(meter)
+                for skipped in meters[index:]:
+                    skipped.failures[SKIPPED] += 1
+                break
+            if meter.pause:
+                meter.pause -= 1
+                meter.failures[BACKED_OFF] += 1
+                continue
+            if not endpoint.link.is_open:
+                try:
+                    await endpoint.link.open()
+                except LinkError as error:
+                    self._unreachable(meters[index:], error)
+                    break
+            count += await self._poll_meter(endpoint.link, meter, time_ms)
+        endpoint.cycles += 1
+        endpoint.cycle_ms = round((self._clock.monotonic() - began) * 1000)
+        return count
+
+    def _unreachable(self, meters: Iterable[_Meter], error: LinkError) -> None:
+        for meter in meters:
+            if meter.pause:
+                meter.pause -= 1
+                meter.failures[BACKED_OFF] += 1
+                continue
+            meter.polls += 1
+            self._failed(meter, CONNECTION, error)
+
+    async def _poll_meter(self, link: MeterLink, meter: _Meter, time_ms: int | None) -> int:
+        meter.polls += 1
+        began = self._clock.monotonic()
+        answers: list[Sequence[int] | None] = []
+        refusal: MeterError | None = None
+        try:
+            for read in meter.decoder.reads:
+                try:
+                    words = await link.read(meter.unit, meter.function, read.address, read.count)
+                except MeterError as error:
+                    refusal = refusal or error
+                    answers.append(None)
+                else:
+                    answers.append(words)
+        except LinkTimeoutError as error:
+            self._failed(meter, TIMEOUT, error)
+        except LinkError as error:
+            self._failed(meter, CONNECTION, error)
+        else:
+            self._answered(meter)
+            self._note_refusal(meter, refusal)
+        elapsed_s = self._clock.monotonic() - began
+        now_ms = self._clock.time_ms()
+        if time_ms is None:
+            time_ms = now_ms - round(elapsed_s * 500)
+        readings: list[Reading] = []
+        dropped = meter.drops.total()
+        for index, answer in enumerate(answers):
+            if answer is not None:
+                readings += meter.decoder.decode(index, answer, time_ms, meter.drops)
+        if meter.drops.total() > dropped:
+            meter.failures[DECODE] += 1
+        if readings:
+            meter.last_ok_ms = time_ms
+            meter.latency_ms = round(elapsed_s * 1000)
+            self._sink.append(readings)
+        return len(readings)
+
+    def _failed(self, meter: _Meter, kind: str, error: LinkError) -> None:
+        meter.failures[kind] += 1
+        meter.failed_running += 1
+        exponent = min(meter.failed_running - 1, 30)  # beyond, the longest pause holds anyway
+        meter.pause = min(2**exponent, self._longest_pause) - 1
+        if meter.failed_running == 1:
+            meter.lost_since_ms = self._clock.time_ms()
+            self._emit(MeterLost(meter.id, str(error)))
+
+    def _answered(self, meter: _Meter) -> None:
+        meter.answered = True
+        if meter.failed_running:
+            since_ms = meter.lost_since_ms or 0
+            meter.failed_running = 0
+            meter.lost_since_ms = None
+            lost_s = max(0, self._clock.time_ms() - since_ms) / 1000
+            self._emit(MeterBack(meter.id, lost_s))
+
+    def _note_refusal(self, meter: _Meter, refusal: MeterError | None) -> None:
+        if refusal is not None:
+            meter.failures[EXCEPTION] += 1
+            if not meter.refused:
+                self._emit(MeterRefused(meter.id, str(refusal)))
+        meter.refused = refusal is not None
+
+
+def build_pollers(
+    buses: Iterable[BusConfig],
+    poll: PollConfig,
+    devices: Mapping[str, DeviceMap],
+    links: Mapping[str, LinkFactory],
+    clock: Clock,
+    sink: Sink,
+    emit: Emit,
+) -> tuple[BusPoller, ...]:
+    """Return one poller per bus; see `BusPoller` for the arguments."""
+    return tuple(BusPoller(bus, poll, devices, links[bus.kind], clock, sink, emit) for bus in buses)

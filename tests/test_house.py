@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+KERNELS = ROOT / "aggregator" / "kernels"
 LOCKS = {"edge": ("edge", "build"), "demo": ("demo", "build"), "dev": ("dev",)}
 """Lock file -> the extras of pyproject.toml that it resolves."""
 HEAVY = {"numpy", "numba", "llvmlite", "duckdb", "msgspec", "pandas", "fastapi", "influxdb-client"}
@@ -145,9 +146,10 @@ def test_every_module_of_the_edge_imports_without_heavy_libraries() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_contract_imports_the_standard_library_only() -> None:
-    foreign = set()
-    for path in (ROOT / "contract").rglob("*.py"):
+def foreign_imports(folder: Path, allowed: set[str]) -> list[str]:
+    """Imports under `folder` that are neither of the standard library nor allowed, at any depth."""
+    found = []
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -155,10 +157,27 @@ def test_contract_imports_the_standard_library_only() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for name in names:
-                top = name.partition(".")[0]
-                if top != "contract" and top not in sys.stdlib_module_names:
-                    foreign.add(f"{path.relative_to(ROOT)}: {name}")
-    assert foreign == set()
+                parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
+                if not parents & (allowed | sys.stdlib_module_names):
+                    found.append(f"{path.relative_to(ROOT)}: {name}")
+    return found
+
+
+def test_contract_imports_the_standard_library_only() -> None:
+    assert foreign_imports(ROOT / "contract", {"contract"}) == []
+
+
+def test_oracles_never_import_the_product() -> None:
+    assert foreign_imports(ROOT / "tests" / "oracle", {"numpy", "tests.oracle"}) == []
+
+
+def test_kernels_import_numpy_and_numba_only() -> None:
+    """They see arrays and scalars: no strings, no dates, no input or output, no logging."""
+    assert foreign_imports(KERNELS, {"numpy", "numba", "aggregator.kernels"}) == []
+    impure = {"datetime", "logging", "sqlite3", "socket", "json"}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in KERNELS.rglob("*.py"))
+    used = set(re.findall(r"^\s*(?:import|from) (\w+)", text, flags=re.MULTILINE))
+    assert used & impure == set()
 
 
 def test_make_help_lists_every_target() -> None:

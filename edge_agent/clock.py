@@ -42,9 +42,9 @@ class SystemClock:
 
     async def sleep_until(self, time_ms: int) -> None:
         # The longest wait is fixed at entry on the monotonic clock, so that a backward jump of
-        # the wall clock (NTP after a boot without battery) cannot put the caller to sleep for years.
+        # the wall clock (NTP after a boot without battery) cannot make the caller sleep for years.
         deadline = time.monotonic() + (time_ms - self.time_ms()) / 1000
-        while (left_s := min(deadline - time.monotonic(), (time_ms - self.time_ms()) / 1000)) > 0:
+        while (left_s := min(deadline - time.monotonic(), (time_ms - self.time_ms()) / 1000)) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(left_s, _LONGEST_NAP_S))
 
 

@@ -90,6 +90,11 @@ class Outbox(Protocol):
         """Lowest number still held; `next_seq` when nothing is."""
         ...
 
+    @property
+    def meta_in_use(self) -> str:
+        """Hash given by the last `use_meta`, "" before."""
+        ...
+
     def use_meta(self, payload: bytes) -> str:
         """Readings committed from now on were read under this meta; returns its hash."""
         ...
@@ -260,6 +265,10 @@ class MemoryOutbox:
     @property
     def floor(self) -> int:
         return min(self._batches, default=self._next_seq)
+
+    @property
+    def meta_in_use(self) -> str:
+        return self._meta
 
     def use_meta(self, payload: bytes) -> str:
         self._meta = meta_hash(payload)

@@ -171,6 +171,10 @@ class SqliteOutbox:
     def floor(self) -> int:
         return self._floor
 
+    @property
+    def meta_in_use(self) -> str:
+        return self._meta[0] if self._meta else ""
+
     def use_meta(self, payload: bytes) -> str:
         self._meta = (meta_hash(payload), payload)
         return self._meta[0]

@@ -1,0 +1,383 @@
+"""Drains the outbox to the broker; the only file that knows aiomqtt.
+
+MQTT 3.1.1, QoS 1, clean session. A broker's PUBACK frees nothing: only the aggregator's own ack,
+which arrives on the ack topic, settles a batch (`edge_agent.window` says what is sent when).
+
+A connection: subscribe to ack and cmd, publish the retained state, then data; the meta a batch was
+read under is published before the first batch of it on each connection, and again when asked for.
+Only the meta in use is retained, so that a backlog read under an old one does not replace it.
+`publish` always gets a timeout: in aiomqtt one that is under way when the broker dies hangs
+without it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from contract.ack import decode_ack
+from contract.command import Command, Reply, decode_command, encode_reply
+from contract.data import encode_envelope
+from contract.state import UplinkState, encode_state, offline_state
+from contract.topics import Address, MessageKind, topic
+from contract.wire import DecodeError
+from edge_agent.clock import Clock
+from edge_agent.config import UplinkConfig
+from edge_agent.errors import EdgeError
+from edge_agent.events import (
+    AckIgnored,
+    BatchGivenUp,
+    CommandRefused,
+    Emit,
+    MetaRepeated,
+    UplinkDown,
+    UplinkUp,
+)
+from edge_agent.outbox.base import Outbox
+from edge_agent.window import Window
+
+META_PAUSE_S = 1.0
+"""A burst of acks that all need the same meta gets it once."""
+
+CommandHandler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Carries out one command with its args and returns the result; EdgeError or ValueError refuse."""
+
+
+class _Finished(Exception):  # noqa: N818 - not an error: ends a session that has drained
+    pass
+
+
+@dataclass(slots=True)
+class _Counts:
+    connects: int = 0
+    sent: int = 0
+    resent: int = 0
+    quarantined: int = 0
+
+
+class Uplink:
+    """One connection after the other until `stop`."""
+
+    def __init__(
+        self,
+        config: UplinkConfig,
+        address: Address,
+        outbox: Outbox,
+        clock: Clock,
+        emit: Emit,
+        state: Callable[[], bytes],
+        commands: Mapping[str, CommandHandler] | None = None,
+    ) -> None:
+        """`state` gives the payload of the state message whenever one is due."""
+        self._config = config
+        self._address = address
+        self._outbox = outbox
+        self._clock = clock
+        self._emit = emit
+        self._state = state
+        self._commands = commands or {}
+        self._window = Window(
+            outbox,
+            config.window,
+            config.ack_timeout_s,
+            config.ack_timeout_max_s,
+            config.max_tries,
+        )
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drain_s = 0.0
+        self._counts = _Counts()
+        self._offset_ms: int | None = None
+        self._up: bool | None = None
+        self._metas: set[str] = set()
+        self._needed: set[str] = set()
+        self._meta_sent_at: dict[str, float] = {}
+        self._random = random.Random()  # noqa: S311 - spreads reconnects, guards no secret
+
+    # ------------------------------------------------------------------------------- outside
+
+    def notify(self) -> None:
+        """New batches were committed."""
+        self._wake.set()
+
+    def stop(self, drain_s: float) -> None:
+        """Make `run` end: at once without a connection, else after the last acks or `drain_s`."""
+        self._drain_s = drain_s
+        self._stop.set()
+        self._check_drained()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return bool(self._up)
+
+    def counts(self) -> UplinkState:
+        """Counts since the process began, for the state message."""
+        return UplinkState(
+            connects=self._counts.connects,
+            sent_batches=self._counts.sent,
+            acked_batches=self._window.acked,
+            resent_batches=self._counts.resent,
+            quarantined_batches=self._counts.quarantined,
+        )
+
+    def clock_offset_ms(self) -> int | None:
+        """Aggregator's clock minus this one at the last ack [ms], the way of the ack included."""
+        return self._offset_ms
+
+    async def run(self) -> None:
+        """Connect, drain, reconnect with random exponential back-off, until `stop`."""
+        failures = 0
+        while not self._stop.is_set():
+            connects = self._counts.connects
+            try:
+                await self._session()
+                return
+            except* (aiomqtt.MqttError, OSError) as group:
+                self._down(group.exceptions[0])
+            finally:
+                self._window.connection_lost()
+            failures = 0 if self._counts.connects > connects else failures + 1
+            high = min(
+                self._config.reconnect_min_s * 2 ** min(failures, 20), self._config.reconnect_max_s
+            )
+            pause_s = self._random.uniform(self._config.reconnect_min_s / 2, high)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause_s)
+
+    def _down(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if self._up is not False:
+            self._up = False
+            self._emit(UplinkDown(self._broker, f"{type(error).__name__}: {error}"))
+
+    @property
+    def _broker(self) -> str:
+        return f"{self._config.host}:{self._config.port}"
+
+    def _topic(self, kind: MessageKind) -> str:
+        return topic(self._address, kind)
+
+    # ------------------------------------------------------------------------------- session
+
+    async def _session(self) -> None:
+        """One connection; returns when drained after `stop`, raises when it is lost."""
+        client = self._client()
+        async with client:
+            for kind in (MessageKind.ACK, MessageKind.CMD):
+                await client.subscribe(
+                    self._topic(kind), qos=1, timeout=self._config.publish_timeout_s
+                )
+            self._metas.clear()
+            self._counts.connects += 1
+            self._up = True
+            self._emit(UplinkUp(self._broker))
+            with contextlib.suppress(_Finished):
+                await self._tasks(client)
+            offline = encode_state(offline_state(self._clock.time_ms()))
+            await self._publish(client, MessageKind.STATE, offline, retain=True)
+
+    async def _tasks(self, client: aiomqtt.Client) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive(client, tasks))
+                tasks.create_task(self._report(client))
+                tasks.create_task(self._send(client))
+                tasks.create_task(self._end())
+        except* _Finished:
+            raise _Finished from None
+
+    def _client(self) -> aiomqtt.Client:
+        config = self._config
+        tls = password = None
+        if config.tls_ca is not None:
+            tls = aiomqtt.TLSParameters(
+                ca_certs=str(config.tls_ca),
+                certfile=_text(config.tls_certificate),
+                keyfile=_text(config.tls_key),
+                cert_reqs=ssl.CERT_REQUIRED,
+            )
+        if config.password_file is not None:  # read anew each time: it may be renewed
+            password = config.password_file.read_text("utf-8").rstrip("\r\n")
+        address = self._address
+        return aiomqtt.Client(
+            config.host,
+            config.port,
+            username=config.username or None,
+            password=password,
+            identifier=f"nenghao-{address.region}-{address.site}-{address.edge}",
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=True,
+            keepalive=config.keepalive_s,
+            timeout=config.publish_timeout_s,
+            tls_params=tls,
+            logger=_silent_logger(),
+            will=aiomqtt.Will(
+                self._topic(MessageKind.STATE),
+                encode_state(offline_state(self._clock.time_ms())),
+                qos=1,
+                retain=True,
+            ),
+        )
+
+    async def _publish(
+        self, client: aiomqtt.Client, kind: MessageKind, payload: bytes, *, retain: bool = False
+    ) -> None:
+        await client.publish(
+            self._topic(kind),
+            payload,
+            qos=1,
+            retain=retain,
+            timeout=self._config.publish_timeout_s,
+        )
+
+    async def _end(self) -> None:
+        """After `stop`: wait for the last acks, within bounds, then end the session."""
+        await self._stop.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), self._drain_s)
+        raise _Finished
+
+    def _check_drained(self) -> None:
+        if self._stop.is_set() and next(self._outbox.unsettled(newest_first=False), None) is None:
+            self._drained.set()
+
+    async def _report(self, client: aiomqtt.Client) -> None:
+        while True:
+            await self._publish(client, MessageKind.STATE, self._state(), retain=True)
+            await asyncio.sleep(self._config.state_period_s)
+
+    # ------------------------------------------------------------------------------- sending
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        await self._publish_meta(client, self._outbox.meta_in_use)
+        while True:
+            self._wake.clear()
+            for name in list(self._needed):
+                self._needed.discard(name)
+                await self._publish_meta(client, name)
+            for seq, tries in self._window.expire(self._clock.monotonic()):
+                self._give_up(seq, tries)
+            while (seq_next := self._window.pick()) is not None and not self._needed:
+                await self._send_batch(client, seq_next)
+            wait_s = self._window.wait_s(self._clock.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+
+    async def _send_batch(self, client: aiomqtt.Client, seq: int) -> None:
+        batch = self._outbox.batch(seq)
+        if batch is None:  # cannot be: unsettled is held. Not sent, and not picked again and again
+            self._window.sent(seq, "", self._clock.monotonic())
+            return
+        if batch.meta not in self._metas:
+            await self._publish_meta(client, batch.meta)
+        payload = encode_envelope(
+            self._outbox.id,
+            seq,
+            batch.meta,
+            self._outbox.floor,
+            self._outbox.void(),
+            batch.blocks_json,
+        )
+        self._counts.sent += 1
+        self._counts.resent += self._window.sent_before(seq)
+        # In flight before it is published: its ack may be here before the broker's PUBACK.
+        self._window.sent(seq, batch.meta, self._clock.monotonic())
+        await self._publish(client, MessageKind.DATA, payload)
+
+    async def _publish_meta(self, client: aiomqtt.Client, name: str) -> None:
+        payload = self._outbox.meta(name)
+        if payload is None:
+            return
+        self._metas.add(name)
+        self._meta_sent_at[name] = self._clock.monotonic()
+        retain = name == self._outbox.meta_in_use
+        await self._publish(client, MessageKind.META, payload, retain=retain)
+
+    def _give_up(self, seq: int, tries: int) -> None:
+        readings = self._outbox.give_up(seq)
+        self._counts.quarantined += 1
+        self._emit(BatchGivenUp(seq, readings, tries))
+
+    # ----------------------------------------------------------------------------- receiving
+
+    async def _receive(self, client: aiomqtt.Client, tasks: asyncio.TaskGroup) -> None:
+        async for message in _bytes_of(client):
+            if message[0] == self._topic(MessageKind.ACK):
+                self._take_ack(message[1])
+            elif message[0] == self._topic(MessageKind.CMD):
+                tasks.create_task(self._obey(client, message[1]))
+
+    def _take_ack(self, payload: bytes) -> None:
+        try:
+            ack = decode_ack(payload)
+        except DecodeError as error:
+            self._emit(AckIgnored(str(error)))
+            return
+        now_s = self._clock.monotonic()
+        self._offset_ms = ack.time_ms - self._clock.time_ms()
+        settled = ack.outboxes.get(self._outbox.id)
+        if settled is not None and not self._outbox.acknowledge(settled.upto, settled.ranges):
+            self._emit(AckIgnored(f"names batches from {self._outbox.next_seq} on, not written"))
+        self._window.heard(now_s)
+        for name in ack.need_meta:
+            sent_at = self._meta_sent_at.get(name)
+            if self._outbox.meta(name) is None or name in self._needed:
+                continue
+            if sent_at is not None and now_s - sent_at < META_PAUSE_S:
+                continue
+            self._needed.add(name)
+            self._window.resend_meta(name, now_s)
+            self._emit(MetaRepeated(name))
+        self._check_drained()
+        self._wake.set()
+
+    async def _obey(self, client: aiomqtt.Client, payload: bytes) -> None:
+        try:
+            command = decode_command(payload)
+        except DecodeError as error:
+            self._emit(CommandRefused("unreadable", str(error)))
+            return
+        reply = await self._carry_out(command)
+        if not reply.ok:
+            self._emit(CommandRefused(command.name, reply.error))
+        await self._publish(client, MessageKind.REPLY, encode_reply(reply))
+
+    async def _carry_out(self, command: Command) -> Reply:
+        now_ms = self._clock.time_ms()
+        handler = self._commands.get(command.name)
+        if handler is None:
+            return Reply(command.id, now_ms, ok=False, error="unknown command")
+        if command.expires_ms <= now_ms:
+            return Reply(command.id, now_ms, ok=False, error="expired")
+        try:
+            result = await handler(command.args)
+        except (EdgeError, ValueError) as error:
+            return Reply(command.id, self._clock.time_ms(), ok=False, error=str(error)[:1000])
+        return Reply(command.id, self._clock.time_ms(), ok=True, result=result)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+async def _bytes_of(client: aiomqtt.Client) -> AsyncIterator[tuple[str, bytes]]:
+    async for message in client.messages:
+        payload = message.payload
+        yield message.topic.value, payload if isinstance(payload, bytes) else b""
+
+
+def _silent_logger() -> logging.Logger:
+    """What paho and aiomqtt say is said again by our events, once and as JSON."""
+    logger = logging.getLogger("nenghao.mqtt")
+    logger.setLevel(logging.CRITICAL + 1)
+    return logger

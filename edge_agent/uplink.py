@@ -98,7 +98,7 @@ class Uplink:
         self._offset_ms: int | None = None
         self._up: bool | None = None
         self._metas: set[str] = set()
-        self._needed: set[str] = set()
+        self._needed: dict[str, float] = {}
         self._meta_sent_at: dict[str, float] = {}
         self._random = random.Random()  # noqa: S311 - spreads reconnects, guards no secret
 
@@ -262,16 +262,24 @@ class Uplink:
         await self._publish_meta(client, self._outbox.meta_in_use)
         while True:
             self._wake.clear()
-            for name in list(self._needed):
-                self._needed.discard(name)
-                await self._publish_meta(client, name)
+            await self._repeat_metas(client)
             for seq, tries in self._window.expire(self._clock.monotonic()):
                 self._give_up(seq, tries)
-            while (seq_next := self._window.pick()) is not None and not self._needed:
-                await self._send_batch(client, seq_next)
-            wait_s = self._window.wait_s(self._clock.monotonic())
+            while (picked := self._window.pick()) is not None:
+                await self._send_batch(client, picked)
+            waits_s = [due - self._clock.monotonic() for due in self._needed.values()]
+            timeout_s = self._window.wait_s(self._clock.monotonic())
+            if timeout_s is not None:
+                waits_s.append(timeout_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.wait_for(self._wake.wait(), min(waits_s, default=None))
+
+    async def _repeat_metas(self, client: aiomqtt.Client) -> None:
+        now_s = self._clock.monotonic()
+        for name in [name for name, due in self._needed.items() if due <= now_s]:
+            del self._needed[name]
+            await self._publish_meta(client, name)
+            self._window.resend_meta(name, now_s)
 
     async def _send_batch(self, client: aiomqtt.Client, seq: int) -> None:
         batch = self._outbox.batch(seq)
@@ -330,14 +338,10 @@ class Uplink:
             self._emit(AckIgnored(f"names batches from {self._outbox.next_seq} on, not written"))
         self._window.heard(now_s)
         for name in ack.need_meta:
-            sent_at = self._meta_sent_at.get(name)
-            if self._outbox.meta(name) is None or name in self._needed:
-                continue
-            if sent_at is not None and now_s - sent_at < META_PAUSE_S:
-                continue
-            self._needed.add(name)
-            self._window.resend_meta(name, now_s)
-            self._emit(MetaRepeated(name))
+            if name not in self._needed and self._outbox.meta(name) is not None:
+                again_s = self._meta_sent_at.get(name, now_s - META_PAUSE_S) + META_PAUSE_S
+                self._needed[name] = max(now_s, again_s)
+                self._emit(MetaRepeated(name))
         self._check_drained()
         self._wake.set()
 
@@ -372,8 +376,7 @@ def _text(path: Path | None) -> str | None:
 
 async def _bytes_of(client: aiomqtt.Client) -> AsyncIterator[tuple[str, bytes]]:
     async for message in client.messages:
-        payload = message.payload
-        yield message.topic.value, payload if isinstance(payload, bytes) else b""
+        yield message.topic.value, message.payload
 
 
 def _silent_logger() -> logging.Logger:

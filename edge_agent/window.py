@@ -108,7 +108,7 @@ class Window:
 
     def resend_meta(self, meta: str, now_s: float) -> None:
         """The aggregator did not know this meta: what was sent under it goes again."""
-        for seq, flight in self._flights.items():
+        for flight in self._flights.values():
             if flight.meta == meta:
                 flight.deadline = now_s
                 flight.acked_before = self._acked  # not the batch's fault

@@ -1,0 +1,262 @@
+"""`nenghao edge`: run the agent, check a configuration, look into an outbox."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.config import EdgeConfig, describe_keys, load_config, missing_files
+from edge_agent.errors import ConfigError, EdgeError, Problem
+
+if TYPE_CHECKING:
+    from edge_agent.events import EventLog
+    from edge_agent.stepping import Steps
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+
+_EPILOG = """\
+exit codes: 0 ended in order, 1 failed, 2 wrong call or configuration.
+SIGTERM or Ctrl-C: polling stops, the outbox is committed, the uplink drains, state goes offline.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `nenghao edge` with `argv`; returns the exit code."""
+    arguments = _parser().parse_args(list(argv))
+    try:
+        return int(arguments.function(arguments))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except EdgeError as error:
+        print(f"nenghao edge: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nenghao edge",
+        description="The edge agent: polls meters, buffers durably, forwards to the broker.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="poll, buffer and forward until told to stop",
+        description="Poll, buffer and forward. Logs are JSON lines on stderr.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _config_argument(run)
+    lockstep = run.add_argument_group(
+        "lockstep with simulated meters",
+        "All four together: instead of following the clock, step through a time range as fast as "
+        "it goes, setting the meters' time before each poll. Everything is committed to the "
+        "outbox, nothing is sent; the next normal run sends it.",
+    )
+    lockstep.add_argument("--step-from", type=_instant, metavar="TIME", help="ISO 8601 or ms UTC")
+    lockstep.add_argument("--step-to", type=_instant, metavar="TIME", help="the same, inclusive")
+    lockstep.add_argument("--step-s", type=_seconds, metavar="S", help="poll period [s]")
+    lockstep.add_argument(
+        "--control", type=_endpoint, metavar="HOST:PORT", help="the simulator's control port"
+    )
+    run.set_defaults(function=_run)
+
+    check = commands.add_parser(
+        "check-config",
+        help="say everything that is wrong with a configuration",
+        description="Check a configuration, the device maps and files it names. Opens no port.",
+    )
+    _config_argument(check, required=False)
+    check.add_argument("--keys", action="store_true", help="list all keys, bounds and defaults")
+    check.set_defaults(function=_check_config)
+
+    show = commands.add_parser(
+        "show-outbox",
+        help="say what an outbox holds, also while the agent runs",
+        description="Show id, counts, ranges and floor of an outbox. Changes nothing. Acks since "
+        "the agent's last commit are not in the file yet.",
+    )
+    where = show.add_mutually_exclusive_group(required=True)
+    where.add_argument("--config", type=Path, metavar="FILE", help="the agent's configuration")
+    where.add_argument("--file", type=Path, metavar="FILE", help="the outbox file itself")
+    show.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    show.set_defaults(function=_show_outbox)
+    return parser
+
+
+def _config_argument(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument(
+        "--config", type=Path, required=required, metavar="FILE", help="TOML configuration"
+    )
+
+
+def _instant(text: str) -> int:
+    if text.lstrip("-").isdigit():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither ISO 8601 nor ms UTC") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no offset: write +08:00 or Z")
+    return round(moment.timestamp() * 1000)
+
+
+def _seconds(text: str) -> int:
+    try:
+        value_ms = round(float(text) * 1000)
+    except (ValueError, OverflowError):
+        value_ms = 0
+    if value_ms < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value_ms
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _checked_config(path: Path) -> EdgeConfig:
+    """The configuration with all that it names; ConfigError with every problem."""
+    from edge_agent.agent import build_meta, device_maps
+
+    config = load_config(path)
+    problems = missing_files(config)
+    try:
+        build_meta(config, device_maps(config))
+    except ConfigError as error:
+        problems += [
+            Problem(f"{error.file}: {p.key}".strip(": "), p.reason) for p in error.problems
+        ]
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_agent.clock import SystemClock
+    from edge_agent.events import AgentFailed, EventLog
+
+    steps = _steps(arguments)
+    config = _checked_config(arguments.config)
+    log = EventLog(SystemClock().time_ms)
+    try:
+        asyncio.run(_run_until_signal(config, log, steps, arguments.control))
+    except Exception as error:  # noqa: BLE001 - the last one to hear of it
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        log.emit(AgentFailed(f"{type(error).__name__}: {error}"))
+        return EXIT_FAILED
+    return 0
+
+
+def _steps(arguments: argparse.Namespace) -> "Steps | None":
+    from edge_agent.stepping import Steps
+
+    given = [arguments.step_from, arguments.step_to, arguments.step_s, arguments.control]
+    if all(value is None for value in given):
+        return None
+    if any(value is None for value in given):
+        reason = "--step-from, --step-to, --step-s and --control go together"
+    elif arguments.step_to < arguments.step_from:
+        reason = "--step-to is before --step-from"
+    else:
+        return Steps(arguments.step_from, arguments.step_to, arguments.step_s)
+    raise ConfigError("nenghao edge run", [Problem("", reason)])
+
+
+async def _run_until_signal(
+    config: EdgeConfig,
+    log: "EventLog",
+    steps: "Steps | None",
+    control: tuple[str, int] | None,
+) -> None:
+    from edge_agent.agent import run_agent
+    from edge_agent.clock import SystemClock
+    from edge_agent.stepping import run_steps
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if steps is None or control is None:
+        await run_agent(config, SystemClock(), log.emit, stop)
+    else:
+        await run_steps(config, steps, control, log.emit, _print_step, stop)
+
+
+def _print_step(time_ms: int) -> None:
+    print(json.dumps({"event": "step", "time_ms": time_ms}), flush=True)
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    if arguments.keys:
+        for key, bounds, default, doc in describe_keys():
+            print(f"{key:<28} {bounds:<26} {default:<12} {doc}")
+        if arguments.config is None:
+            return 0
+    elif arguments.config is None:
+        raise ConfigError("nenghao edge check-config", [Problem("", "give --config or --keys")])
+    config = _checked_config(arguments.config)
+    meters = sum(len(bus.meters) for bus in config.buses)
+    place = f"{config.edge.region}/{config.edge.site}/{config.edge.id}"
+    print(
+        f"{arguments.config}: in order. {place}: {len(config.buses)} buses, {meters} meters, "
+        f"every {config.poll.period_s:g} s, to {config.uplink.host}:{config.uplink.port}, "
+        f"outbox {config.outbox_path}"
+    )
+    return 0
+
+
+def _show_outbox(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from edge_agent.outbox.sqlite import inspect
+
+    path = arguments.file or load_config(arguments.config).outbox_path
+    found = inspect(path)
+    if arguments.json:
+        print(json.dumps(asdict(found)))
+        return 0
+    rows = {
+        "outbox": found.id,
+        "file": f"{path} ({found.used_bytes:,} bytes used)",
+        "held": f"{found.held_batches:,} batches, {found.held_readings:,} readings, "
+        f"floor {found.floor}, next {found.next_seq}",
+        "unacked": f"{found.unacked_batches:,} batches, {found.unacked_readings:,} readings, "
+        f"oldest reading {_moment(found.unacked_oldest_ms)}",
+        "newest": f"reading {_moment(found.newest_ms)}",
+        "acked": _ranges(found.acked),
+        "void": f"{_ranges(found.void)}; {found.dropped_readings:,} readings given up in all",
+        "metas": str(found.metas),
+    }
+    for name, text in rows.items():
+        print(f"{name:<8} {text}")
+    return 0
+
+
+def _moment(time_ms: int | None) -> str:
+    if time_ms is None:
+        return "none"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _ranges(ranges: Sequence[tuple[int, int]]) -> str:
+    shown = ", ".join(f"{low}-{high}" if low < high else f"{low}" for low, high in ranges[:20])
+    more = f" and {len(ranges) - 20} more ranges" if len(ranges) > 20 else ""
+    return (shown or "none") + more
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""The state message: all that an edge says of itself, and nothing that costs it a disk access."""
+
+import platform
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Protocol
+
+from contract import CONTRACT_VERSION
+from contract.state import (
+    MAX_LISTED,
+    BusState,
+    ClockState,
+    EdgeState,
+    MeterState,
+    OutboxState,
+    UplinkState,
+    encode_state,
+)
+from contract.wire import MAX_STATE_BYTES
+from edge_agent.clock import Clock
+from edge_agent.outbox.base import Outbox
+
+SYNCHRONISED_MS = 2_000
+"""Offset from the aggregator's clock up to which this clock counts as right [ms]."""
+
+
+class Polled(Protocol):
+    """What a poller tells of its bus."""
+
+    def bus_state(self) -> BusState:
+        """State of the bus."""
+        ...
+
+    def meter_states(self) -> tuple[MeterState, ...]:
+        """States of its meters."""
+        ...
+
+
+class Heartbeat:
+    """Puts the state together when one is due."""
+
+    def __init__(self, outbox: Outbox, clock: Clock, pollers: Sequence[Polled]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._pollers = pollers
+        self._boot = secrets.token_hex(8)
+        self._started_ms = clock.time_ms()
+        self._versions = agent_versions()
+
+    def payload(self, uplink: UplinkState, offset_ms: int | None) -> bytes:
+        """The encoded state at this moment; meters that answer are left out if it is too large."""
+        state = self.state(uplink, offset_ms)
+        payload = encode_state(state)
+        while len(payload) > MAX_STATE_BYTES:
+            troubled_first = sorted(state.meters, key=lambda meter: meter.ok)
+            state = replace(state, meters=tuple(troubled_first[: len(state.meters) // 2]))
+            payload = encode_state(state)
+        return payload
+
+    def state(self, uplink: UplinkState, offset_ms: int | None) -> EdgeState:
+        """The state at this moment; `offset_ms` = aggregator's clock minus this one."""
+        now_ms = self._clock.time_ms()
+        meters = [meter for poller in self._pollers for meter in poller.meter_states()]
+        return EdgeState(
+            online=True,
+            time_ms=now_ms,
+            boot=self._boot,
+            started_ms=self._started_ms,
+            versions=self._versions,
+            clock=ClockState(
+                source="none" if offset_ms is None else "ack",
+                synchronised=offset_ms is not None and abs(offset_ms) <= SYNCHRONISED_MS,
+                offset_ms=offset_ms,
+            ),
+            outbox=self._outbox_state(now_ms),
+            uplink=uplink,
+            buses=tuple(poller.bus_state() for poller in self._pollers),
+            meters=tuple(meters[:MAX_LISTED]),
+        )
+
+    def _outbox_state(self, now_ms: int) -> OutboxState:
+        stats = self._outbox.stats()
+        age_ms = None if stats.oldest_ms is None else max(0, now_ms - stats.oldest_ms)
+        return OutboxState(
+            id=self._outbox.id,
+            next_seq=stats.next_seq,
+            upto=stats.upto,
+            depth_batches=stats.depth_batches,
+            depth_readings=stats.depth_readings,
+            depth_bytes=stats.depth_bytes,
+            oldest_age_s=None if age_ms is None else age_ms // 1000,
+            held_bytes=stats.held_bytes,
+            limit_bytes=stats.limit_bytes,
+            horizon_s=stats.horizon_s,
+            dropped_readings=stats.dropped_readings,
+        )
+
+
+def agent_versions() -> dict[str, str]:
+    """Versions of the agent, Python and the contract."""
+    return {
+        "agent": version("nenghao"),
+        "python": platform.python_version(),
+        "contract": str(CONTRACT_VERSION),
+    }

@@ -1,0 +1,87 @@
+"""The control port: JSON lines over TCP, one request line, one answer line.
+
+    {"group": G, "time_ms": N}            hold the group's time at N (add "rewind": true to go back)
+    {"group": G, "live": true}            follow the wall clock
+    {"served": true}                      first and last answer of every counter, with the truth
+    {"power": true}                       true net rate of every meter now
+    {"ping": true}                        groups, and whether the port is alive
+
+An answer has "ok": true, or "ok": false and "error": what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+
+from simulators.meter import SimulatedMeter
+from simulators.timeline import TimeError, Timeline
+
+MAX_LINE_BYTES = 65536
+
+
+class ControlPort:
+    """Answers control requests for one district."""
+
+    def __init__(self, timeline: Timeline, meters: Sequence[SimulatedMeter]) -> None:
+        self._timeline = timeline
+        self._meters = meters
+
+    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
+        """Start listening; port 0 takes a free one."""
+        return await asyncio.start_server(self._converse, host, port, limit=MAX_LINE_BYTES)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(self.answer_line(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the other side left, or sent a line beyond the limit
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def answer_line(self, line: bytes) -> dict[str, object]:
+        """The answer to one request line."""
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return {"ok": False, "error": f"not a JSON line: {error}"}
+        if not isinstance(request, dict):
+            return {"ok": False, "error": "a request is a JSON object"}
+        try:
+            return {"ok": True, **self._answer(request)}
+        except TimeError as error:
+            return {"ok": False, "error": str(error)}
+
+    def _answer(self, request: Mapping[str, object]) -> dict[str, object]:
+        if request.get("served") is True:
+            return {"served": [row for meter in self._meters for row in meter.served()]}
+        if request.get("power") is True:
+            return {"power": [self._power_row(meter) for meter in self._meters]}
+        if request.get("ping") is True:
+            return {"groups": list(self._timeline.groups)}
+        group, time_ms = request.get("group"), request.get("time_ms")
+        if not isinstance(group, str):
+            raise TimeError('a request names "group", "served", "power" or "ping"')
+        if request.get("live") is True:
+            self._timeline.follow(group)
+            return {}
+        if not isinstance(time_ms, int) or isinstance(time_ms, bool):
+            raise TimeError('"time_ms" must be an integer (or "live": true)')
+        self._timeline.freeze(group, time_ms, rewind=request.get("rewind") is True)
+        return {}
+
+    def _power_row(self, meter: SimulatedMeter) -> dict[str, object]:
+        identity = meter.identity
+        time_ms = self._timeline.now_ms(identity.site)
+        return {
+            "site": identity.site,
+            "meter": identity.id,
+            "carrier": identity.carrier,
+            "per_hour": meter.power(time_ms),
+        }

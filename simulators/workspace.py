@@ -1,0 +1,154 @@
+"""Writes what an installation of a district needs: a TOML per edge, the register's two tables.
+
+The files are those a person would write by hand for the real plant; the aggregator and the edges
+read them without knowing that the meters are simulated.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulators.district import MODBUS_UNIT, District, Site, plausible_rate
+
+Ports = Mapping[tuple[str, str], int]
+"""(site, meter) -> TCP port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often edges poll and send [s]."""
+
+    poll_s: float = 5.0
+    commit_s: float = 2.0
+    state_s: float = 2.0
+
+
+def write_register(district: District, folder: Path) -> None:
+    """Write sites.csv and meters.csv of the aggregator's register folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(
+        folder / "sites.csv",
+        "site region name_zh name_en sector floor_area_m2 headcount latitude longitude",
+        (
+            [
+                site.id,
+                district.region,
+                site.name_zh,
+                site.name_en,
+                site.sector,
+                site.floor_area_m2,
+                site.headcount,
+                site.latitude,
+                site.longitude,
+            ]
+            for site in district.sites
+        ),
+    )
+    _write_csv(
+        folder / "meters.csv",
+        "site meter carrier role parent multiplier edge valid_from note",
+        (
+            [
+                site.id,
+                meter.id,
+                meter.carrier,
+                meter.role,
+                meter.parent,
+                meter.multiplier,
+                meter.edge,
+                "",
+                meter.note,
+            ]
+            for site in district.sites
+            for meter in site.meters
+        ),
+    )
+
+
+def write_edges(
+    district: District, ports: Ports, broker: tuple[str, int], folder: Path, pace: Pace
+) -> list[EdgeFiles]:
+    """Write one configuration per edge; its outbox goes beside it."""
+    written: list[EdgeFiles] = []
+    for site in district.sites:
+        for edge in site.edges:
+            path = folder / f"{edge}.toml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data_dir = folder / edge
+            text = _edge_text(district, site, edge, ports, broker, data_dir, pace)
+            path.write_text(text, "utf-8")
+            written.append(EdgeFiles(site.id, edge, path, data_dir))
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFiles:
+    """Where one edge's configuration and data lie."""
+
+    site: str
+    edge: str
+    config: Path
+    data_dir: Path
+
+
+def _edge_text(
+    district: District,
+    site: Site,
+    edge: str,
+    ports: Ports,
+    broker: tuple[str, int],
+    data_dir: Path,
+    pace: Pace,
+) -> str:
+    lines = [
+        f"# {site.name_en}, gateway {edge}",
+        "[edge]",
+        f"region = {_text(district.region)}",
+        f"site = {_text(site.id)}",
+        f"id = {_text(edge)}",
+        f"data_dir = {_text(str(data_dir.resolve()))}",
+        "",
+        "[uplink]",
+        f"host = {_text(broker[0])}",
+        f"port = {broker[1]}",
+        f"commit_period_s = {pace.commit_s}",
+        f"state_period_s = {pace.state_s}",
+        "",
+        "[poll]",
+        f"period_s = {pace.poll_s}",
+        "",
+        "[[bus]]",
+        'id = "lan"',
+        'kind = "modbus-tcp"',
+        'host = "127.0.0.1"',
+        "timeout_s = 2.0",
+    ]
+    for number, meter in enumerate(site.meters, start=1):
+        if meter.edge != edge:
+            continue
+        lines += [
+            "",
+            "[[bus.meter]]",
+            f"id = {_text(meter.id)}",
+            f"model = {_text(meter.model)}",
+            f"port = {ports[site.id, meter.id]}",
+            f"unit = {MODBUS_UNIT}",
+            f"serial = {_text(f'{site.id}-{number:04d}')}",
+            f"rating = {plausible_rate(site, meter)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _write_csv(path: Path, columns: str, rows: Iterable[list[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns.split())
+        writer.writerows(rows)

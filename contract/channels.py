@@ -47,19 +47,19 @@ class Channel:
 @cache
 def catalogue() -> Mapping[str, Channel]:
     """Return the catalogue by channel name, in order of index; read-only."""
-    with files("contract").joinpath("channels.csv").open(encoding="utf-8", newline="") as file:
-        rows = [
-            Channel(
-                name=row["name"],
-                index=index,
-                quantity=row["quantity"],
-                unit=Unit(row["unit"]),
-                kind=Kind(row["kind"]),
-                gap_limit_s=int(row["gap_limit_s"]),
-                description=row["description"],
-            )
-            for index, row in enumerate(csv.DictReader(file))
-        ]
+    table = files("contract").joinpath("channels.csv").read_text(encoding="utf-8")
+    rows = [
+        Channel(
+            name=row["name"],
+            index=index,
+            quantity=row["quantity"],
+            unit=Unit(row["unit"]),
+            kind=Kind(row["kind"]),
+            gap_limit_s=int(row["gap_limit_s"]),
+            description=row["description"],
+        )
+        for index, row in enumerate(csv.DictReader(table.splitlines()))
+    ]
     by_name = {row.name: row for row in rows}
     if len(by_name) != len(rows):
         raise ValueError("contract/channels.csv: a channel name stands twice")

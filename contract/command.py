@@ -2,11 +2,11 @@
 
 ::
 
-    {"v":1,"id":"c-17","name":"poll-now","expires":1760000000000,"args":{}}
-    {"v":1,"id":"c-17","time":1760000000000,"ok":false,"result":{},"error":"unknown command"}
+    {"v":1,"id":"c-17","name":"poll-now","expires_ms":1760000000000,"args":{}}
+    {"v":1,"id":"c-17","time_ms":1760000000000,"ok":false,"result":{},"error":"unknown command"}
 
-A command is dropped after ``expires`` [ms UTC]. Unknown members of a ``cmd`` are refused: what an
-edge does not understand it must not half do.
+A command is dropped after ``expires_ms`` [ms UTC]. Unknown members of a ``cmd`` are refused: what
+an edge does not understand it must not half do.
 """
 
 from collections.abc import Mapping
@@ -40,51 +40,57 @@ class Reply:
 
 def encode_command(command: Command) -> bytes:
     """Return the payload."""
-    return wire.compact(
-        {
-            "v": 1,
-            "id": command.id,
-            "name": command.name,
-            "expires": command.expires_ms,
-            "args": dict(command.args),
-        }
-    )
+    document = {
+        "v": 1,
+        "id": command.id,
+        "name": command.name,
+        "expires_ms": command.expires_ms,
+        "args": dict(command.args),
+    }
+    _decode_command(document)
+    return wire.sized(wire.compact(document), wire.MAX_CMD_BYTES)
 
 
 def decode_command(payload: bytes) -> Command:
     """Return the command of a payload; DecodeError naming where it breaks the contract."""
-    document = wire.parse_object(payload, wire.MAX_CMD_BYTES)
-    wire.only(document, ("v", "id", "name", "expires", "args"), "")
+    return _decode_command(wire.parse_object(payload, wire.MAX_CMD_BYTES))
+
+
+def _decode_command(document: Mapping[str, Any]) -> Command:
+    wire.only(document, ("v", "id", "name", "expires_ms", "args"), "")
     return Command(
         id=_id(document, "id"),
         name=_id(document, "name"),
-        expires_ms=wire.integer(document, "expires", "expires", MIN_TIME_MS, MAX_TIME_MS),
-        args=wire.as_object(document.get("args", {}), "args"),
+        expires_ms=wire.integer(document, "expires_ms", "expires_ms", MIN_TIME_MS, MAX_TIME_MS),
+        args=wire.as_plain(document.get("args", {}), "args"),
     )
 
 
 def encode_reply(reply: Reply) -> bytes:
     """Return the payload."""
-    return wire.compact(
-        {
-            "v": 1,
-            "id": reply.id,
-            "time": reply.time_ms,
-            "ok": reply.ok,
-            "result": dict(reply.result),
-            "error": reply.error,
-        }
-    )
+    document = {
+        "v": 1,
+        "id": reply.id,
+        "time_ms": reply.time_ms,
+        "ok": reply.ok,
+        "result": dict(reply.result),
+        "error": reply.error,
+    }
+    _decode_reply(document)
+    return wire.sized(wire.compact(document), wire.MAX_REPLY_BYTES)
 
 
 def decode_reply(payload: bytes) -> Reply:
     """Return the reply of a payload; DecodeError naming where it breaks the contract."""
-    document = wire.parse_object(payload, wire.MAX_REPLY_BYTES)
+    return _decode_reply(wire.parse_object(payload, wire.MAX_REPLY_BYTES))
+
+
+def _decode_reply(document: Mapping[str, Any]) -> Reply:
     return Reply(
         id=_id(document, "id"),
-        time_ms=wire.integer(document, "time", "time", MIN_TIME_MS, MAX_TIME_MS),
+        time_ms=wire.integer(document, "time_ms", "time_ms", MIN_TIME_MS, MAX_TIME_MS),
         ok=wire.as_flag(wire.member(document, "ok", "ok"), "ok"),
-        result=wire.as_object(document.get("result", {}), "result"),
+        result=wire.as_plain(document.get("result", {}), "result"),
         error=wire.as_text(document.get("error", ""), "error", 1_000),
     )
 

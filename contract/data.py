@@ -13,6 +13,9 @@ A block holds one meter: time i is ``t0 + dt[0] + .. + dt[i]`` [ms UTC], strictl
 ``dt[0] = 0``. A column holds a number per time, or null where nothing was read. A cumulative
 column carries the display's decimal; it is held in micro-units on both sides. ``quality`` stands
 only for channels with a code that is not 0.
+
+Sizes: ``encode_blocks`` does not check its length, because the outbox must see it to split: an
+array of at most ``MAX_BLOCKS_BYTES`` fits any envelope. The envelope is checked when it is made.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,11 +33,15 @@ from contract.reading import (
     Reading,
     check_id,
 )
-from contract.units import from_micro, to_micro
+from contract.units import MAX_CUMULATIVE_MICRO, from_micro, to_micro
 from contract.wire import DecodeError, Range
 
 OUTBOX_DIGITS = 16
 META_DIGITS = 64
+MAX_ENVELOPE_BYTES = 4_096
+"""More than any envelope takes around its blocks."""
+MAX_BLOCKS_BYTES = wire.MAX_DATA_BYTES - MAX_ENVELOPE_BYTES
+"""Longest array of blocks an outbox may commit as one batch."""
 MAX_BLOCKS = 4_096
 MAX_TIMES = 16_384
 
@@ -131,18 +138,30 @@ def readings_of(batch: Batch) -> Iterator[Reading]:
 
 
 def encode_blocks(blocks: Iterable[Block]) -> bytes:
-    """Return the JSON array of blocks: what an outbox stores and an envelope wraps."""
-    return wire.compact([_block_document(block) for block in blocks])
+    """Return the JSON array of blocks: what an outbox stores and an envelope wraps.
+
+    Raises DecodeError when a block breaks the contract; the length is for the caller to check.
+    """
+    documents = [_block_document(block, f"blocks[{i}]") for i, block in enumerate(blocks)]
+    _decode_blocks(documents)
+    return wire.compact(documents)
 
 
 def encode_envelope(
     outbox: str, seq: int, meta: str, floor: int, void: Iterable[Range], blocks_json: bytes
 ) -> bytes:
-    """Wrap an encoded array of blocks into a ``data`` payload."""
-    head = wire.compact(
-        {"v": 1, "outbox": outbox, "seq": seq, "meta": meta, "floor": floor, "void": list(void)}
-    )
-    return head[:-1] + b',"blocks":' + blocks_json + b"}"
+    """Wrap what ``encode_blocks`` gave into a ``data`` payload; the blocks are not read again."""
+    document = {
+        "v": 1,
+        "outbox": outbox,
+        "seq": seq,
+        "meta": meta,
+        "floor": floor,
+        "void": [[low, high] for low, high in void],
+    }
+    _decode_envelope(document, ())
+    payload = wire.compact(document)[:-1] + b',"blocks":' + blocks_json + b"}"
+    return wire.sized(payload, wire.MAX_DATA_BYTES)
 
 
 def encode_data(batch: Batch) -> bytes:
@@ -152,16 +171,15 @@ def encode_data(batch: Batch) -> bytes:
     )
 
 
-def _block_document(block: Block) -> dict[str, Any]:
-    channels = catalogue()
+def _block_document(block: Block, where: str) -> dict[str, Any]:
+    if not block.times_ms:
+        raise DecodeError(f"{where}.dt", "no time")
     document: dict[str, Any] = {
         "meter": block.meter,
         "t0": block.times_ms[0],
         "dt": [0, *(b - a for a, b in pairwise(block.times_ms))],
         "channels": {
-            name: [None if v is None else from_micro(int(v)) for v in column]
-            if channels[name].cumulative
-            else list(column)
+            name: _column_document(name, column, wire.path(f"{where}.channels", name))
             for name, column in block.columns.items()
         },
     }
@@ -170,21 +188,43 @@ def _block_document(block: Block) -> dict[str, Any]:
     return document
 
 
+def _column_document(name: str, column: Column, where: str) -> list[float | None]:
+    channel = catalogue().get(name)
+    if channel is None:
+        raise DecodeError(where, "channel is not in the catalogue")
+    if not channel.cumulative:
+        return list(column)
+    micros: list[float | None] = []
+    for i, value in enumerate(column):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise DecodeError(f"{where}[{i}]", f"{value!r:.80} is not a count of micro-units")
+        if value is not None and abs(value) > MAX_CUMULATIVE_MICRO:
+            raise DecodeError(f"{where}[{i}]", f"beyond {MAX_CUMULATIVE_MICRO} micro-units")
+        micros.append(None if value is None else from_micro(value))
+    return micros
+
+
 def decode_data(payload: bytes) -> Batch:
     """Return the batch of a payload; DecodeError naming where it breaks the contract."""
     document = wire.parse_object(payload, wire.MAX_DATA_BYTES)
-    blocks = wire.as_list(wire.member(document, "blocks", "blocks"), "blocks", MAX_BLOCKS)
+    return _decode_envelope(document, _decode_blocks(wire.member(document, "blocks", "blocks")))
+
+
+def _decode_envelope(document: Mapping[str, Any], blocks: tuple[Block, ...]) -> Batch:
     seq = wire.integer(document, "seq", "seq", 1)
     return Batch(
-        outbox=wire.hexadecimal(
-            wire.member(document, "outbox", "outbox"), "outbox", OUTBOX_DIGITS
-        ),
+        outbox=wire.hexadecimal(wire.member(document, "outbox", "outbox"), "outbox", OUTBOX_DIGITS),
         seq=seq,
         meta=wire.hexadecimal(wire.member(document, "meta", "meta"), "meta", META_DIGITS),
         floor=wire.integer(document, "floor", "floor", 1, seq),
         void=wire.as_ranges(wire.member(document, "void", "void"), "void"),
-        blocks=tuple(_decode_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
+        blocks=blocks,
     )
+
+
+def _decode_blocks(value: object) -> tuple[Block, ...]:
+    blocks = wire.as_list(value, "blocks", MAX_BLOCKS)
+    return tuple(_decode_block(block, f"blocks[{i}]") for i, block in enumerate(blocks))
 
 
 def _decode_block(value: object, where: str) -> Block:
@@ -208,15 +248,13 @@ def _decode_block(value: object, where: str) -> Block:
             codes[name] = _decode_quality(quality[name], decoded[name], f"{quality_where}.{name}")
     stray = sorted(set(quality) - set(columns))
     if stray:
-        raise DecodeError(f"{quality_where}.{stray[0]:.64}", "no such column in the block")
+        raise DecodeError(wire.path(quality_where, stray[0]), "no such column in the block")
     return Block(meter, times, decoded, codes)
 
 
 def _decode_times(document: Mapping[str, Any], where: str) -> tuple[int, ...]:
     start = wire.integer(document, "t0", f"{where}.t0", MIN_TIME_MS, MAX_TIME_MS)
-    deltas = wire.as_list(
-        wire.member(document, "dt", f"{where}.dt"), f"{where}.dt", MAX_TIMES
-    )
+    deltas = wire.as_list(wire.member(document, "dt", f"{where}.dt"), f"{where}.dt", MAX_TIMES)
     if not deltas:
         raise DecodeError(f"{where}.dt", "no time")
     steps = [
@@ -232,7 +270,7 @@ def _decode_times(document: Mapping[str, Any], where: str) -> tuple[int, ...]:
 def _decode_column(name: str, value: object, length: int, where: str) -> Column:
     channel = catalogue().get(name)
     if channel is None:
-        raise DecodeError(f"{where}.{name!r:.80}", "channel is not in the catalogue")
+        raise DecodeError(wire.path(where, name), "channel is not in the catalogue")
     where = f"{where}.{name}"
     column = wire.as_list(value, where, MAX_TIMES)
     if len(column) != length:

@@ -62,34 +62,37 @@ def meta_hash(payload: bytes) -> str:
 
 def encode_meta(meta: Meta) -> bytes:
     """Return the canonical payload."""
-    return wire.canonical(
-        {
-            "v": 1,
-            "meters": [
-                {
-                    "id": meter.id,
-                    "serial": meter.serial,
-                    "model": meter.model,
-                    "channels": [_channel_document(channel) for channel in meter.channels],
-                }
-                for meter in meta.meters
-            ],
-        }
-    )
+    document = {
+        "v": 1,
+        "meters": [
+            {
+                "id": meter.id,
+                "serial": meter.serial,
+                "model": meter.model,
+                "channels": [_channel_document(channel) for channel in meter.channels],
+            }
+            for meter in meta.meters
+        ],
+    }
+    _decode(document)
+    return wire.sized(wire.canonical(document), wire.MAX_META_BYTES)
 
 
 def _channel_document(channel: MetaChannel) -> dict[str, Any]:
     document: dict[str, Any] = {"name": channel.name, "unit": channel.unit}
     if channel.modulus is not None:
-        document["modulus"] = channel.modulus
+        document["modulus"] = float(channel.modulus)
     if channel.rating is not None:
-        document["rating"] = channel.rating
+        document["rating"] = float(channel.rating)
     return document
 
 
 def decode_meta(payload: bytes) -> Meta:
     """Return the meta of a payload; DecodeError naming where it breaks the contract."""
-    document = wire.parse_object(payload, wire.MAX_META_BYTES)
+    return _decode(wire.parse_object(payload, wire.MAX_META_BYTES))
+
+
+def _decode(document: Mapping[str, Any]) -> Meta:
     meters = wire.as_list(wire.member(document, "meters", "meters"), "meters", MAX_METERS)
     decoded = tuple(_decode_meter(meter, f"meters[{i}]") for i, meter in enumerate(meters))
     _refuse_twice([meter.id for meter in decoded], "meters")

@@ -6,7 +6,7 @@ the names. A member that is absent has the field's default: the will is ``{"v":1
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -113,16 +113,27 @@ def offline_state(time_ms: int) -> EdgeState:
 
 def encode_state(state: EdgeState) -> bytes:
     """Return the payload; an offline state carries no more than its time."""
+    members = _document(state)
     if not state.online:
-        return wire.compact({"v": 1, "online": False, "time_ms": state.time_ms})
-    return wire.compact({"v": 1, **asdict(state)})
+        members = {"online": False, "time_ms": state.time_ms}
+    document = {"v": 1, **members}
+    _decode(EdgeState, document, "")
+    return wire.sized(wire.compact(document), wire.MAX_STATE_BYTES)
+
+
+def _document(value: Any) -> Any:
+    """Return what JSON writes for a value of the tree."""
+    if is_dataclass(value):
+        return {entry.name: _document(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_document(member) for member in value] if isinstance(value, tuple) else value
 
 
 def decode_state(payload: bytes) -> EdgeState:
     """Return the state of a payload; DecodeError naming where it breaks the contract."""
     document = wire.parse_object(payload, wire.MAX_STATE_BYTES)
-    state = _decode(EdgeState, document, "")
-    assert isinstance(state, EdgeState)
+    state: EdgeState = _decode(EdgeState, document, "")
     return state
 
 
@@ -149,7 +160,7 @@ def _decode(kind: Any, value: object, where: str) -> Any:
         return tuple(_decode(arguments[0], m, f"{where}[{i}]") for i, m in enumerate(members))
     members_by_name = wire.as_object(value, where)
     return {
-        wire.as_text(name, where): _decode(arguments[1], m, f"{where}.{name:.40}")
+        wire.as_text(name, wire.path(where, name)): _decode(arguments[1], m, wire.path(where, name))
         for name, m in members_by_name.items()
     }
 

@@ -11,10 +11,12 @@ from enum import StrEnum
 MICRO = 1_000_000
 """Micro-units in one unit."""
 
-MAX_CUMULATIVE_MICRO = 2**52
-"""Largest magnitude of a cumulative value [micro-units]: 4.5 thousand million units.
+MAX_CUMULATIVE_MICRO = 4_000_000_000 * MICRO
+"""Largest magnitude of a cumulative value [micro-units]: four thousand million units.
 
-Below it a JSON number (an IEEE double) times one million rounds back to the same integer.
+Up to 2**32 units the nearest double is at most 2**-22 units away, a quarter of a micro-unit, so
+that a JSON number times one million rounds back to the same integer. Above, it does not: one in
+four integers just below 2**52 comes back as its neighbour.
 """
 
 

@@ -2,11 +2,15 @@
 
 A payload is UTF-8 JSON, an object with ``"v": 1``. Unknown members are ignored within version 1,
 except in ``cmd``. Where a member stands twice, the last one counts. Integers may be written as
-integral decimals (``1.0``). NaN and Infinity are refused.
+integral decimals (``1.0``). NaN and Infinity are refused, and so is deep nesting, wherever it is.
+
+Every encoder runs the checks of its decoder on what it is about to give out, size included, and
+raises the DecodeError that a reader would raise: what an encoder returns, every decoder accepts.
 """
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -14,7 +18,7 @@ from contract import CONTRACT_VERSION
 
 MAX_META_BYTES = 262_144
 MAX_DATA_BYTES = 65_536
-MAX_STATE_BYTES = 65_536
+MAX_STATE_BYTES = 262_144
 MAX_ACK_BYTES = 16_384
 MAX_CMD_BYTES = 16_384
 MAX_REPLY_BYTES = 65_536
@@ -23,6 +27,13 @@ MAX_SEQ = 2**53 - 1
 """Largest sequence number: every JSON reader keeps it exact."""
 MAX_RANGES = 64
 """Most ranges in a ``void`` or an ack."""
+MAX_DEPTH = 32
+"""Most arrays and objects within each other, the payload itself included."""
+
+_DIGITS_OF_A_DOUBLE = 309
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Range = tuple[int, int]
 """Inclusive range of sequence numbers (low, high)."""
@@ -49,17 +60,27 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 def compact(document: object) -> bytes:
     """Return JSON in member order, without white space, UTF-8, no NaN."""
-    return json.dumps(
-        document, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sized(payload: bytes, limit_bytes: int) -> bytes:
+    """Return a payload that is not longer than its kind may be."""
+    if len(payload) > limit_bytes:
+        raise DecodeError("payload", f"{len(payload)} bytes, more than {limit_bytes}")
+    return payload
 
 
 def parse_object(payload: bytes, limit_bytes: int) -> dict[str, Any]:
     """Parse a payload to its JSON object of version 1; DecodeError for anything else."""
-    if len(payload) > limit_bytes:
-        raise DecodeError("payload", f"{len(payload)} bytes, more than {limit_bytes}")
     try:
-        document = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(
+            sized(payload, limit_bytes).decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
+        )
+        _refuse_depth(document)
+    except DecodeError:
+        raise
     except UnicodeDecodeError as error:
         raise DecodeError("payload", f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -76,6 +97,35 @@ def parse_object(payload: bytes, limit_bytes: int) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+def _parse_int(digits: str) -> int | float:
+    """Take an integer that no double can hold as infinite: it is refused where it stands.
+
+    Left to itself, Python refuses the whole document at a length that is a process setting.
+    """
+    return int(digits) if len(digits) <= _DIGITS_OF_A_DOUBLE + 1 else math.inf
+
+
+def _refuse_depth(document: object) -> None:
+    """Refuse deep nesting at a fixed depth; Python's own depends on the caller's stack."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    if any(isinstance(child, dict | list) for child in level):
+        raise DecodeError("payload", f"nested deeper than {MAX_DEPTH}")
+
+
+def path(where: str, name: object) -> str:
+    """Return the path of a member whose name came off the wire, safe to print."""
+    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name)
+    shown = name if plain else f"{name!a:.80}"
+    return f"{where}.{shown}" if where else f"{shown}"
 
 
 def member(document: Mapping[str, Any], name: str, where: str) -> Any:
@@ -105,25 +155,28 @@ def integer(
 
 
 def as_number(value: object, where: str) -> float:
-    """Return a finite double."""
+    """Return a finite double; a negative zero as zero, since JSON writers differ about it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
             raise DecodeError(where, "number too large") from None
         if math.isfinite(number):
-            return number
+            return number + 0.0
     raise DecodeError(where, f"{_shown(value)} is not a finite number")
 
 
 def as_text(value: object, where: str, longest: int = 200) -> str:
-    """Return a string of at most ``longest`` characters that UTF-8 can carry."""
+    """Return a string of at most ``longest`` characters, without control characters.
+
+    Lone surrogates have no UTF-8, and a database takes no NUL.
+    """
     if not isinstance(value, str):
         raise DecodeError(where, f"{_shown(value)} is not a string")
     if len(value) > longest:
         raise DecodeError(where, f"longer than {longest} characters")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise DecodeError(where, "holds a lone surrogate")
+    if _CONTROL.search(value) or _SURROGATE.search(value):
+        raise DecodeError(where, "holds a control character or a lone surrogate")
     return value
 
 
@@ -156,12 +209,12 @@ def as_object(value: object, where: str) -> dict[str, Any]:
 
 
 def as_ranges(value: object, where: str) -> tuple[Range, ...]:
-    """Return inclusive sequence ranges, ascending and apart."""
+    """Return inclusive sequence ranges, ascending, without overlap."""
     ranges: list[Range] = []
     below = 0
     for i, pair in enumerate(as_list(value, where, MAX_RANGES)):
         at = f"{where}[{i}]"
-        if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004
+        if not isinstance(pair, list) or len(pair) != 2:
             raise DecodeError(at, "not a pair [low, high]")
         low = as_integer(pair[0], f"{at}[0]", below + 1)
         below = as_integer(pair[1], f"{at}[1]", low)
@@ -188,7 +241,31 @@ def only(document: Mapping[str, Any], names: Iterable[str], where: str) -> None:
     """Refuse members that are not named."""
     unknown = sorted(set(document) - set(names))
     if unknown:
-        raise DecodeError(f"{where}.{unknown[0]}"[:120].lstrip("."), "unknown member")
+        raise DecodeError(path(where, unknown[0]), "unknown member")
+
+
+def as_plain(value: object, where: str) -> dict[str, Any]:
+    """Return an object of free content that JSON can carry back: finite, no surrogates."""
+    document = as_object(value, where)
+    _check_plain(document, where, MAX_DEPTH - 1)
+    return document
+
+
+def _check_plain(value: object, where: str, depth: int) -> None:
+    if isinstance(value, dict | list) and depth == 0:
+        raise DecodeError(where, f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            as_text(name, path(where, name))
+            _check_plain(entry, path(where, name), depth - 1)
+    elif isinstance(value, list):
+        for i, entry in enumerate(value):
+            _check_plain(entry, f"{where}[{i}]", depth - 1)
+    elif isinstance(value, str):
+        if _SURROGATE.search(value):
+            raise DecodeError(where, "holds a lone surrogate")
+    elif value is not None and not isinstance(value, bool):
+        as_number(value, where)
 
 
 def _shown(value: object) -> str:

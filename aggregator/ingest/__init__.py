@@ -1,0 +1,1 @@
+"""From the broker to columns: subscribe, decode, assemble, and remember what is settled."""

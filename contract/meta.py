@@ -6,7 +6,8 @@ serialise a foreign document again. Data name the meta they were read under by t
 ::
 
     {"v":1,"meters":[{"id":"em-01","serial":"SN-1","model":"eastron-sdm630","channels":[
-        {"name":"energy_import","unit":"kWh","modulus":1000000.0,"rating":1500.0}]}]}
+        {"name":"energy_import","unit":"kWh","modulus":1000000.0,"rating":1500.0,
+         "step":0.01}]}]}
 """
 
 import hashlib
@@ -29,13 +30,15 @@ class MetaChannel:
     """One channel as the meter counts it, before CT x VT.
 
     ``modulus`` [unit]: where the register wraps to zero, None when unknown. ``rating``
-    [unit per hour]: largest rate that is physically plausible, None when unknown.
+    [unit per hour]: largest rate that is physically plausible, None when unknown. ``step``
+    [unit]: what the display resolves, None when unknown.
     """
 
     name: str
     unit: str
     modulus: float | None = None
     rating: float | None = None
+    step: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,10 @@ def encode_meta(meta: Meta) -> bytes:
 
 def _channel_document(channel: MetaChannel) -> dict[str, Any]:
     document: dict[str, Any] = {"name": channel.name, "unit": channel.unit}
-    if channel.modulus is not None:
-        document["modulus"] = float(channel.modulus)
-    if channel.rating is not None:
-        document["rating"] = float(channel.rating)
+    for name in ("modulus", "rating", "step"):
+        number = getattr(channel, name)
+        if number is not None:
+            document[name] = float(number)
     return document
 
 
@@ -132,6 +135,7 @@ def _decode_channel(value: object, where: str) -> MetaChannel:
         unit=unit,
         modulus=_positive(document, "modulus", where),
         rating=_positive(document, "rating", where),
+        step=_positive(document, "step", where),
     )
 
 

@@ -143,6 +143,7 @@ def meta_meter(meter: MeterConfig, device: DeviceMap) -> MetaMeter:
             rating=meter.rating
             if register.cumulative and catalogue()[register.channel].unit == unit
             else None,
+            step=None if register.step is None else float(register.step),
         )
         for register in device.registers
     )

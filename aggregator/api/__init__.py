@@ -1,0 +1,1 @@
+"""The HTTP API: what the ledger says, to people and programs."""

@@ -1,0 +1,170 @@
+"""Adds up what a site consumed in a period, by the roles of its meters.
+
+Rules: `aggregator.register.roles`. A role holds for the intervals that start while it is in force.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.batch import IntervalColumns
+from aggregator.ledger.factors import FactorSet, Measure
+from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.roles import Term, terms
+from contract.stored import Level
+
+Amounts = Mapping[str, int]
+"""Unit -> int micro-units."""
+
+_TOTAL_ROLES = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT, Role.OWN_GENERATION)
+
+
+@dataclass(slots=True)
+class CarrierAccount:
+    """One carrier of one site. Amounts in micro-units by unit; kg by measure, NaN when unknown."""
+
+    carrier: str
+    counted: bool
+    """False: a medium (耗能工质) that the factor set keeps out of converted totals."""
+    consumption: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    estimated: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    by_role: dict[Role, dict[str, int]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(int))
+    )
+    kg: dict[Measure, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Undetermined:
+    """A measure that could not be made for a carrier, and why."""
+
+    carrier: str
+    measure: Measure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAccount:
+    """A site's consumption over a period."""
+
+    site: Site
+    carriers: Sequence[CarrierAccount]
+    total: Mapping[Measure, float]
+    """kg over all counted carriers with figures; NaN without any, or when one is undetermined."""
+    measured_share: float | None
+    """Measured time of the meters that make the total, over all their time; None without any."""
+    undetermined: Sequence[Undetermined]
+    without_data: Sequence[str]
+    """Meters that belong into the total and have no figure in the period."""
+
+
+def site_account(
+    reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
+) -> SiteAccount:
+    """Return what a site consumed in [from_ms, to_ms), from figures of one level."""
+    register = reader.register
+    series = {
+        (found.key.meter, found.key.channel): found.index
+        for found in cumulative(reader.series(site.id), site.region)
+    }
+    channels: dict[str, set[str]] = defaultdict(set)
+    for meter, channel in series:
+        channels[meter].add(channel)
+    figures = reader.figures(level, list(series.values()), from_ms, to_ms)
+    account = _Account(reader.factor_set)
+    borders = [from_ms, *register.borders(site.id, from_ms, to_ms), to_ms]
+    until_ms = min(to_ms, reader.now_ms())
+    for start_ms, end_ms in pairwise(borders):
+        meters = register.meters(site.id, start_ms)
+        rows = figures.take((figures.start_ms >= start_ms) & (figures.start_ms < end_ms))
+        for term in terms(meters, channels):
+            account.add(term, _of_series(rows, series[term.meter, term.channel]))
+        account.expect(meters, max(0, min(end_ms, until_ms) - start_ms))
+    return account.close(site, from_ms, to_ms)
+
+
+class _Account:
+    def __init__(self, factor_set: FactorSet) -> None:
+        self._set = factor_set
+        self._carriers: dict[str, CarrierAccount] = {}
+        self._units: dict[str, set[str]] = defaultdict(set)
+        self._expected_ms = 0
+        self._measured_ms = 0
+        self._wanted: set[str] = set()
+        self._with_data: set[str] = set()
+
+    def expect(self, meters: Sequence[Meter], length_ms: int) -> None:
+        """Note which meters make the total, and for how long they should have been measured."""
+        wanted = {meter.id for meter in meters if meter.role in _TOTAL_ROLES}
+        self._wanted |= wanted
+        self._expected_ms += len(wanted) * length_ms
+
+    def add(self, term: Term, rows: IntervalColumns) -> None:
+        """Add the figures of one term."""
+        if len(rows) == 0:
+            return
+        carrier = self._carriers.setdefault(
+            term.carrier, CarrierAccount(term.carrier, self._set.counts(term.carrier))
+        )
+        amount = int(rows.amount.sum())
+        carrier.by_role[term.role][term.unit] += term.direction * amount
+        if term.consumption:
+            self._units[term.carrier].add(term.unit)
+            carrier.consumption[term.unit] += term.consumption * amount
+            carrier.estimated[term.unit] += int(rows.amount_estimated.sum())
+            carrier.held[term.unit] += int(rows.amount_held.sum())
+            self._with_data.add(term.meter)
+            if term.direction > 0:
+                self._measured_ms += int(rows.measured_ms.sum())
+            if carrier.counted:
+                for measure, sign in (
+                    (Measure.KGCE_CALORIFIC, term.consumption),
+                    (Measure.KGCE_EQUIVALENT, term.consumption),
+                    (Measure.CO2_KG, term.co2),
+                ):
+                    kg = float(getattr(rows, measure).sum()) if sign else 0.0
+                    carrier.kg[measure] = carrier.kg.get(measure, 0.0) + sign * kg
+
+    def close(self, site: Site, from_ms: int, to_ms: int) -> SiteAccount:
+        """Return the whole."""
+        carriers = sorted(self._carriers.values(), key=lambda carrier: carrier.carrier)
+        parts = {m: [c.kg[m] for c in carriers if m in c.kg] for m in Measure}
+        total = {m: math.fsum(kg) if kg else math.nan for m, kg in parts.items()}
+        undetermined = [
+            Undetermined(c.carrier, measure, self._reason(c.carrier, measure, site, from_ms, to_ms))
+            for c in carriers
+            for measure, kg in c.kg.items()
+            if math.isnan(kg)
+        ]
+        share = min(1.0, self._measured_ms / self._expected_ms) if self._expected_ms else None
+        without = sorted(self._wanted - self._with_data)
+        return SiteAccount(site, carriers, total, share, undetermined, without)
+
+    def _reason(self, carrier: str, measure: Measure, site: Site, from_ms: int, to_ms: int) -> str:
+        for unit in sorted(self._units[carrier]):
+            steps = self._set.steps(carrier, unit, measure, site.region)
+            for i in steps.between(from_ms, to_ms):
+                if steps.reasons[i]:
+                    return steps.reasons[i]
+        return "stored without a factor; the factor set has one now"
+
+
+def _of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
+    low, high = np.searchsorted(rows.series, [series, series + 1])
+    return rows.take(np.arange(low, high))
+
+
+def role_sign(role: Role) -> int:
+    """Return +1, -1 or 0: how power of a meter with this role enters its site's power."""
+    return {Role.BOUNDARY_IN: 1, Role.BOUNDARY_OUT: -1, Role.OWN_GENERATION: 1}.get(role, 0)
+
+
+def edges_of(register: Register, site: str, at_ms: int) -> set[str]:
+    """Return the edges that the register names for a site's meters."""
+    return {meter.edge for meter in register.meters(site, at_ms) if meter.edge}

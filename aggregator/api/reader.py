@@ -1,0 +1,241 @@
+"""What the API needs of the aggregator, and how it gets it from a store.
+
+`LedgerReader` may be called from any thread. Amounts stay int64 micro-units here; they become
+floats with a unit in their name only where a response is made.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from aggregator.batch import Int64, IntervalColumns, ReadingColumns
+from aggregator.directory import SeriesKey
+from aggregator.ledger.factors import FactorSet
+from aggregator.proof import ChannelFacts
+from aggregator.register.model import Register
+from aggregator.store.base import Health, Store, StoreReader
+from contract.channels import catalogue
+from contract.reading import MAX_TIME_MS, MIN_TIME_MS
+from contract.state import EdgeState
+from contract.stored import Level
+from contract.topics import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A channel that has data: its key and its index in the store's columns."""
+
+    index: int
+    key: SeriesKey
+
+
+class Instant(Protocol):
+    """The newest value of an instantaneous channel."""
+
+    @property
+    def value(self) -> float:
+        """As read [catalogue unit], before CT x VT."""
+        ...
+
+    @property
+    def time_ms(self) -> int:
+        """UTC."""
+        ...
+
+
+class LiveValues(Protocol):
+    """What is true right now; kept in memory by the pipeline."""
+
+    def last(self, series: int) -> Instant | None:
+        """Return the newest value of an instantaneous series, None when none came."""
+        ...
+
+    def states(self) -> Mapping[Address, EdgeState]:
+        """Return the last state of every edge."""
+        ...
+
+    def readings_per_s(self, now_ms: int) -> float:
+        """Return the readings committed per second, lately."""
+        ...
+
+
+class LedgerReader(Protocol):
+    """Register, figures and readings, as the API asks for them."""
+
+    @property
+    def register(self) -> Register:
+        """Sites and meters."""
+        ...
+
+    @property
+    def factor_set(self) -> FactorSet:
+        """The set that stored measures were made with."""
+        ...
+
+    @property
+    def live(self) -> LiveValues:
+        """Last values and edges' states."""
+        ...
+
+    @property
+    def grid_ms(self) -> int:
+        """Length of the base interval [ms]."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the aggregator's time [ms UTC]."""
+        ...
+
+    def series(self, site: str) -> Sequence[Series]:
+        """Return every channel of a site that has data, registered or not."""
+        ...
+
+    def unregistered(self) -> Sequence[SeriesKey]:
+        """Return channels with data whose site or meter the register does not know."""
+        ...
+
+    def figures(
+        self, level: Level, series: Sequence[int], from_ms: int, to_ms: int
+    ) -> IntervalColumns:
+        """Return figures that start in [from_ms, to_ms), by (series, start); StoreError."""
+        ...
+
+    def history(self, series: int) -> tuple[ReadingColumns, IntervalColumns]:
+        """Return all readings of a cumulative channel that count, and all its base intervals.
+
+        Both belong to the same commits.
+        """
+        ...
+
+    def last_times(self, series: Sequence[int]) -> Int64:
+        """Return per channel the time of its last cumulative reading, or NO_TIME."""
+        ...
+
+    def facts(self, series: int) -> ChannelFacts:
+        """Return multiplier, modulus and limit of a channel."""
+        ...
+
+    def counters(self) -> Mapping[str, int]:
+        """Return the aggregator's counters by name."""
+        ...
+
+    def health(self) -> Health:
+        """Tell whether the store answers."""
+        ...
+
+
+_HISTORY_TRIES = 5
+
+
+class StoreLedgerReader:
+    """LedgerReader on a Store. Each call reads through a store reader of its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        register: Register,
+        factor_set: FactorSet,
+        live: LiveValues,
+        *,
+        facts: Callable[[int], ChannelFacts],
+        counters: Callable[[], Mapping[str, int]],
+        now_ms: Callable[[], int],
+        counting: frozenset[int],
+    ) -> None:
+        """`counting`: qualities of readings that the ledger counts (contract.reading.Quality)."""
+        self.register = register
+        self.factor_set = factor_set
+        self.live = live
+        self.facts = facts
+        self.counters = counters
+        self.now_ms = now_ms
+        self._store = store
+        self._counting = np.array(sorted(counting), np.uint8)
+        self._lock = threading.Lock()
+        self._by_site: dict[str, list[Series]] = defaultdict(list)
+        self._seen = 0
+
+    @property
+    def grid_ms(self) -> int:
+        return self._store.grid_ms
+
+    def series(self, site: str) -> Sequence[Series]:
+        self._refresh()
+        return tuple(self._by_site.get(site, ()))
+
+    def unregistered(self) -> Sequence[SeriesKey]:
+        self._refresh()
+        return tuple(
+            found.key
+            for series in list(self._by_site.values())
+            for found in tuple(series)
+            if not self._registered(found.key)
+        )
+
+    def figures(
+        self, level: Level, series: Sequence[int], from_ms: int, to_ms: int
+    ) -> IntervalColumns:
+        with self._reader() as reader:
+            return reader.intervals(level, np.array(sorted(series), np.int32), from_ms, to_ms)
+
+    def history(self, series: int) -> tuple[ReadingColumns, IntervalColumns]:
+        chosen = np.array([series], np.int32)
+        with self._reader() as reader:
+            tries = 0
+            intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
+            while True:
+                tries += 1
+                readings = reader.readings(chosen, MIN_TIME_MS, MAX_TIME_MS)
+                before = intervals
+                intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
+                if _same(before, intervals) or tries == _HISTORY_TRIES:
+                    break  # no commit in between: the readings belong to these intervals
+        return readings.take(np.isin(readings.quality, self._counting)), intervals
+
+    def last_times(self, series: Sequence[int]) -> Int64:
+        with self._reader() as reader:
+            return reader.last_times(np.array(series, np.int32))
+
+    def health(self) -> Health:
+        return self._store.health()
+
+    @contextmanager
+    def _reader(self) -> Iterator[StoreReader]:
+        reader = self._store.reader()
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def _refresh(self) -> None:
+        """List by site what the directory has gained; it only ever grows."""
+        with self._lock:
+            for key in self._store.directory.series.keys(self._seen):
+                self._by_site[key.site].append(Series(self._seen, key))
+                self._seen += 1
+
+    def _registered(self, key: SeriesKey) -> bool:
+        site = self.register.sites.get(key.site)
+        known = site is not None and site.region == key.region
+        return known and (key.site, key.meter) in self.register.rows
+
+
+def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
+    """Return the series of a region's site that count up."""
+    return [
+        found
+        for found in series
+        if found.key.region == region and catalogue()[found.key.channel].cumulative
+    ]
+
+
+def _same(a: IntervalColumns, b: IntervalColumns) -> bool:
+    return len(a) == len(b) and all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("start_ms", "amount", "amount_held", "received")
+    )

@@ -1,0 +1,197 @@
+"""What sites consumed, by carrier: boundary in - boundary out + own generation."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from aggregator.api.accounts import CarrierAccount, SiteAccount, site_account
+from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.shapes import (
+    Amounts,
+    Format,
+    Id,
+    LevelName,
+    Period,
+    Shape,
+    check_rows,
+    csv_response,
+    find_sites,
+    known,
+)
+from aggregator.ledger.factors import Measure
+from aggregator.register.carriers import carriers
+from aggregator.register.model import Role
+from contract.stored import Level
+
+
+class CarrierRow(Shape):
+    """One carrier of one site."""
+
+    carrier: str
+    carrier_zh: str
+    counted: bool
+    """False: a medium (耗能工质) outside converted totals."""
+    consumption: Amounts
+    estimated: Amounts
+    """The part of the terms' amounts that was spread over gaps."""
+    held: Amounts
+    """Awaits a decision; in no other figure."""
+    boundary_in: Amounts
+    boundary_out: Amounts
+    own_generation: Amounts
+    conversion_in: Amounts
+    conversion_out: Amounts
+    kgce_calorific: float | None
+    kgce_equivalent: float | None
+    co2_kg: float | None
+
+
+class Totals(Shape):
+    """Over all counted carriers. Null when a carrier is undetermined, or nothing is known."""
+
+    kgce_calorific: float | None
+    kgce_equivalent: float | None
+    co2_kg: float | None
+    tce_calorific: float | None
+    tce_equivalent: float | None
+    co2_t: float | None
+
+
+class UndeterminedRow(Shape):
+    """Why a measure of a carrier is null."""
+
+    carrier: str
+    measure: str
+    reason: str
+
+
+class SiteConsumption(Shape):
+    """One site."""
+
+    site: str
+    carriers: tuple[CarrierRow, ...]
+    total: Totals
+    measured_share: float | None
+    """Time measured of the meters in the total, over all their time so far; 0 to 1."""
+    undetermined: tuple[UndeterminedRow, ...]
+    meters_without_data: tuple[str, ...]
+
+
+class ConsumptionAnswer(Shape):
+    """Consumption of each site from figures of one level that start in [from, to)."""
+
+    level: LevelName
+    from_ms: int
+    to_ms: int
+    factor_set: str
+    sites: tuple[SiteConsumption, ...]
+
+
+class FlatRow(CarrierRow):
+    """A line of the CSV table."""
+
+    site: str
+
+
+class ConsumptionQuery(Period):
+    """Parameters of /consumption."""
+
+    level: LevelName = "interval"
+    site: Id | None = None
+    format: Format = "json"
+
+
+def routes(reader: LedgerReader) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["ledger"])
+
+    @router.get("/consumption", response_model=ConsumptionAnswer, response_model_exclude_unset=True)
+    def consumption(query: Annotated[ConsumptionQuery, Query()]) -> ConsumptionAnswer | Response:
+        """Return what one site, or each, consumed (default: today)."""
+        from_ms, to_ms = query.resolve(reader.now_ms())
+        level = Level(query.level)
+        sites = find_sites(reader, query.site)
+        count = sum(len(cumulative(reader.series(site.id), site.region)) for site in sites)
+        check_rows(level, reader.grid_ms, count, from_ms, to_ms)
+        accounts = [site_account(reader, site, level, from_ms, to_ms) for site in sites]
+        if query.format == "csv":
+            return csv_response(_flat(accounts))
+        return ConsumptionAnswer(
+            level=query.level,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            factor_set=reader.factor_set.name,
+            sites=tuple(site_consumption(account) for account in accounts),
+        )
+
+    return router
+
+
+def site_consumption(account: SiteAccount) -> SiteConsumption:
+    """Shape an account."""
+    return SiteConsumption(
+        site=account.site.id,
+        carriers=tuple(_carrier(carrier) for carrier in account.carriers),
+        total=totals(account),
+        measured_share=account.measured_share,
+        undetermined=tuple(
+            UndeterminedRow(carrier=u.carrier, measure=str(u.measure), reason=u.reason)
+            for u in account.undetermined
+        ),
+        meters_without_data=tuple(account.without_data),
+    )
+
+
+def totals(account: SiteAccount) -> Totals:
+    """Shape the totals, in kg and in t."""
+    calorific, equivalent, co2 = (
+        known(account.total[measure])
+        for measure in (Measure.KGCE_CALORIFIC, Measure.KGCE_EQUIVALENT, Measure.CO2_KG)
+    )
+    return Totals(
+        kgce_calorific=calorific,
+        kgce_equivalent=equivalent,
+        co2_kg=co2,
+        tce_calorific=_tonnes(calorific),
+        tce_equivalent=_tonnes(equivalent),
+        co2_t=_tonnes(co2),
+    )
+
+
+def _carrier(account: CarrierAccount) -> CarrierRow:
+    def role(name: Role) -> Amounts:
+        return Amounts.of(account.by_role.get(name, {}))
+
+    def kg(measure: Measure) -> float | None:
+        return known(account.kg.get(measure, math.nan))
+
+    return CarrierRow(
+        carrier=account.carrier,
+        carrier_zh=carriers()[account.carrier].name_zh,
+        counted=account.counted,
+        consumption=Amounts.of(account.consumption),
+        estimated=Amounts.of(account.estimated),
+        held=Amounts.of(account.held),
+        boundary_in=role(Role.BOUNDARY_IN),
+        boundary_out=role(Role.BOUNDARY_OUT),
+        own_generation=role(Role.OWN_GENERATION),
+        conversion_in=role(Role.CONVERSION_IN),
+        conversion_out=role(Role.CONVERSION_OUT),
+        kgce_calorific=kg(Measure.KGCE_CALORIFIC),
+        kgce_equivalent=kg(Measure.KGCE_EQUIVALENT),
+        co2_kg=kg(Measure.CO2_KG),
+    )
+
+
+def _flat(accounts: Sequence[SiteAccount]) -> Iterator[FlatRow]:
+    for account in accounts:
+        for carrier in account.carriers:
+            row = _carrier(carrier)
+            parts = {name: getattr(row, name) for name in CarrierRow.model_fields}
+            yield FlatRow(site=account.site.id, **parts)
+
+
+def _tonnes(kg: float | None) -> float | None:
+    return None if kg is None else kg / 1000

@@ -1,0 +1,114 @@
+"""The proof per channel: registers as read against what the ledger holds."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from aggregator.api.errors import ApiError
+from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.shapes import Format, Id, Shape, csv_response, find_site, find_sites
+from aggregator.proof import prove
+from aggregator.register.model import Meter, Site
+
+
+class ProofRow(Shape):
+    """One channel, from its first to its last reading.
+
+    (register end - start) x multiplier + events = booked + held + difference, in micro-units of
+    the channel's unit. Registers are as displayed; booked, held and events are energy.
+    """
+
+    site: str
+    meter: str
+    channel: str
+    carrier: str
+    role: str
+    multiplier: int
+    received: int
+    """Readings that count."""
+    first_ms: int | None
+    last_ms: int | None
+    register_start_micro: int | None
+    register_end_micro: int | None
+    events_micro: int
+    booked_micro: int
+    held_micro: int
+    difference_micro: int
+    closes: bool
+
+
+class ProofAnswer(Shape):
+    """All channels of registered meters."""
+
+    closes: bool
+    """Whether every channel does."""
+    channels: tuple[ProofRow, ...]
+
+
+class ProofQuery(Shape):
+    """Parameters of /proof."""
+
+    site: Id | None = None
+    meter: Id | None = None
+    format: Format = "json"
+
+
+def routes(reader: LedgerReader) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["proof"])
+
+    @router.get("/proof", response_model=ProofAnswer)
+    def proof(query: Annotated[ProofQuery, Query()]) -> ProofAnswer | Response:
+        """Prove every channel of one meter, one site, or all."""
+        if query.meter is not None:
+            if query.site is None:
+                raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
+            find_site(reader, query.site)
+            if (query.site, query.meter) not in reader.register.rows:
+                raise ApiError(404, "meter", f"no meter {query.meter!r} at site {query.site!r}")
+        rows = [
+            row
+            for site in find_sites(reader, query.site)
+            for row in _channels(reader, site, query.meter)
+        ]
+        if query.format == "csv":
+            return csv_response(rows)
+        return ProofAnswer(closes=all(row.closes for row in rows), channels=tuple(rows))
+
+    return router
+
+
+def _channels(reader: LedgerReader, site: Site, wanted: str | None) -> Iterator[ProofRow]:
+    register = reader.register
+    for found in cumulative(reader.series(site.id), site.region):
+        rows = register.rows.get((site.id, found.key.meter))
+        if rows is None or wanted not in (None, found.key.meter):
+            continue
+        meter: Meter = rows[-1]
+        readings, intervals = reader.history(found.index)
+        line = prove(
+            readings.time_ms,
+            readings.value.astype("int64"),
+            reader.facts(found.index),
+            int(intervals.amount.sum()),
+            int(intervals.amount_held.sum()),
+        )
+        yield ProofRow(
+            site=site.id,
+            meter=meter.id,
+            channel=found.key.channel,
+            carrier=meter.carrier,
+            role=str(meter.role),
+            multiplier=line.multiplier,
+            received=line.received,
+            first_ms=line.first_ms,
+            last_ms=line.last_ms,
+            register_start_micro=line.register_start_micro,
+            register_end_micro=line.register_end_micro,
+            events_micro=line.events_micro,
+            booked_micro=line.booked_micro,
+            held_micro=line.held_micro,
+            difference_micro=line.difference_micro,
+            closes=line.closes,
+        )

@@ -1,10 +1,14 @@
 """The control port: JSON lines over TCP, one request line, one answer line.
 
-    {"group": G, "time_ms": N}            hold the group's time at N (add "rewind": true to go back)
+    {"group": G, "time_ms": N}            hold a group's time at N (add "rewind": true to go back)
     {"group": G, "live": true}            follow the wall clock
     {"served": true}                      first and last answer of every counter, with the truth
     {"power": true}                       true net rate of every meter now
     {"ping": true}                        groups, and whether the port is alive
+
+A group is a site or one of its edges. Each edge also has a control port of its own, where its
+site's name means the meters of this edge alone: so two gateways of a site can be stepped through a
+day side by side, each knowing no more than its own configuration.
 
 An answer has "ok": true, or "ok": false and "error": what is wrong.
 """
@@ -23,11 +27,15 @@ MAX_LINE_BYTES = 65536
 
 
 class ControlPort:
-    """Answers control requests for one district."""
+    """Answers control requests for a district, or for one edge of it."""
 
-    def __init__(self, timeline: Timeline, meters: Sequence[SimulatedMeter]) -> None:
+    def __init__(
+        self, timeline: Timeline, meters: Sequence[SimulatedMeter], edge: str | None = None
+    ) -> None:
+        """Edge: this port's groups are cut down to this edge."""
         self._timeline = timeline
-        self._meters = meters
+        self._meters = [meter for meter in meters if edge in {None, meter.identity.edge}]
+        self._edge = edge
 
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
         """Start listening; port 0 takes a free one."""
@@ -64,21 +72,26 @@ class ControlPort:
         if request.get("power") is True:
             return {"power": [self._power_row(meter) for meter in self._meters]}
         if request.get("ping") is True:
-            return {"groups": list(self._timeline.groups)}
+            return {"groups": list(self._timeline.edges)}
         group, time_ms = request.get("group"), request.get("time_ms")
         if not isinstance(group, str):
             raise TimeError('a request names "group", "served", "power" or "ping"')
+        edges = self._timeline.edges_of(group)
+        if self._edge is not None:
+            edges = tuple(edge for edge in edges if edge == self._edge)
+            if not edges:
+                raise TimeError(f"this port moves {self._edge} alone, not {group}")
         if request.get("live") is True:
-            self._timeline.follow(group)
+            self._timeline.follow(edges)
             return {}
         if not isinstance(time_ms, int) or isinstance(time_ms, bool):
             raise TimeError('"time_ms" must be an integer (or "live": true)')
-        self._timeline.freeze(group, time_ms, rewind=request.get("rewind") is True)
+        self._timeline.freeze(edges, time_ms, rewind=request.get("rewind") is True)
         return {}
 
     def _power_row(self, meter: SimulatedMeter) -> dict[str, object]:
         identity = meter.identity
-        time_ms = self._timeline.now_ms(identity.site)
+        time_ms = self._timeline.now_ms(identity.edge)
         return {
             "site": identity.site,
             "meter": identity.id,

@@ -40,7 +40,8 @@ class DistrictError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Load:
     """One consumer or generator. rated: carrier unit per hour. A derived load is a share
-    (`ratio`, in its own unit per unit of the other) of another load of its site."""
+    (`ratio`, in its own unit per unit of the other) of another load of its site.
+    """
 
     id: str
     carrier: str
@@ -260,7 +261,7 @@ def _build(
     )
     full_milli = round(full_flow(site, meter) * 1000)
     identity = MeterIdentity(
-        site.id, meter.id, meter.carrier, meter.role, meter.multiplier, MODBUS_UNIT
+        site.id, meter.id, meter.edge, meter.carrier, meter.role, meter.multiplier, MODBUS_UNIT
     )
     return SimulatedMeter(identity, device, flows, district.tariff_hours, full_milli, district.seed)
 

@@ -47,6 +47,7 @@ class MeterIdentity:
 
     site: str
     id: str
+    edge: str
     carrier: str
     role: str
     multiplier: int

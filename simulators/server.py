@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from simulators.control import ControlPort
 from simulators.district import District, build_meters
-from simulators.meter import SimulatedMeter
 from simulators.modbus_meter import serve_meter
 from simulators.timeline import Timeline
 
@@ -41,42 +41,56 @@ async def serve_district(
     meters = build_meters(district, origin_ms)
     for meter in meters:
         meter.cover(wall_ms() + DAY_MS)
-    timeline = Timeline(tuple(site.id for site in district.sites), wall_ms, origin_ms)
+    timeline = Timeline(
+        {edge: site.id for site in district.sites for edge in site.edges}, wall_ms, origin_ms
+    )
     servers = [
-        await serve_meter(meter, partial(timeline.now_ms, meter.identity.site), host)
+        await serve_meter(meter, partial(timeline.now_ms, meter.identity.edge), host)
         for meter in meters
     ]
     control = await ControlPort(timeline, meters).serve(host, control_port)
-    _write_ports(ports_file, host, port_of(control), meters, servers)
-    try:
-        await stop()
-    finally:
-        for server in (*servers, control):
-            server.close()
-
-
-def _write_ports(
-    path: Path,
-    host: str,
-    control: int,
-    meters: Sequence[SimulatedMeter],
-    servers: Sequence[asyncio.Server],
-) -> None:
+    edge_controls = {
+        edge: await ControlPort(timeline, meters, edge).serve(host) for edge in timeline.edges
+    }
     document = {
         "host": host,
-        "control": control,
+        "control": port_of(control),
+        "edges": {edge: port_of(server) for edge, server in edge_controls.items()},
         "meters": [
             {"site": meter.identity.site, "meter": meter.identity.id, "port": port_of(server)}
             for meter, server in zip(meters, servers, strict=True)
         ],
     }
-    partial_path = path.with_name(f"{path.name}.{os.getpid()}")
-    partial_path.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    partial_path.replace(path)  # whoever waits for the file sees it whole
+    _write_whole(ports_file, json.dumps(document, indent=1))
+    try:
+        await stop()
+    finally:
+        for server in (*servers, control, *edge_controls.values()):
+            server.close()
 
 
-def read_ports(path: Path) -> tuple[str, int, dict[tuple[str, str], int]]:
-    """(host, control port, (site, meter) -> port) from a ports file."""
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)  # whoever waits for the file sees it whole
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a served district listens. meters: (site, meter) -> port; edges: control ports."""
+
+    host: str
+    control: int
+    edges: Mapping[str, int]
+    meters: Mapping[tuple[str, str], int]
+
+
+def read_ports(path: Path) -> Ports:
+    """What `serve_district` wrote to its ports file."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    ports = {(row["site"], row["meter"]): int(row["port"]) for row in document["meters"]}
-    return str(document["host"]), int(document["control"]), ports
+    return Ports(
+        host=str(document["host"]),
+        control=int(document["control"]),
+        edges={str(edge): int(port) for edge, port in document["edges"].items()},
+        meters={(row["site"], row["meter"]): int(row["port"]) for row in document["meters"]},
+    )

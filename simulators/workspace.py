@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulators.district import MODBUS_UNIT, District, Site, plausible_rate
 
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
+BACKLOG_COMMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +70,34 @@ def write_register(district: District, folder: Path) -> None:
     )
 
 
-def write_edges(
-    district: District, ports: Ports, broker: tuple[str, int], folder: Path, pace: Pace
-) -> list[EdgeFiles]:
-    """Write one configuration per edge; its outbox goes beside it."""
-    written: list[EdgeFiles] = []
-    for site in district.sites:
-        for edge in site.edges:
-            path = folder / f"{edge}.toml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data_dir = folder / edge
-            text = _edge_text(district, site, edge, ports, broker, data_dir, pace)
-            path.write_text(text, "utf-8")
-            written.append(EdgeFiles(site.id, edge, path, data_dir))
-    return written
-
-
 @dataclass(frozen=True, slots=True)
 class EdgeFiles:
-    """Where one edge's configuration and data lie."""
+    """One edge's configuration files.
+
+    backlog_config: the same gateway and outbox, committing rarely, for a run through past time.
+    """
 
     site: str
     edge: str
     config: Path
-    data_dir: Path
+    backlog_config: Path
+
+
+def write_edges(
+    district: District, ports: Ports, broker: tuple[str, int], folder: Path, pace: Pace
+) -> list[EdgeFiles]:
+    """Write the configurations of every edge; its outbox goes beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    backlog = replace(pace, commit_s=BACKLOG_COMMIT_S)
+    written: list[EdgeFiles] = []
+    for site in district.sites:
+        for edge in site.edges:
+            live_path, backlog_path = folder / f"{edge}.toml", folder / f"{edge}.backlog.toml"
+            for path, chosen in ((live_path, pace), (backlog_path, backlog)):
+                text = _edge_text(district, site, edge, ports, broker, folder / edge, chosen)
+                path.write_text(text, "utf-8")
+            written.append(EdgeFiles(site.id, edge, live_path, backlog_path))
+    return written
 
 
 def _edge_text(

@@ -1,10 +1,11 @@
 """Identities <-> dense int32 indexes, append-only.
 
 Columns carry indexes; names appear only at the borders. An index means the same for the life of
-a store object. One thread adds, any thread looks up: a key is listed before it can be found.
+a store object. Any thread may add and look up: a key is listed before it can be found.
 """
 
 from collections.abc import Iterable, Sequence
+from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -38,6 +39,7 @@ class Index(Generic[Key]):
     def __init__(self) -> None:
         self._keys: list[Key] = []
         self._index: dict[Key, int] = {}
+        self._adding = Lock()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -45,11 +47,15 @@ class Index(Generic[Key]):
     def add(self, key: Key) -> int:
         """Return the key's index, listing it first when new."""
         index = self._index.get(key)
-        if index is None:
-            index = len(self._keys)
-            self._keys.append(key)
-            self._index[key] = index
-        return index
+        if index is not None:
+            return index
+        with self._adding:
+            index = self._index.get(key)
+            if index is None:
+                index = len(self._keys)
+                self._keys.append(key)
+                self._index[key] = index
+            return index
 
     def find(self, key: Key) -> int:
         """Return the key's index, or -1 when it was never seen."""

@@ -1,0 +1,197 @@
+"""InfluxDB: the suite over both dialects against Debian's real server, and what only servers do."""
+
+import uuid
+
+import numpy as np
+import pytest
+
+from aggregator.batch import ColumnError
+from aggregator.directory import Source
+from aggregator.store.base import DirtyDay, StoreRetriable
+from aggregator.store.influx import InfluxStore
+from aggregator.store.influx1 import Influx1Store
+from aggregator.store.influx2 import Influx2Store
+from contract.stored import Level
+from tests.influx import influx2_shim, influx_server, own_influx_server
+from tests.suites.store_suite import (
+    GRID_MS,
+    MINUTE,
+    SITE,
+    T0,
+    R,
+    StoreKit,
+    StoreSuite,
+    commit_of,
+    figures,
+    read,
+    series_of,
+)
+
+pytestmark = pytest.mark.influxdb
+__all__ = ["influx_server", "own_influx_server"]
+
+
+@pytest.fixture
+def database():
+    return f"test_{uuid.uuid4().hex}"
+
+
+class TestInflux1Store(StoreSuite):
+    @pytest.fixture
+    def kit(self, influx_server, database):
+        kit = StoreKit(lambda grid_ms: Influx1Store(influx_server.url, database, grid_ms))
+        yield kit
+        kit.close()
+
+
+@pytest.fixture(scope="module")
+def shim(influx_server):
+    with influx2_shim(influx_server) as url:
+        yield url
+
+
+class TestInflux2Store(StoreSuite):
+    @pytest.fixture
+    def kit(self, influx_server, shim, database):
+        influx_server.query("", f'CREATE DATABASE "{database}"')
+        kit = StoreKit(lambda grid_ms: Influx2Store(shim, database, grid_ms, org="city", token="t"))
+        yield kit
+        kit.close()
+
+
+@pytest.fixture(params=["influx1", "influx2"])
+def store(request, influx_server, shim, database):
+    influx_server.query("", f'CREATE DATABASE "{database}"')
+    store: InfluxStore
+    if request.param == "influx1":
+        store = Influx1Store(influx_server.url, database, GRID_MS)
+    else:
+        store = Influx2Store(shim, database, GRID_MS, org="city", token="t")
+    store.open()
+    yield store
+    store.close()
+
+
+def test_lines_are_wide_and_typed_by_the_catalogue(store, influx_server, database):
+    store.commit(
+        commit_of(
+            store,
+            [R(0, 5), R(0, 6, channel="volume", quality=2)],
+            [R(0, 1, channel="power")],
+            figures(store, [0]),
+        )
+    )
+    (found,) = influx_server.query(database, "SELECT * FROM reading")
+    assert found["columns"] == [
+        "time", "edge", "energy_import", "meter", "outbox", "power", "region", "seq", "site",
+        "volume", "volume_q",
+    ]  # fmt: skip
+    assert len(found["values"]) == 1
+    (types,) = influx_server.query(database, "SHOW FIELD KEYS FROM reading")
+    assert dict(types["values"]) == {
+        "energy_import": "integer", "power": "float", "seq": "integer", "volume": "integer",
+        "volume_q": "integer",
+    }  # fmt: skip
+    (types,) = influx_server.query(database, "SHOW FIELD KEYS FROM interval")
+    assert dict(types["values"])["amount"] == "integer"
+    assert dict(types["values"])["co2_kg"] == "float"
+
+
+def test_a_reading_in_order_keeps_its_own_millisecond(store, influx_server, database):
+    for seq in (1, 2):
+        store.commit(commit_of(store, [R(seq * MINUTE, seq, seq=seq)]))
+        store.commit(commit_of(store, [R(seq * MINUTE, seq, seq=seq)]))  # again
+        store.commit(commit_of(store, [R(seq * MINUTE, seq, seq=seq)]))
+    (found,) = influx_server.query(database, "SELECT energy_import FROM reading")
+    past_ms = [time_ns - T0 * 1_000_000 for time_ns, _ in found["values"]]
+    assert past_ms == [60_000_000_000, 60_000_000_002, 120_000_000_000, 120_000_000_003]
+
+
+def test_refused_lines_are_named_and_the_rest_is_stored(store, influx_server, database):
+    # somebody else has put floats where the ledger keeps integers
+    influx_server.write(database, f"reading,site=x volume=1.5 {T0}")
+    influx_server.write(database, f"interval,site=x amount=1.5 {T0 + 10 * 86_400_000}")
+    rows = [R(i * MINUTE, i) for i in range(40)]
+    bad = [
+        R(7 * MINUTE, 1, channel="volume", meter="m7"),
+        R(9 * MINUTE, 1, channel="volume", meter="m8"),
+    ]
+    source = Source(*SITE, "gw1", "00000000000000aa")
+    result = store.commit(
+        commit_of(store, rows + bad, intervals=figures(store, [0]), receipts={source: ((1, 1),)})
+    )
+    assert sorted(line.line.split(",")[2] for line in result.refused) == ["meter=m7", "meter=m8"]
+    assert all("conflict" in line.reason for line in result.refused)
+    assert len(read(store, store)) == 40
+    assert store.receipts() == {source: ((1, 1),)}
+    late = store.commit(commit_of(store, intervals=figures(store, [0, 10 * 86_400_000])))
+    assert len(late.refused) == 1
+    assert late.refused[0].line.startswith("interval,channel=energy_import,meter=m1")
+
+
+def test_a_channel_of_the_other_kind_never_reaches_the_server(store):
+    with pytest.raises(ColumnError, match="other kind"):
+        store.commit(commit_of(store, [R(0, 1, channel="power")]))
+    with pytest.raises(ColumnError, match="other kind"):
+        store.commit(commit_of(store, [], [R(0, 1.0, channel="volume")]))
+
+
+def test_ids_that_would_need_escaping_are_refused(store):
+    for bad in ("a b", "a,b", "a=b", "a'b", "", "a\n"):
+        with pytest.raises(ColumnError, match="not an id"):
+            store.__class__.commit(store, commit_of(store, [R(0, 1, meter=bad)]))
+        store.directory.series._keys.pop()  # the pipeline's door keeps such keys out
+
+
+@pytest.mark.parametrize("dialect", ["influx1", "influx2"])
+def test_a_killed_server_is_retriable_and_nothing_acknowledged_is_lost(
+    own_influx_server,
+    database,
+    dialect,
+):
+    server = own_influx_server
+    server.query("", f'CREATE DATABASE "{database}"')
+    with influx2_shim(server) as shim_url:
+        store: InfluxStore
+        if dialect == "influx1":
+            store = Influx1Store(server.url, database, GRID_MS)
+        else:
+            store = Influx2Store(shim_url, database, GRID_MS, org="city", token="t")
+        store.open()
+        source = Source(*SITE, "gw1", "00000000000000aa")
+        day = DirtyDay(*SITE, T0)
+        for seq in range(1, 4):
+            commit = commit_of(
+                store,
+                [R(seq * MINUTE, seq, seq=seq), R(-seq * MINUTE, seq, seq=seq)],
+                intervals=figures(store, [seq * GRID_MS], amount=seq),
+                receipts={source: ((1, seq),)},
+                dirty=frozenset({day}),
+            )
+            store.commit(commit)
+            server.kill()
+            assert not store.health().ok
+            for _ in range(2):
+                with pytest.raises(StoreRetriable):
+                    store.commit(commit)
+            with pytest.raises(StoreRetriable):
+                store.readings(series_of(store), T0, T0)
+            server.start()
+            store.commit(commit)
+            store.commit(commit)
+            assert store.health().ok
+        expected = sorted((sign * seq * MINUTE, seq) for seq in (1, 2, 3) for sign in (1, -1))
+        assert read(store, store, low=-10 * MINUTE) == expected
+        found = store.intervals(Level.INTERVAL, series_of(store), T0, T0 + 9 * GRID_MS)
+        assert found.amount.tolist() == [1, 2, 3]
+        assert store.receipts() == {source: ((1, 3),)}
+        assert store.dirty_days() == {day}
+        store.close()
+
+
+def test_more_meters_than_are_named_in_a_query(store):
+    rows = [R(0, i, meter=f"m{i}") for i in range(120)]
+    store.commit(commit_of(store, rows))
+    wanted = np.arange(60, dtype=np.int32)
+    assert store.readings(wanted, T0, T0).value.tolist() == list(range(60))
+    assert (store.last_times(wanted) == T0).all()

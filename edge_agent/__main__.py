@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.config import EdgeConfig, describe_keys, load_config, missing_files
 from edge_agent.errors import ConfigError, EdgeError, Problem
@@ -185,8 +185,14 @@ async def _run_until_signal(
 ) -> None:
     from edge_agent.agent import run_agent
     from edge_agent.clock import SystemClock
+    from edge_agent.events import TaskTrouble
     from edge_agent.stepping import run_steps
 
+    def trouble(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # aiomqtt leaves a future unread when a session ends before its broken connection is seen.
+        log.emit(TaskTrouble(f"{context['message']}: {context.get('exception')!r}"))
+
+    asyncio.get_running_loop().set_exception_handler(trouble)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

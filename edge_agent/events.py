@@ -56,6 +56,14 @@ class AgentFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskTrouble(Event):
+    """Something failed in the event loop where nobody waits for it; the agent goes on."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MeterLost(Event):
     """A meter that used to answer does not."""
 

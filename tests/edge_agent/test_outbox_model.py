@@ -1,0 +1,136 @@
+"""The durable outbox against a list, under any order of appends, acks, crashes and reopenings."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from contract.data import decode_data, encode_envelope, readings_of
+from contract.reading import Reading
+from edge_agent.outbox.sqlite import SqliteOutbox
+from tests.suites.outbox_suite import META, NOW
+
+MAX_BYTES = 24 * 1024  # some dozen batches: evictions are the rule
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.generation = 0
+        self.committed: dict[int, list[Reading]] = {}
+        self.pending: list[Reading] = []
+        self.told: set[int] = set()  # numbers an ack has named, however long ago
+        self.evicted: set[int] = set()
+        self.given_up: set[int] = set()
+        self.count = 0
+
+    @initialize()
+    def first(self) -> None:
+        self.open()
+        self.id = self.outbox.id
+
+    def open(self) -> None:
+        path = self.folder / str(self.generation) / "outbox.sqlite"
+        self.outbox = SqliteOutbox(path, MAX_BYTES, 190, self.on_evicted)
+        self.outbox.use_meta(META)
+
+    def on_evicted(self, first: int, last: int, readings: int) -> None:
+        lost = set(range(first, last + 1)) - self.told - self.given_up
+        assert sum(len(self.committed[seq]) for seq in lost) == readings
+        self.evicted |= lost
+
+    @rule(n=st.integers(1, 400))
+    def append(self, n: int) -> None:
+        readings = [
+            Reading("m1", "energy_import", NOW + self.count + i, (self.count + i) * 7919)
+            for i in range(n)
+        ]
+        self.count += n
+        self.outbox.append(readings)
+        self.pending += readings
+
+    @rule()
+    def commit(self) -> None:
+        # A commit may evict what it has itself just written, so the model learns first.
+        seq = self.outbox.next_seq
+        if self.pending:
+            self.committed[seq] = list(self.pending)
+        written = self.outbox.commit(NOW)
+        assert list(written) == ([seq] if self.pending else [])
+        self.pending = []
+
+    @rule(upto=st.integers(0, 40), low=st.integers(1, 60), length=st.integers(0, 9))
+    def acknowledge(self, upto: int, low: int, length: int) -> None:
+        low = max(low, upto + 2)
+        self.outbox.acknowledge(upto, [(low, low + length)])
+        named = {*range(1, upto + 1), *range(low, low + length + 1)}
+        self.told |= named & set(range(1, self.outbox.next_seq))
+
+    @rule(pick=st.integers(0, 5))
+    def give_up(self, pick: int) -> None:
+        for at, seq in enumerate(list(self.outbox.unsettled(newest_first=False))):
+            if at == pick:
+                assert self.outbox.give_up(seq) == len(self.committed[seq])
+                self.given_up.add(seq)
+
+    @rule()
+    def reopen(self) -> None:
+        self.outbox.close()
+        self.pending = []
+        self.open()
+
+    @rule()
+    def crash(self) -> None:
+        """A copy of the files as they are, without closing, is what a crash leaves."""
+        before = self.folder / str(self.generation)
+        self.generation += 1
+        shutil.copytree(before, self.folder / str(self.generation))
+        settled = {seq for seq in self.committed if self.outbox.is_settled(seq)}
+        self.outbox.close()
+        self.pending = []
+        self.open()
+        forgotten = {seq for seq in settled if not self.outbox.is_settled(seq)}
+        assert forgotten <= self.told | self.given_up
+        self.told -= forgotten
+        self.given_up -= forgotten
+        assert not forgotten & self.evicted
+
+    @invariant()
+    def agrees_with_the_list(self) -> None:
+        outbox = self.outbox
+        assert outbox.id == self.id
+        assert outbox.next_seq == max(self.committed, default=0) + 1
+        assert outbox.pending == len(self.pending)
+        settled = self.told | self.given_up | self.evicted
+        open_seqs = [seq for seq in sorted(self.committed) if seq not in settled]
+        assert list(outbox.unsettled(newest_first=False)) == open_seqs
+        assert list(outbox.unsettled(newest_first=True)) == open_seqs[::-1]
+        stats = outbox.stats()
+        assert stats.depth_batches == len(open_seqs)
+        assert stats.depth_readings == sum(len(self.committed[seq]) for seq in open_seqs)
+        assert stats.held_bytes <= MAX_BYTES
+        held = [seq for seq in self.committed if outbox.batch(seq) is not None]
+        assert outbox.floor == min(held, default=outbox.next_seq)
+        assert set(open_seqs) <= set(held)
+
+    @invariant()
+    def reads_back_what_was_written(self) -> None:
+        for seq in list(self.committed)[-3:]:
+            stored = self.outbox.batch(seq)
+            if stored is not None:
+                payload = encode_envelope(
+                    self.id, seq, stored.meta, 1, self.outbox.void(), stored.blocks_json
+                )
+                assert list(readings_of(decode_data(payload))) == self.committed[seq]
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        shutil.rmtree(self.folder)
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestOutboxModel = OutboxMachine.TestCase

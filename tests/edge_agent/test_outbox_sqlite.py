@@ -1,0 +1,201 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from contract.data import decode_data, encode_envelope, readings_of
+from edge_agent.__main__ import main
+from edge_agent.errors import OutboxError, OutboxLockedError
+from edge_agent.outbox.sqlite import SqliteOutbox, inspect
+from tests.suites.outbox_suite import META, NOW, OutboxSuite, some
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "outbox.sqlite"
+
+
+class TestSqliteOutbox(OutboxSuite):
+    @pytest.fixture
+    def make(self, path, evictions):
+        made = []
+
+        def make(max_bytes=self.max_bytes, max_days=190.0):
+            outbox = SqliteOutbox(path, max_bytes, max_days, lambda *e: evictions.append(e))
+            made.append(outbox)
+            return outbox
+
+        yield make
+        for outbox in made:
+            outbox.close()
+
+
+def opened(path, **limits):
+    outbox = SqliteOutbox(path, limits.get("max_bytes", 1 << 24), 190)
+    outbox.use_meta(META)
+    return outbox
+
+
+def test_everything_is_there_after_reopening(path):
+    outbox = opened(path)
+    for i in range(5):
+        outbox.append(some(3, 3 * i))
+        outbox.commit(NOW)
+    outbox.acknowledge(1, [(3, 3)])
+    outbox.give_up(4)
+    before = (outbox.id, outbox.stats(), outbox.void(), outbox.floor, outbox.batch(5))
+    outbox.close()
+    again = opened(path)
+    after = (again.id, again.stats(), again.void(), again.floor, again.batch(5))
+    assert (after[0], after[2:]) == (before[0], before[2:])
+    assert after[1].depth_readings == before[1].depth_readings == 6
+    assert after[1].dropped_readings == 3
+    again.append(some(1))
+    assert list(again.commit(NOW)) == [6]
+    again.close()
+
+
+def test_numbers_are_never_used_twice_though_all_batches_are_gone(path):
+    outbox = SqliteOutbox(path, 1 << 20, 1)
+    outbox.use_meta(META)
+    outbox.append(some(1))
+    outbox.commit(NOW)
+    outbox.acknowledge(1)
+    outbox.commit(NOW + 10**9)
+    assert outbox.floor == outbox.next_seq == 2
+    outbox.close()
+    outbox = opened(path)
+    assert outbox.next_seq == 2
+    outbox.close()
+
+
+def test_a_second_process_is_refused_and_told_who_holds_it(path):
+    outbox = opened(path)
+    with pytest.raises(OutboxLockedError, match=rf"in use by process {os.getpid()}"):
+        SqliteOutbox(path, 1 << 20, 190)
+    outbox.close()
+    opened(path).close()
+
+
+def test_a_torn_file_is_named_and_not_touched(path):
+    outbox = opened(path)
+    for i in range(40):
+        outbox.append(some(200, 200 * i))
+        outbox.commit(NOW)
+    outbox.close()
+    torn = path.read_bytes()
+    for cut in (len(torn) // 2, 1000, 1024 * 7):
+        path.write_bytes(torn[:cut])
+        with pytest.raises(OutboxError, match=r"outbox\.sqlite"):
+            opened(path)
+        assert path.read_bytes() == torn[:cut]
+    path.write_bytes(b"x" * 5000)
+    with pytest.raises(OutboxError, match="not a database"):
+        opened(path)
+
+
+def test_a_commit_the_disk_refuses_changes_nothing(path):
+    outbox = opened(path)
+    outbox.append(some(3))
+    outbox.commit(NOW)
+    outbox.acknowledge(1)
+    outbox.append(some(3000, 3))
+    outbox._db.execute(f"PRAGMA max_page_count = {outbox._used_bytes() // 1024 + 1}")
+    with pytest.raises(OutboxError, match="full"):
+        outbox.commit(NOW)
+    assert (outbox.pending, outbox.next_seq) == (3000, 2)
+    assert outbox.is_settled(1)
+    outbox._db.execute("PRAGMA max_page_count = 1000000")
+    assert outbox.commit(NOW).start == 2
+    assert outbox.stats().depth_readings == 3000
+    outbox.close()
+
+
+def test_late_acks_may_be_lost_in_a_crash_and_only_cause_resending(path, tmp_path):
+    outbox = opened(path)
+    outbox.append(some(1))
+    outbox.commit(NOW)
+    outbox.acknowledge(1)
+    copy = tmp_path / "copy"
+    shutil.copytree(path.parent, copy)
+    crashed = opened(copy / path.name)
+    assert list(crashed.unsettled(newest_first=False)) == [1]
+    crashed.close()
+    outbox.close()
+
+
+def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):
+    outbox = opened(path)
+    for i in range(4):
+        outbox.append(some(2, i))
+        outbox.commit(NOW)
+    outbox.acknowledge(2)
+    outbox.append(some(2, 9))
+    outbox.commit(NOW)
+    assert main(["show-outbox", "--file", str(path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["id"] == outbox.id
+    assert (shown["floor"], shown["next_seq"], shown["acked"]) == (1, 6, [[1, 2]])
+    assert (shown["unacked_batches"], shown["unacked_readings"]) == (3, 6)
+    assert shown["unacked_oldest_ms"] == NOW + 2000
+    assert main(["show-outbox", "--file", str(path)]) == 0
+    assert outbox.id in capsys.readouterr().out
+    outbox.close()
+    assert inspect(path).unacked_readings == 6
+    assert main(["show-outbox", "--file", str(path.parent / "none")]) == 1
+
+
+# A process that commits as fast as it can and says each number once its commit has returned.
+COMMITTER = """
+import sys
+from pathlib import Path
+from edge_agent.outbox.sqlite import SqliteOutbox
+from tests.suites.outbox_suite import META, NOW, some
+outbox = SqliteOutbox(Path(sys.argv[1]), 1 << 17, 190)
+outbox.use_meta(META)
+while True:
+    seq = outbox.next_seq
+    outbox.append(some(1 + seq % 7 * 40, seq))
+    assert list(outbox.commit(NOW)) == [seq]
+    print(seq, flush=True)
+    if seq % 3 == 0:
+        outbox.acknowledge(seq - 2)
+"""
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_killed_at_random_every_commit_that_returned_is_there(path, kills):
+    chance = random.Random(kills)
+    outbox_id = None
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        seen = [int(process.stdout.readline())]
+        time.sleep(chance.uniform(0, 0.05))  # the random moment is the point
+        process.send_signal(signal.SIGKILL)
+        seen += [int(line) for line in process.stdout if line.endswith(b"\n")]
+        process.wait()
+        process.stdout.close()
+        outbox = opened(path, max_bytes=1 << 17)
+        outbox_id = outbox_id or outbox.id
+        assert outbox.id == outbox_id
+        assert outbox.next_seq in (seen[-1] + 1, seen[-1] + 2)
+        assert seen == list(range(seen[0], seen[-1] + 1))
+        for seq in range(outbox.floor, outbox.next_seq):
+            stored = outbox.batch(seq)
+            if stored is None:
+                assert outbox.is_settled(seq)
+                continue
+            payload = encode_envelope(outbox.id, seq, stored.meta, 1, (), stored.blocks_json)
+            assert list(readings_of(decode_data(payload))) == some(1 + seq % 7 * 40, seq)
+        assert outbox.batch(seen[-1]) is not None
+        outbox.close()

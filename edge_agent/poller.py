@@ -1,11 +1,12 @@
 """Poll the meters of one bus, on a grid, without letting the dead hold up the living.
 
-- The grid is aligned to the epoch: a period of 15 s polls at :00, :15, :30 and :45. A grid point
-  that passes while a poll is still going on is missed and counted, never made up for.
+- The grid is aligned to the epoch: a period of 15 s polls at :00, :15, :30 and :45. A poll that
+  outlasts its period is followed at once by the poll of the slot it ended in; the slots that passed
+  wholly are missed and counted, never made up for.
 - Meters behind one endpoint (host and port) share a wire and are asked one after the other; the
   endpoints of a bus are independent of each other.
-- A poll ends at its deadline, the next grid point: meters not yet asked are skipped and counted,
-  and the next poll begins with them, so that no meter starves.
+- A poll ends at its deadline, one period after its beginning: meters not yet asked are skipped and
+  counted, and the next poll begins with them, so that no meter starves.
 - A meter that fails n times running is left alone for 2^(n-1) - 1 polls, up to `backoff_max_s`:
   it costs one timeout per pause. When the endpoint itself cannot be reached, one attempt stands for
   all its meters.

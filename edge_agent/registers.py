@@ -176,8 +176,9 @@ def parse_device_map(text: str, path: Path) -> DeviceMap:
     registers = [_register(row, order) for row in rows]
     top.rest()
     problems = top.problems + [problem for row in rows for problem in row.problems]
-    if not problems:
-        problems = _clashes(registers)
+    problems += _twice(registers)
+    if not problems:  # else a missing address stands as 0 and would clash with another
+        problems = _overlaps(registers)
     if problems:
         raise ConfigError(str(path), problems)
     return DeviceMap(**device, registers=tuple(registers))
@@ -190,11 +191,12 @@ def _register(keys: "_Keys", order: Any) -> Register:
         keys.wrong("channel", f"{channel!r} is not in the channel catalogue")
     cumulative = entry is not None and entry.cumulative
     kind = keys.one_of("type", tuple(WORDS))
+    scale = keys.decimal("scale")
     register = Register(
         channel=channel,
         address=keys.whole("address", 0, 0xFFFF),
         type=kind,
-        scale=keys.decimal("scale") or Decimal(1),
+        scale=Decimal(1) if scale is None else scale,
         word_order=keys.one_of("word_order", _ORDERS, order),
         cumulative=cumulative,
         step=keys.decimal("step", optional=True),
@@ -234,14 +236,19 @@ def _check_kind(keys: "_Keys", register: Register, *, known: bool) -> None:
                 keys.wrong(key, "only for a cumulative channel")
 
 
-def _clashes(registers: list[Register]) -> list[Problem]:
+def _twice(registers: list[Register]) -> list[Problem]:
     problems = []
     seen: dict[str, int] = {}
     for index, register in enumerate(registers):
-        if register.channel in seen:
+        if register.channel and register.channel in seen:
             reason = f"{register.channel!r} stands already in register[{seen[register.channel]}]"
             problems.append(Problem(f"register[{index}].channel", reason))
         seen.setdefault(register.channel, index)
+    return problems
+
+
+def _overlaps(registers: list[Register]) -> list[Problem]:
+    problems = []
     ordered = sorted(enumerate(registers), key=lambda item: item[1].address)
     for (_, before), (index, after) in pairwise(ordered):
         if before.address + before.words > after.address:

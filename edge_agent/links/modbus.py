@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
@@ -64,6 +65,7 @@ class ModbusTcpLink:
             trace_connect=self._connection_changed,
         )
         self._client = client
+        self._guard(client)
         try:
             connected = await client.connect()
         except BaseException:
@@ -119,11 +121,32 @@ class ModbusTcpLink:
             client, self._client = self._client, None
             client.close()
 
+    def _guard(self, client: AsyncModbusTcpClient) -> None:
+        """Turn an answer pymodbus cannot read into an error of the read that waits for it.
+
+        Otherwise the exception ends in asyncio's handler, as a traceback on stderr per answer.
+        """
+        manager = client.ctx
+        take = manager.callback_data
+
+        def guarded(data: bytes, addr: tuple[Any, ...] | None = None) -> int:
+            try:
+                return int(take(data, addr=addr))
+            except Exception as error:  # noqa: BLE001 - whatever a broken answer sets off
+                self._fail(client, ModbusIOException(f"unreadable answer: {error}"))
+                return len(data)
+
+        manager.callback_data = guarded  # type: ignore[method-assign]
+
     def _connection_changed(self, connected: bool) -> None:  # noqa: FBT001 - pymodbus calls it
         """Fail a read that waits on a connection the other side closed, at once."""
         if connected or self._client is None:
             return
-        waiting = self._client.ctx.response_future
+        self._fail(self._client, ConnectionException("closed by the other side"))
+
+    @staticmethod
+    def _fail(client: AsyncModbusTcpClient, error: ModbusException) -> None:
+        waiting = client.ctx.response_future
         if not waiting.done():
-            waiting.set_exception(ConnectionException("connection closed by the other side"))
-            waiting.exception()  # when nobody waits for it: it has been looked at
+            waiting.set_exception(error)
+            waiting.exception()  # seen, in case nobody waits for it

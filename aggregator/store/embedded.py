@@ -320,7 +320,8 @@ class EmbeddedStore(EmbeddedReader):
 
     def health(self) -> Health:
         try:
-            self._cursor.cursor().execute("SELECT 1").fetchone()
+            with self._cursor.cursor() as cursor:  # the caller may be another thread
+                cursor.execute("SELECT 1").fetchone()
         except (duckdb.Error, AttributeError) as error:
             return Health(ok=False, detail=f"{self._path}: {error}")
         return Health(ok=True, detail=str(self._path))

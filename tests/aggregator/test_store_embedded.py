@@ -3,13 +3,25 @@
 import subprocess
 import sys
 
+import duckdb
 import numpy as np
 import pytest
 
-from aggregator.store.base import StoreOwned, StoreRefused
+from aggregator.directory import Source
+from aggregator.store.base import DirtyDay, StoreOwned, StoreRefused, StoreRetriable
 from aggregator.store.embedded import EmbeddedStore
 from contract.stored import Level
-from tests.suites.store_suite import GRID_MS, T0, StoreKit, StoreSuite
+from tests.suites.store_suite import (
+    GRID_MS,
+    SITE,
+    T0,
+    R,
+    StoreKit,
+    StoreSuite,
+    commit_of,
+    figures,
+    read,
+)
 
 
 class TestEmbeddedStore(StoreSuite):
@@ -89,3 +101,40 @@ def test_a_killed_writer_leaves_whole_commits_only(tmp_path):
         assert amounts.tolist() == list(range(1, settled + 1))
         assert {day.day_ms for day in store.dirty_days()} == set(range(1, settled + 1))
         store.close()
+
+
+class _DiskFullOnce(EmbeddedStore):
+    """Fails once, at the last statement of a commit."""
+
+    failing = True
+
+    def _insert(self, statement, rows):
+        super()._insert(statement, rows)
+        if self.failing and "INTO dirty" in statement:
+            self.failing = False
+            raise duckdb.IOException("no space left on device")
+
+
+def test_a_commit_that_fails_half_way_leaves_nothing_and_may_be_repeated(tmp_path):
+    store = _DiskFullOnce(tmp_path / "store.duckdb", GRID_MS)
+    store.open()
+    source, day = Source(*SITE, "gw1", "00000000000000aa"), DirtyDay(*SITE, T0)
+    commit = commit_of(
+        store,
+        [R(0, 1)],
+        intervals=figures(store, [0]),
+        receipts={source: ((1, 1),)},
+        dirty=frozenset({day}),
+    )
+    with pytest.raises(StoreRetriable, match="no space left"):
+        store.commit(commit)
+    assert read(store, store) == []
+    assert (store.receipts(), store.dirty_days()) == ({}, frozenset())
+    store.commit(commit)
+    store.close()
+    again = EmbeddedStore(tmp_path / "store.duckdb", GRID_MS)
+    again.open()
+    assert read(again, again) == [(0, 1)]
+    assert again.receipts() == {source: ((1, 1),)}
+    assert again.dirty_days() == {day}
+    again.close()

@@ -195,3 +195,41 @@ def test_more_meters_than_are_named_in_a_query(store):
     wanted = np.arange(60, dtype=np.int32)
     assert store.readings(wanted, T0, T0).value.tolist() == list(range(60))
     assert (store.last_times(wanted) == T0).all()
+
+
+class _CutBeforeIntervals(Influx1Store):
+    """The connection breaks after the first request of a commit."""
+
+    def _write(self, body, precision):
+        if body.startswith(b"interval"):
+            raise StoreRetriable("cut")
+        super()._write(body, precision)
+
+
+def test_a_cut_inside_a_commit_never_leaves_stale_roll_ups(influx_server, database):
+    day = DirtyDay(*SITE, T0)
+    source = Source(*SITE, "gw1", "00000000000000aa")
+
+    def commit(store):
+        return commit_of(
+            store,
+            [R(0, 1)],
+            intervals=figures(store, [0]),
+            receipts={source: ((1, 1),)},
+            dirty=frozenset({day}),
+        )
+
+    store = _CutBeforeIntervals(influx_server.url, database, GRID_MS)
+    store.open()
+    with pytest.raises(StoreRetriable):
+        store.commit(commit(store))
+    store.close()
+    again = Influx1Store(influx_server.url, database, GRID_MS)
+    again.open()
+    # the mark stands before the figures it is for; nothing is acknowledged without figures
+    assert again.dirty_days() == {day}
+    assert again.receipts() == {}
+    again.commit(commit(again))
+    assert read(again, again) == [(0, 1)]
+    assert again.receipts() == {source: ((1, 1),)}
+    again.close()

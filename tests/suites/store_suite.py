@@ -228,7 +228,6 @@ class StoreSuite:
         ]  # fmt: skip
         for row in reversed(rows) if turned else rows:
             store.commit(commit_of(store, [row]))
-        store.commit(commit_of(store, rows))
         assert read(store, store) == [(0, 11), (MINUTE, 21), (2 * MINUTE, 30)]
         found = store.readings(series_of(store), T0, T0)
         assert (found.seq.tolist(), found.quality.tolist()) == ([6], [Quality.RANGE])

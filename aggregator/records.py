@@ -1,0 +1,228 @@
+"""Small records beside the store: metas, quarantine, last state of each edge.
+
+SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each
+is one transaction. Times are UTC ms and arguments.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import Engine
+
+_METADATA = MetaData()
+_META = Table(
+    "meta",
+    _METADATA,
+    Column("hash", String(64), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+)
+_QUARANTINE = Table(
+    "quarantine",
+    _METADATA,
+    Column("hash", String(64), primary_key=True),
+    Column("topic", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("seen", Integer, nullable=False),
+)
+_EDGE_STATE = Table(
+    "edge_state",
+    _METADATA,
+    Column("region", String(63), primary_key=True),
+    Column("site", String(63), primary_key=True),
+    Column("edge", String(63), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A payload that could not be taken, and why."""
+
+    hash: str
+    """SHA-256 of the payload, hex: the same payload is kept once, whatever topic brings it."""
+    topic: str
+    reason: str
+    payload: bytes
+    first_seen_ms: int
+    last_seen_ms: int
+    seen: int
+    """How often it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """The last state payload of one edge."""
+
+    region: str
+    site: str
+    edge: str
+    payload: bytes
+    received_ms: int
+
+
+class Records:
+    """The tables, in one database.
+
+    url: an SQLAlchemy address, `sqlite:///<path>` for a file.
+    """
+
+    def __init__(
+        self, url: str, *, max_quarantined: int = 10_000, max_quarantine_bytes: int = 64_000_000
+    ) -> None:
+        self._max_quarantined = max_quarantined
+        self._max_quarantine_bytes = max_quarantine_bytes
+        self._engine: Engine = create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _prepare_sqlite)
+
+    def open(self) -> None:
+        """Create the tables that are absent."""
+        _METADATA.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._engine.dispose()
+
+    def put_meta(self, meta_hash: str, payload: bytes, now_ms: int) -> bool:
+        """Keep a meta payload under its hash; True when it is new. Metas are never dropped."""
+        with self._engine.begin() as db:
+            if db.execute(select(_META.c.hash).where(_META.c.hash == meta_hash)).first():
+                return False
+            db.execute(insert(_META).values(hash=meta_hash, payload=payload, first_seen_ms=now_ms))
+            return True
+
+    def meta(self, meta_hash: str) -> bytes | None:
+        """Return the meta payload of that hash, or None when it was never seen."""
+        with self._engine.connect() as db:
+            row = db.execute(select(_META.c.payload).where(_META.c.hash == meta_hash)).first()
+            return None if row is None else bytes(row[0])
+
+    def quarantine(self, payload: bytes, topic: str, reason: str, now_ms: int) -> int:
+        """Keep a payload that could not be taken; return how many older ones made room for it.
+
+        The same payload again only counts up. A payload above the cap by itself is kept cut off.
+        """
+        name = hashlib.sha256(payload).hexdigest()
+        payload = payload[: self._max_quarantine_bytes]
+        with self._engine.begin() as db:
+            again = db.execute(
+                update(_QUARANTINE)
+                .where(_QUARANTINE.c.hash == name)
+                .values(last_seen_ms=now_ms, seen=_QUARANTINE.c.seen + 1, reason=reason)
+            )
+            if again.rowcount:
+                return 0
+            evicted = self._make_room(db, len(payload))
+            db.execute(
+                insert(_QUARANTINE).values(
+                    hash=name,
+                    topic=topic,
+                    reason=reason,
+                    payload=payload,
+                    size=len(payload),
+                    first_seen_ms=now_ms,
+                    last_seen_ms=now_ms,
+                    seen=1,
+                )
+            )
+            return evicted
+
+    def _make_room(self, db: Connection, size: int) -> int:
+        count, total = _totals(db)
+        gone: list[str] = []
+        if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
+            return 0
+        oldest = select(_QUARANTINE.c.hash, _QUARANTINE.c.size).order_by(
+            _QUARANTINE.c.first_seen_ms, _QUARANTINE.c.hash
+        )
+        for name, its_size in db.execute(oldest):
+            if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
+                break
+            gone.append(name)
+            count -= 1
+            total -= its_size
+        db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash.in_(gone)))
+        return len(gone)
+
+    def quarantined(self, limit: int = 100) -> tuple[Quarantined, ...]:
+        """Return the newest payloads in quarantine, newest first."""
+        columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+        newest = (
+            select(*columns)
+            .order_by(_QUARANTINE.c.last_seen_ms.desc(), _QUARANTINE.c.hash)
+            .limit(limit)
+        )
+        with self._engine.connect() as db:
+            return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
+
+    def quarantine_size(self) -> tuple[int, int]:
+        """Return how many payloads and how many bytes are in quarantine."""
+        with self._engine.connect() as db:
+            return _totals(db)
+
+    def release(self, content_hash: str) -> Quarantined | None:
+        """Take a payload out of quarantine, to be tried again; None when it is not there."""
+        columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+        with self._engine.begin() as db:
+            row = (
+                db.execute(select(*columns).where(_QUARANTINE.c.hash == content_hash))
+                .mappings()
+                .first()
+            )
+            db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash == content_hash))
+            return None if row is None else Quarantined(**row)
+
+    def put_state(self, region: str, site: str, edge: str, payload: bytes, now_ms: int) -> None:
+        """Keep the last state payload of an edge."""
+        key = {"region": region, "site": site, "edge": edge}
+        value: dict[str, Any] = {"payload": payload, "received_ms": now_ms}
+        with self._engine.begin() as db:
+            known = update(_EDGE_STATE).filter_by(**key).values(**value)
+            if db.execute(known).rowcount == 0:
+                db.execute(insert(_EDGE_STATE).values(**key, **value))
+
+    def states(self) -> tuple[StoredState, ...]:
+        """Return the last state of every edge, by region, site and edge."""
+        query = select(_EDGE_STATE).order_by(
+            _EDGE_STATE.c.region, _EDGE_STATE.c.site, _EDGE_STATE.c.edge
+        )
+        with self._engine.connect() as db:
+            return tuple(StoredState(**row) for row in db.execute(query).mappings())
+
+
+def _totals(db: Connection) -> tuple[int, int]:
+    size = func.coalesce(func.sum(_QUARANTINE.c.size), 0)
+    count, total = db.execute(select(func.count(), size).select_from(_QUARANTINE)).one()
+    return int(count), int(total)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Let readers go on while one writes, and writers wait for each other."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()

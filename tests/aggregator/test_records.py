@@ -1,0 +1,96 @@
+"""Metas, quarantine and edge states survive a restart and stay within their caps."""
+
+import hashlib
+import threading
+
+import pytest
+
+from aggregator.records import Records
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'records.sqlite'}"
+
+
+@pytest.fixture
+def records(url):
+    records = Records(url, max_quarantined=3, max_quarantine_bytes=100)
+    records.open()
+    yield records
+    records.close()
+
+
+def test_metas_are_kept_by_hash_and_survive(records, url):
+    assert records.put_meta("a" * 64, b'{"v":1}', 5)
+    assert not records.put_meta("a" * 64, b"other", 6)
+    again = Records(url)
+    again.open()
+    assert again.meta("a" * 64) == b'{"v":1}'
+    assert again.meta("b" * 64) is None
+    again.close()
+
+
+def test_the_same_payload_is_kept_once_and_counted(records):
+    for now_ms in (10, 20, 30):
+        assert records.quarantine(b"\xff{", "nenghao/1/x", f"not UTF-8 ({now_ms})", now_ms) == 0
+    (kept,) = records.quarantined()
+    assert kept.hash == hashlib.sha256(b"\xff{").hexdigest()
+    assert (kept.seen, kept.first_seen_ms, kept.last_seen_ms) == (3, 10, 30)
+    assert (kept.payload, kept.reason) == (b"\xff{", "not UTF-8 (30)")
+    assert records.quarantine_size() == (1, 2)
+
+
+def test_quarantine_is_capped_by_count(records):
+    evicted = [records.quarantine(bytes([i]), "t", "r", i) for i in range(6)]
+    assert evicted == [0, 0, 0, 1, 1, 1]
+    assert [kept.payload for kept in records.quarantined()] == [b"\x05", b"\x04", b"\x03"]
+    assert len(records.quarantined(limit=1)) == 1
+
+
+def test_quarantine_is_capped_by_bytes(records):
+    records.quarantine(b"a" * 60, "t", "r", 1)
+    records.quarantine(b"b" * 40, "t", "r", 2)
+    assert records.quarantine_size() == (2, 100)
+    assert records.quarantine(b"c" * 41, "t", "r", 3) == 1
+    assert records.quarantine_size() == (2, 81)
+    assert records.quarantine(b"d" * 999, "t", "r", 4) == 2
+    assert records.quarantine_size() == (1, 100)
+
+
+def test_a_released_payload_is_gone(records):
+    records.quarantine(b"x", "t", "r", 1)
+    name = hashlib.sha256(b"x").hexdigest()
+    released = records.release(name)
+    assert released is not None
+    assert released.payload == b"x"
+    assert records.release(name) is None
+    assert records.quarantine_size() == (0, 0)
+
+
+def test_the_last_state_of_each_edge_counts(records):
+    records.put_state("370114", "foundry", "gw2", b"1", 1)
+    records.put_state("370114", "foundry", "gw1", b"2", 2)
+    records.put_state("370114", "foundry", "gw2", b"3", 3)
+    found = [(state.edge, state.payload, state.received_ms) for state in records.states()]
+    assert found == [("gw1", b"2", 2), ("gw2", b"3", 3)]
+
+
+def test_threads_may_share_the_records(records):
+    trouble = []
+
+    def work(edge: str) -> None:
+        try:
+            for i in range(30):
+                records.put_state("370114", "s", edge, b"%d" % i, i)
+                records.states()
+        except Exception as error:  # noqa: BLE001 - handed to the test's thread
+            trouble.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"gw{i}",)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert trouble == []
+    assert [state.payload for state in records.states()] == [b"29"] * 3

@@ -52,7 +52,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Meter:
     """One meter and what happened to it. Counts since the process began."""
 
@@ -73,7 +73,7 @@ class _Meter:
     latency_ms: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Endpoint:
     """One wire, its meters in the order of the configuration, and where to begin."""
 

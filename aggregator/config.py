@@ -86,7 +86,7 @@ class PaceSection(_Section):
     rollup_s: Annotated[float, Field(ge=0.1, le=3_600)] = 60.0
     """Hour, day and month figures follow at most this often [s]."""
     queue_mb: Annotated[int, Field(ge=1, le=4_096)] = 64
-    """Payloads that may wait for the pipeline [MB]; what comes on top is dropped and comes again."""
+    """Payloads that may wait for the pipeline [MB]; more is dropped, and edges send it again."""
 
 
 class ApiSection(_Section):

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.directory import Directory, SeriesKey
+from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
 from contract.channels import catalogue
 from contract.interval import SECOND_MS
 from contract.meta import Meta, MetaChannel
 from contract.topics import Address
-from contract.units import to_micro
+from contract.units import MICRO, to_micro
 
 UNKNOWN = 0
 """Modulus or rating nobody has told."""
@@ -32,6 +33,7 @@ class Parameters:
     multiplier            int64    CT x VT
     modulus_micro         int64    where the register wraps, times multiplier [micro-units]
     limit_micro_per_h     int64    largest plausible rate, times multiplier [micro-units per hour]
+    slack_micro           int64    one display step, times multiplier: what rounding may add
     gap_limit_ms          int64    longest measured distance of two readings [ms]
     """
 
@@ -49,6 +51,7 @@ class Parameters:
         self.multiplier = np.empty(0, np.int64)
         self.modulus_micro = np.empty(0, np.int64)
         self.limit_micro_per_h = np.empty(0, np.int64)
+        self.slack_micro = np.empty(0, np.int64)
         self.gap_limit_ms = np.empty(0, np.int64)
 
     def tell(self, address: Address, meta: Meta) -> None:
@@ -67,6 +70,11 @@ class Parameters:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
 
+    def facts(self, series: int) -> ChannelFacts:
+        """Return what a proof must know of a series."""
+        _, multiplier, modulus, limit, _, _ = self._row(self._directory.series.key(series))
+        return ChannelFacts(multiplier, modulus, limit)
+
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
         rows = self._register.rows.get((key.site, key.meter), ())
@@ -75,20 +83,23 @@ class Parameters:
     def _build(self, start: int) -> None:
         keys = self._directory.series.keys(start)
         rows = [self._row(key) for key in keys]
-        table: NDArray[np.int64] = np.array(rows, np.int64).reshape(len(rows), 5)
+        table: NDArray[np.int64] = np.array(rows, np.int64).reshape(len(rows), 6)
         self.registered = np.append(self.registered[:start], table[:, 0] != 0)
         self.multiplier = np.append(self.multiplier[:start], table[:, 1])
         self.modulus_micro = np.append(self.modulus_micro[:start], table[:, 2])
         self.limit_micro_per_h = np.append(self.limit_micro_per_h[:start], table[:, 3])
-        self.gap_limit_ms = np.append(self.gap_limit_ms[:start], table[:, 4])
+        self.slack_micro = np.append(self.slack_micro[:start], table[:, 4])
+        self.gap_limit_ms = np.append(self.gap_limit_ms[:start], table[:, 5])
 
-    def _row(self, key: SeriesKey) -> tuple[int, int, int, int, int]:
+    def _row(self, key: SeriesKey) -> tuple[int, int, int, int, int, int]:
         meter = self._meter(key)
         multiplier = meter.multiplier if meter is not None else 1
         told = self._told.get((key.region, key.site, key.meter), {}).get(key.channel)
         modulus = rating = UNKNOWN
+        slack = MICRO * multiplier
         if told is not None:
             modulus = to_micro(told.modulus) * multiplier if told.modulus else UNKNOWN
             rating = to_micro(told.rating) * multiplier if told.rating else UNKNOWN
+            slack = to_micro(told.step) * multiplier if told.step else slack
         gap_limit_ms = catalogue()[key.channel].gap_limit_s * SECOND_MS
-        return int(meter is not None), multiplier, modulus, rating, gap_limit_ms
+        return int(meter is not None), multiplier, modulus, rating, slack, gap_limit_ms

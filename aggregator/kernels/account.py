@@ -30,9 +30,7 @@ def _account(
     return measure
 
 
-def account(
-    amount_micro: Int64, start_ms: Int64, valid_from_ms: Int64, factor: Float64
-) -> Float64:
+def account(amount_micro: Int64, start_ms: Int64, valid_from_ms: Int64, factor: Float64) -> Float64:
     """Measure of each interval [unit of the factor x unit of the amount].
 
     amount_micro   int64 [n], micro-units
@@ -47,7 +45,7 @@ def account(
     """
     if len(amount_micro) != len(start_ms) or len(valid_from_ms) != len(factor):
         raise ValueError("amounts and starts, validity and factors must be as many")
-    if (np.diff(valid_from_ms) <= 0).any():
+    if (valid_from_ms[1:] <= valid_from_ms[:-1]).any():  # a difference could overflow
         raise ValueError("valid_from_ms: strictly ascending expected")
     return _account(amount_micro, start_ms, valid_from_ms, factor)
 

@@ -1,0 +1,177 @@
+"""Composition root: the only file that knows which classes an aggregator is made of.
+
+Threads: paho's own (network), the pipeline (everything that writes), the API's event loop in the
+main thread with a pool for its reads.
+"""
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from aggregator.api.main import build_app
+from aggregator.api.reader import StoreLedgerReader
+from aggregator.book import COUNTING, Book
+from aggregator.config import Config, StoreSection
+from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events
+from aggregator.ingest.subscriber import Inbox, Subscriber
+from aggregator.kernels.jit import warm_up
+from aggregator.ledger.factor_tables import builtin_library
+from aggregator.live import Live
+from aggregator.measures import Measures
+from aggregator.parameters import Parameters
+from aggregator.pipeline import Pipeline
+from aggregator.records import Records
+from aggregator.register.folder import load_folder
+from aggregator.rollups import Rollups
+from aggregator.store.base import Store
+from contract.meta import decode_meta
+
+_MEGABYTE = 1_000_000
+
+
+def wall_ms() -> int:
+    """Return the time [ms UTC]: the one place where the aggregator reads a clock."""
+    return time.time_ns() // 1_000_000
+
+
+def open_store(settings: StoreSection, data_dir: Path, grid_ms: int, owner: str) -> Store:
+    """Make the configured store and open it; StoreRefused when it cannot be used as it is."""
+    store: Store
+    if settings.kind == "embedded":
+        from aggregator.store.embedded import EmbeddedStore  # noqa: PLC0415 - only what is used
+
+        store = EmbeddedStore(
+            data_dir / "ledger.duckdb",
+            grid_ms,
+            owner=owner,
+            memory_limit=f"{settings.memory_limit_mb}MB",
+        )
+    elif settings.kind == "influx1":
+        from aggregator.store.influx1 import Influx1Store  # noqa: PLC0415 - as above
+
+        store = Influx1Store(
+            settings.url,
+            settings.database,
+            grid_ms,
+            user=settings.username,
+            password=_secret(settings.password_file),
+        )
+    else:
+        from aggregator.store.influx2 import Influx2Store  # noqa: PLC0415 - as above
+
+        store = Influx2Store(
+            settings.url,
+            settings.database,
+            grid_ms,
+            org=settings.org,
+            token=_secret(settings.token_file),
+        )
+    store.open()
+    return store
+
+
+def _secret(file: str) -> str:
+    return Path(file).read_text("utf-8").strip() if file else ""
+
+
+def run(config: Config) -> int:
+    """Run one aggregator until SIGTERM or SIGINT; return the exit code."""
+    events = Events(wall_ms)
+    data_dir = Path(config.aggregator.data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    register = load_folder(Path(config.aggregator.register_dir))
+    factor_set = builtin_library().choose(config.aggregator.factor_set)
+    warm_up()
+
+    listener = socket.create_server((config.api.host, config.api.port))
+    address = f"http://{config.api.host}:{listener.getsockname()[1]}"
+    store = open_store(config.store, data_dir, config.aggregator.grid_ms, address)
+    records = Records(data_dir / "records.sqlite")
+    live = Live()
+    parameters = Parameters(store.directory, register)
+    for told in records.metas().values():
+        parameters.tell(told.address, decode_meta(told.payload))
+    inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
+    subscriber = Subscriber(config.broker, config.aggregator.regions, inbox, events)
+    pipeline = Pipeline(
+        store=store,
+        records=records,
+        book=Book(store, parameters, Measures(store.directory, parameters, factor_set)),
+        parameters=parameters,
+        rollups=Rollups(store, events),
+        live=live,
+        inbox=inbox,
+        publish=subscriber.publish,
+        events=events,
+        pace=config.pace,
+        time_ms=wall_ms,
+    )
+    reader = StoreLedgerReader(
+        store,
+        register,
+        factor_set,
+        live,
+        facts=parameters.facts,
+        counters=events.counts,
+        now_ms=wall_ms,
+        counting=COUNTING,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(build_app(reader), log_level="error", access_log=False, lifespan="off")
+    )
+    worker = _Worker(pipeline, events, server)
+    events.emit(
+        AggregatorStarted(
+            version("nenghao"), config.store.kind, address, tuple(config.aggregator.regions)
+        )
+    )
+    try:
+        subscriber.start()
+        worker.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _noted)
+        asyncio.run(server.serve(sockets=[listener]))
+    finally:
+        pipeline.stop()
+        if worker.ident is not None:
+            worker.join()
+        subscriber.stop()
+        records.close()
+        store.close()
+        listener.close()
+    if worker.failed:
+        return 1
+    events.emit(AggregatorStopped())
+    return 0
+
+
+class _Worker(threading.Thread):
+    """Runs the pipeline; when it fails the whole process ends, to be started again."""
+
+    def __init__(self, pipeline: Pipeline, events: Events, server: uvicorn.Server) -> None:
+        super().__init__(name="pipeline")
+        self._pipeline = pipeline
+        self._events = events
+        self._server = server
+        self.failed = False
+
+    def run(self) -> None:
+        try:
+            self._pipeline.run()
+        except Exception as error:  # the edges keep what was not acked
+            self.failed = True
+            self._events.emit(AggregatorFailed(f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            self._server.should_exit = True
+
+
+def _noted(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: uvicorn has seen the signal and ends, then raises it once more."""

@@ -1,0 +1,281 @@
+"""The book: heads of all registers in memory; new readings in, changed intervals out.
+
+Live readings are newer than their channel's head and go through the incremental kernel. Anything
+else is recomputed: the neighbourhood of the late readings is read again from the store, joined
+with what is about to be committed, and run through fresh heads. Both end in the same figures
+(docs/formats/ledger.md), so the order in which readings come does not matter.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
+from aggregator.directory import Directory
+from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
+from aggregator.kernels.register import (
+    COUNT,
+    GAP,
+    LIMIT,
+    MAX_VALUE_MICRO,
+    MODULUS,
+    SLACK,
+    TAKEN,
+    IntervalRows,
+    advance,
+    last_times,
+    new_heads,
+)
+from aggregator.measures import Measures
+from aggregator.parameters import Parameters
+from aggregator.store.base import NO_TIME, Store, settle
+from contract.channels import catalogue
+from contract.interval import DAY_MS, HOUR_MS
+from contract.reading import Quality
+
+COUNTING = frozenset({int(Quality.GOOD), int(Quality.MANUAL), int(Quality.FREEZE)})
+"""Qualities with which a reading counts; others are kept raw and shown."""
+
+_CLUSTER_MS = 6 * HOUR_MS
+"""Late readings further apart than this are recomputed apart."""
+_FAR_MS = DAY_MS
+"""Channels whose neighbours lie further away are read one by one, not all by the widest."""
+
+
+class Book:
+    """Not thread-safe: the pipeline's thread owns it."""
+
+    def __init__(self, store: Store, parameters: Parameters, measures: Measures) -> None:
+        self._store = store
+        self._directory: Directory = store.directory
+        self._parameters = parameters
+        self._measures = measures
+        none = np.empty(0, np.int64)
+        self._heads = new_heads(none, none, none, none)
+        self._loaded: set[tuple[str, str]] = set()
+
+    def counted(self, readings: ReadingColumns) -> ReadingColumns:
+        """Return the readings that enter the ledger, one per (series, time), sorted so."""
+        self._grow()
+        size = np.abs(readings.value) <= (
+            MAX_VALUE_MICRO // self._parameters.multiplier[readings.series]
+        )
+        rows = (
+            size
+            & self._parameters.registered[readings.series]
+            & np.isin(readings.quality, list(COUNTING))
+        )
+        return settle(readings.take(rows), self._directory.outbox_rank())
+
+    def unregistered(self, readings: ReadingColumns) -> int:
+        """Count readings of meters that the register does not know."""
+        self._grow()
+        return int(np.count_nonzero(~self._parameters.registered[readings.series]))
+
+    def is_late(self, readings: ReadingColumns) -> bool:
+        """Tell whether a counting reading is not newer than its channel's head."""
+        self._grow()
+        late = readings.time_ms <= last_times(self._heads)[readings.series]
+        return bool(late.any())
+
+    def load_site(self, region: str, site: str) -> None:
+        """Load the heads of a site from the store, once."""
+        if (region, site) in self._loaded:
+            return
+        self._grow()
+        series = self._cumulative(self._directory.series_of_site(region, site))
+        self._reload(series, ReadingColumns.empty(cumulative=True))
+        self._loaded.add((region, site))
+
+    def advance(self, readings: ReadingColumns) -> IntervalColumns:
+        """Take counted readings that are newer than their heads; return changed intervals."""
+        self._grow()
+        return self._figures(self._run(self._heads, readings))
+
+    def recompute(self, readings: ReadingColumns) -> IntervalColumns:
+        """Take counted readings of any age, not yet in the store; return changed intervals."""
+        self._grow()
+        parts = [self._window(window, readings) for window in _clusters(readings)]
+        if not parts:
+            return IntervalColumns.empty()
+        rows = IntervalColumns.concatenate(parts)
+        order = np.lexsort((rows.start_ms, rows.series))
+        rows = rows.take(order)
+        first = np.ones(len(rows), np.bool_)  # windows may meet in an interval: same figures
+        first[1:] = (rows.series[1:] != rows.series[:-1]) | (
+            rows.start_ms[1:] != rows.start_ms[:-1]
+        )
+        return rows.take(first)
+
+    # ------------------------------------------------------------------ recomputing
+
+    def _window(self, late: ReadingColumns, fresh: ReadingColumns) -> IntervalColumns:
+        """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""
+        series = np.unique(late.series)
+        from_ms, to_ms = int(late.time_ms.min()), int(late.time_ms.max())
+        near = self._read(series, from_ms, to_ms, fresh)
+        low, high, after = _extent(near, series, to_ms)
+        parts = []
+        far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
+        for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
+            if len(group):
+                rows = np.isin(series, group)
+                start, end = affected_span(
+                    int(low[rows].min()), int(high[rows].max()), self._store.grid_ms
+                )
+                parts.append(self._rewrite(group, start, end, fresh))
+        self._reload(series[after < NEIGHBOURS], fresh)
+        return IntervalColumns.concatenate(parts)
+
+    def _rewrite(
+        self, series: Int32, start_ms: int, end_ms: int, fresh: ReadingColumns
+    ) -> IntervalColumns:
+        readings = self._read(series, start_ms, end_ms - 1, fresh)
+        rows = self._run(self._blank(), readings)
+        inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
+        return self._figures(IntervalRows(rows.block[:, inside]))
+
+    def _reload(self, series: Int32, fresh: ReadingColumns) -> None:
+        """Rebuild heads from the last readings of each channel."""
+        if len(series) == 0:
+            return
+        last = self._store.last_times(series)
+        for index, time_ms in zip(fresh.series.tolist(), fresh.time_ms.tolist(), strict=True):
+            at = np.searchsorted(series, index)
+            if at < len(series) and series[at] == index:
+                last[at] = max(int(last[at]), time_ms)
+        known = last != NO_TIME
+        for time_ms in np.unique(last[known]).tolist():
+            group = series[known & (last == time_ms)]
+            near = self._read(group, time_ms, time_ms, fresh)
+            start, _ = affected_span(int(near.time_ms.min()), time_ms, self._store.grid_ms)
+            readings = self._read(group, start, time_ms, fresh)
+            heads = self._blank()
+            self._run(heads, readings)
+            self._heads[group] = heads[group]
+
+    def _read(
+        self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
+    ) -> ReadingColumns:
+        """Read a span with its neighbours, as it will be once ``fresh`` is committed.
+
+        Of ``fresh`` only what lies in the span or is as near as the neighbours: further ones would
+        leave unread readings between.
+        """
+        stored = self._store.readings(
+            series, from_ms, to_ms, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING
+        )
+        stored = stored.take(np.isin(stored.quality, list(COUNTING)))
+        own = fresh.take(np.isin(fresh.series, series))
+        if len(own) == 0:
+            return stored
+        joined = settle(ReadingColumns.concatenate([stored, own]), self._directory.outbox_rank())
+        return _nearest(joined, from_ms, to_ms)
+
+    # ------------------------------------------------------------------ kernels
+
+    def _run(self, heads: Int64, readings: ReadingColumns) -> IntervalRows:
+        """Run settled readings through heads; sorted by (series, time) as they are."""
+        series, first = np.unique(readings.series, return_index=True)
+        value = readings.value * self._parameters.multiplier[readings.series]
+        rows, status = advance(
+            heads,
+            series.astype(np.int64),
+            np.append(first, len(readings)).astype(np.int64),
+            np.ascontiguousarray(readings.time_ms),
+            np.ascontiguousarray(value),
+            self._store.grid_ms,
+        )
+        if (status != TAKEN).any():
+            bad = int(np.flatnonzero(status != TAKEN)[0])
+            key = self._directory.series.key(int(series[bad]))
+            raise RuntimeError(f"{'/'.join(key)}: the register kernel says {status[bad]}")
+        return rows
+
+    def _blank(self) -> Int64:
+        """Return heads of all channels without readings."""
+        blank = self._heads.copy()
+        blank[:, COUNT:] = 0
+        return blank
+
+    def _figures(self, rows: IntervalRows) -> IntervalColumns:
+        """Turn kernel rows into stored figures with their measures."""
+        series = rows.slot.astype(np.int32)
+        calorific, equivalent, co2 = self._measures.of(series, rows.start_ms, rows.amount)
+        count = len(rows)
+        return IntervalColumns(
+            series=series,
+            start_ms=rows.start_ms.copy(),
+            amount=rows.amount.copy(),
+            amount_estimated=rows.amount_estimated.copy(),
+            amount_held=rows.amount_held.copy(),
+            measured_ms=rows.measured_ms.copy(),
+            estimated_ms=rows.estimated_ms.copy(),
+            missing_ms=self._store.grid_ms - rows.measured_ms - rows.estimated_ms,
+            received=np.minimum(rows.received, 1),
+            expected=np.ones(count, np.int64),
+            flags=rows.flags.copy(),
+            kgce_calorific=calorific,
+            kgce_equivalent=equivalent,
+            co2_kg=co2,
+            cost_cny=np.full(count, np.nan),
+        )
+
+    def _grow(self) -> None:
+        """Give every listed series a head, and every head its present parameters."""
+        parameters = self._parameters
+        parameters.refresh()
+        known = len(self._heads)
+        if known < len(parameters.registered):
+            added = [
+                column[known:]
+                for column in (
+                    parameters.modulus_micro,
+                    parameters.limit_micro_per_h,
+                    parameters.gap_limit_ms,
+                    parameters.slack_micro,
+                )
+            ]
+            self._heads = np.concatenate([self._heads, new_heads(*added)])
+        self._heads[:, MODULUS] = parameters.modulus_micro
+        self._heads[:, LIMIT] = parameters.limit_micro_per_h
+        self._heads[:, SLACK] = parameters.slack_micro
+        self._heads[:, GAP] = parameters.gap_limit_ms
+
+    def _cumulative(self, series: Int32) -> Int32:
+        keys, channels = self._directory.series, catalogue()
+        kept = [i for i in series.tolist() if channels[keys.key(i).channel].cumulative]
+        return np.array(kept, np.int32)
+
+
+def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:
+    """Split readings where nothing lies within six hours."""
+    if len(readings) == 0:
+        return
+    order = np.argsort(readings.time_ms, kind="stable")
+    times = readings.time_ms[order]
+    borders = np.flatnonzero(np.diff(times) > _CLUSTER_MS) + 1
+    for rows in np.split(order, borders):
+        yield readings.take(rows)
+
+
+def _extent(readings: ReadingColumns, series: Int32, to_ms: int) -> tuple[Int64, Int64, Int64]:
+    """Return per series the first and last time read, and how many were read after ``to_ms``.
+
+    Every one of ``series`` (ascending) has a reading.
+    """
+    first = np.searchsorted(readings.series, series, "left")
+    end = np.searchsorted(readings.series, series, "right")
+    after = np.add.reduceat(readings.time_ms > to_ms, first, dtype=np.int64)
+    return readings.time_ms[first], readings.time_ms[end - 1], after
+
+
+def _nearest(readings: ReadingColumns, from_ms: int, to_ms: int) -> ReadingColumns:
+    """Keep, per series, what lies in the span and NEIGHBOURS readings on either side."""
+    _, first, count = np.unique(readings.series, return_index=True, return_counts=True)
+    before = np.add.reduceat(readings.time_ms < from_ms, first, dtype=np.int64)
+    after = np.add.reduceat(readings.time_ms > to_ms, first, dtype=np.int64)
+    low = np.repeat(first + before - NEIGHBOURS, count)
+    high = np.repeat(first + count - after + NEIGHBOURS, count)
+    row = np.arange(len(readings))
+    return readings.take((low <= row) & (row < high))

@@ -1,0 +1,332 @@
+"""The road of every batch, in one thread: inbox, columns, door, book, store, acknowledgement.
+
+Batches are committed in groups: the live ones 200 ms after the first came, those with readings
+older than the book's heads some seconds later, gathered per site. An ack leaves only after the
+store has committed the raw readings and the intervals they touch. While the store is away the
+same commit is repeated, the inbox fills, and edges keep what was not acked.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.book import Book
+from aggregator.config import PaceSection
+from aggregator.events import (
+    Counter,
+    Events,
+    LineRefused,
+    PayloadQuarantined,
+    StoreBack,
+    StoreLost,
+    TimesQuarantined,
+)
+from aggregator.ingest.assemble import Arrival, Assembler
+from aggregator.ingest.decode import decode_batch
+from aggregator.ingest.receipts import Settled
+from aggregator.ingest.subscriber import Inbox, Message, Publish
+from aggregator.live import Live
+from aggregator.parameters import Parameters
+from aggregator.records import Records
+from aggregator.rollups import Rollups
+from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
+from contract.ack import Ack, OutboxAck, encode_ack
+from contract.interval import BEIJING_OFFSET_MS, DAY_MS
+from contract.meta import decode_meta, meta_hash
+from contract.state import decode_state
+from contract.topics import Address, MessageKind, parse_topic, topic
+from contract.wire import DecodeError
+
+_RETRY_S = (0.2, 10.0)
+_IDLE_S = 0.05
+
+
+Result = TypeVar("Result")
+
+
+class _Stopped(Exception):  # noqa: N818 - an order, not an error
+    """The pipeline was asked to end while the store was away."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Batches that wait for a commit together."""
+
+    since: float = 0.0
+    """Monotonic time of the first one [s]."""
+    readings: int = 0
+    arrivals: list[Arrival] = field(default_factory=list)
+
+    def add(self, arrival: Arrival, now: float) -> None:
+        if not self.arrivals:
+            self.since = now
+        self.arrivals.append(arrival)
+        self.readings += len(arrival)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What the next ack to one edge has to say."""
+
+    sources: set[int] = field(default_factory=set)
+    need_meta: set[str] = field(default_factory=set)
+
+
+class Pipeline:
+    """Owns the store's writing side. `run` in a thread of its own; `stop` from another."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        records: Records,
+        book: Book,
+        parameters: Parameters,
+        rollups: Rollups,
+        live: Live,
+        inbox: Inbox,
+        publish: Publish,
+        events: Events,
+        pace: PaceSection,
+        time_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._book = book
+        self._parameters = parameters
+        self._rollups = rollups
+        self._live = live
+        self._inbox = inbox
+        self._publish = publish
+        self._events = events
+        self._pace = pace
+        self._time_ms = time_ms
+        self._stopping = threading.Event()
+
+        self._assembler = Assembler(store.directory)
+        self._metas = set(records.metas())
+        self._settled = {
+            store.directory.sources.add(source): Settled(ranges)
+            for source, ranges in store.receipts().items()
+        }
+        self._waiting: set[tuple[int, int]] = set()
+        """(source, seq) of batches that are in a group."""
+        self._prompt = _Group()
+        self._late: dict[tuple[str, str], _Group] = {}
+        self._answers: dict[Address, _Answer] = {}
+        self._rolled_up = time.monotonic()
+
+    def run(self) -> None:
+        """Work until stopped; what waits is then committed if the store takes it at once."""
+        try:
+            while not self._stopping.is_set():
+                for message in self._inbox.take(_IDLE_S):
+                    self._receive(message)
+                self._work(time.monotonic())
+            self._commit_all()
+        except _Stopped:
+            return  # the store was away: what waits was not acked and comes again
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stopping.set()
+        self._inbox.wake()
+
+    def _work(self, now: float) -> None:
+        """Do what is due, live before late before roll-ups."""
+        prompt = self._prompt
+        if prompt.arrivals and (
+            now - prompt.since >= self._pace.commit_ms / 1_000
+            or prompt.readings >= self._pace.commit_readings
+        ):
+            self._prompt = _Group()
+            self._commit(prompt.arrivals, late=False)
+        for site, group in list(self._late.items()):
+            if (
+                now - group.since >= self._pace.late_debounce_s
+                or group.readings >= self._pace.commit_readings
+            ):
+                del self._late[site]
+                self._commit(group.arrivals, late=True)
+        if now - self._rolled_up >= self._pace.rollup_s:
+            self._rolled_up = now
+            self._persist(self._rollups.flush)
+        self._send_acks()
+
+    def _commit_all(self) -> None:
+        groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
+        for group, late in groups:
+            if group.arrivals:
+                self._commit(group.arrivals, late=late)
+        self._persist(self._rollups.flush)
+        self._send_acks()
+
+    def _answer(self, address: Address) -> _Answer:
+        return self._answers.setdefault(address, _Answer())
+
+    # ------------------------------------------------------------------ receiving
+
+    def _receive(self, message: Message) -> None:
+        try:
+            address, kind = parse_topic(message.topic)
+        except ValueError:
+            self._events.count(Counter.FOREIGN)
+            return
+        try:
+            if kind is MessageKind.DATA:
+                self._receive_data(address, message)
+            elif kind is MessageKind.META:
+                self._receive_meta(address, message.payload)
+            elif kind is MessageKind.STATE:
+                self._receive_state(address, message.payload)
+        except DecodeError as error:
+            self._events.count(Counter.UNDECODABLE)
+            if self._quarantine(message, str(error)):
+                self._events.emit(PayloadQuarantined(message.topic, str(error)))
+
+    def _receive_meta(self, address: Address, payload: bytes) -> None:
+        meta = decode_meta(payload)
+        name = meta_hash(payload)
+        if name not in self._metas:
+            self._records.put_meta(name, payload, address, self._time_ms())
+            self._metas.add(name)
+        self._parameters.tell(address, meta)
+
+    def _receive_state(self, address: Address, payload: bytes) -> None:
+        state = decode_state(payload)
+        self._live.take_state(address, state)
+        self._records.put_state(address, payload, self._time_ms())
+
+    def _receive_data(self, address: Address, message: Message) -> None:
+        batch = decode_batch(message.payload)
+        source = self._assembler.source(address, batch.outbox)
+        if (source, batch.seq) in self._waiting:
+            self._events.count(Counter.DUPLICATES)
+            return
+        if batch.seq in self._settled.setdefault(source, Settled()):
+            self._events.count(Counter.DUPLICATES)
+            self._answer(address).sources.add(source)
+            return
+        if batch.meta not in self._metas:
+            self._events.count(Counter.META_UNKNOWN)
+            self._answer(address).need_meta.add(batch.meta)
+            return
+        arrival = self._assembler.assemble(address, batch, self._time_ms())
+        if arrival.refused_at_door:
+            self._events.count(Counter.DOOR, arrival.refused_at_door)
+            if self._quarantine(message, "impossible time"):
+                self._events.emit(TimesQuarantined(message.topic, arrival.refused_at_door))
+        self._waiting.add((source, batch.seq))
+        self._book.load_site(address.region, address.site)
+        now = time.monotonic()
+        if self._book.is_late(arrival.cumulative):
+            group = self._late.setdefault((address.region, address.site), _Group())
+            group.add(arrival, now)
+        else:
+            self._prompt.add(arrival, now)
+
+    def _quarantine(self, message: Message, reason: str) -> bool:
+        """Keep a payload by its content; tell whether it was not there before."""
+        name = hashlib.sha256(message.payload).hexdigest()
+        return self._records.quarantine(
+            name, message.payload, message.topic, reason, self._time_ms()
+        )
+
+    # ------------------------------------------------------------------ committing
+
+    def _commit(self, arrivals: Sequence[Arrival], *, late: bool) -> None:
+        """Make batches durable with the intervals they touch, then owe their edges an ack."""
+        cumulative = ReadingColumns.concatenate([arrival.cumulative for arrival in arrivals])
+        instantaneous = ReadingColumns.concatenate([a.instantaneous for a in arrivals])
+        counted = self._book.counted(cumulative)
+        unregistered = self._book.unregistered(cumulative)
+        # Between its arrival and its turn a batch may have become late: another came first.
+        if late or self._book.is_late(counted):
+            intervals = self._book.recompute(counted)
+            self._events.count(Counter.LATE, len(counted))
+        else:
+            intervals = self._book.advance(counted)
+        self._settle(arrivals)
+        commit = Commit(
+            cumulative,
+            instantaneous,
+            intervals,
+            receipts={
+                self._store.directory.sources.key(source): self._settled[source].ranges()
+                for source in {arrival.source for arrival in arrivals}
+            },
+            dirty=self._dirty(intervals),
+        )
+        result = self._persist(lambda: self._store.commit(commit))
+        for refused in result.refused:
+            self._events.count(Counter.REFUSED)
+            self._events.emit(LineRefused(refused.line, refused.reason))
+        self._rollups.mark(commit.dirty)
+        readings = len(cumulative) + len(instantaneous)
+        self._live.take(instantaneous, readings, self._time_ms())
+        self._events.count(Counter.COMMITS)
+        self._events.count(Counter.BATCHES, len(arrivals))
+        self._events.count(Counter.READINGS, readings)
+        self._events.count(Counter.UNREGISTERED, unregistered)
+        self._events.count(Counter.INTERVALS, len(intervals))
+        for arrival in arrivals:
+            self._waiting.discard((arrival.source, arrival.seq))
+            self._answer(arrival.address).sources.add(arrival.source)
+
+    def _settle(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            settled = self._settled.setdefault(arrival.source, Settled())
+            for low, high in arrival.given_up:
+                self._events.count(Counter.VOIDED, settled.add(low, high))
+            settled.add(arrival.seq, arrival.seq)
+
+    def _dirty(self, intervals: IntervalColumns) -> frozenset[DirtyDay]:
+        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
+        keys = self._store.directory.series
+        day = intervals.start_ms - (intervals.start_ms + BEIJING_OFFSET_MS) % DAY_MS
+        found: set[DirtyDay] = set()
+        for day_ms in np.unique(day).tolist():
+            for index in np.unique(intervals.series[day == day_ms]).tolist():
+                key = keys.key(index)
+                found.add(DirtyDay(key.region, key.site, day_ms))
+        return frozenset(found)
+
+    def _persist(self, write: Callable[[], Result]) -> Result:
+        """Repeat a write unchanged until the store takes it; `_Stopped` when asked to end."""
+        lost_at: float | None = None
+        wait_s = _RETRY_S[0]
+        while True:
+            try:
+                result = write()
+            except StoreRetriable as error:
+                self._events.count(Counter.STORE_RETRIES)
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    self._events.emit(StoreLost(str(error)))
+                if self._stopping.wait(wait_s):
+                    raise _Stopped from None
+                wait_s = min(2 * wait_s, _RETRY_S[1])
+            else:
+                if lost_at is not None:
+                    self._events.emit(StoreBack(round(time.monotonic() - lost_at, 1)))
+                return result
+
+    def _send_acks(self) -> None:
+        """Send each edge one ack on what it sent since the last."""
+        answers, self._answers = self._answers, {}
+        now_ms = self._time_ms()
+        for address, answer in answers.items():
+            outboxes = {}
+            for source in answer.sources:
+                settled = self._settled.get(source, Settled())
+                outbox = self._store.directory.sources.key(source).outbox
+                outboxes[outbox] = OutboxAck(settled.upto, settled.above())
+            ack = Ack(now_ms, outboxes, tuple(sorted(answer.need_meta)))
+            self._publish(topic(address, MessageKind.ACK), encode_ack(ack))
+            self._events.count(Counter.ACKS)

@@ -1,0 +1,198 @@
+"""Any order, split and doubling of readings ends in the oracle's figures (invariants 1 and 2)."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.batch import ReadingColumns
+from aggregator.book import Book
+from aggregator.directory import SeriesKey, Source
+from aggregator.ledger.factor_tables import builtin_library
+from aggregator.measures import Measures
+from aggregator.parameters import Parameters
+from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.store.base import Commit
+from contract.interval import GRID_MS, MINUTE_MS
+from contract.meta import Meta, MetaChannel, MetaMeter
+from contract.stored import Level
+from contract.topics import Address
+from tests.oracle import register as oracle
+from tests.suites.memory_store import MemoryDatabase, MemoryStore
+
+ADDRESS = Address("370114", "works", "gw-1")
+MULTIPLIER = 40
+MODULUS = 1_000.0
+RATING = 60.0
+T0 = 1_760_000_000_000
+
+
+class District:
+    """One site with two registered meters and one unknown, on a store in memory."""
+
+    def __init__(self, multiplier: int = MULTIPLIER) -> None:
+        self.multiplier = multiplier
+        self.store = MemoryStore(MemoryDatabase(), GRID_MS)
+        self.store.open()
+        self.restart()
+
+    def restart(self) -> None:
+        meters = [
+            Meter("works", name, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
+            for name in ("em-1", "em-2")
+        ]
+        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
+        self.parameters = Parameters(self.store.directory, Register.of([site], meters))
+        channel = MetaChannel("energy_import", "kWh", MODULUS, RATING, 0.01)
+        self.parameters.tell(
+            ADDRESS,
+            Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in ("em-1", "em-2"))),
+        )
+        factors = builtin_library().choose("national")
+        measures = Measures(self.store.directory, self.parameters, factors)
+        self.book = Book(self.store, self.parameters, measures)
+
+    def columns(self, readings: list[tuple[str, int, int]], seq: int) -> ReadingColumns:
+        """Readings (meter, time_ms, micro) as columns of one batch."""
+        directory = self.store.directory
+        series = [
+            directory.series.add(SeriesKey("370114", "works", meter, "energy_import"))
+            for meter, _, _ in readings
+        ]
+        source = directory.sources.add(Source("370114", "works", "gw-1", "0" * 16))
+        n = len(readings)
+        return ReadingColumns(
+            np.array(series, np.int32),
+            np.array([time for _, time, _ in readings], np.int64),
+            np.array([value for _, _, value in readings], np.int64),
+            np.zeros(n, np.uint8),
+            np.full(n, source, np.int32),
+            np.full(n, seq, np.int64),
+        )
+
+    def take(self, readings: list[tuple[str, int, int]], seq: int) -> None:
+        """Do what the pipeline does with one commit."""
+        raw = self.columns(readings, seq)
+        self.book.load_site("370114", "works")
+        counted = self.book.counted(raw)
+        if self.book.is_late(counted):
+            intervals = self.book.recompute(counted)
+        else:
+            intervals = self.book.advance(counted)
+        self.store.commit(
+            Commit(raw, ReadingColumns.empty(cumulative=False), intervals, {}, frozenset())
+        )
+
+    def figures(self, meter: str) -> dict[int, tuple[int, ...]]:
+        index = self.store.directory.series.find(
+            SeriesKey("370114", "works", meter, "energy_import")
+        )
+        if index < 0:
+            return {}
+        rows = self.store.intervals(Level.INTERVAL, np.array([index], np.int32), 0, 2**60)
+        return {
+            int(rows.start_ms[i]): (
+                int(rows.amount[i]),
+                int(rows.amount_estimated[i]),
+                int(rows.amount_held[i]),
+                int(rows.measured_ms[i]),
+                int(rows.estimated_ms[i]),
+                int(rows.received[i]),
+                int(rows.flags[i]),
+            )
+            for i in range(len(rows))
+        }
+
+
+def expected(readings: list[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    channel = oracle.Channel(
+        modulus=int(MODULUS) * 1_000_000 * MULTIPLIER,
+        limit=int(RATING) * 1_000_000 * MULTIPLIER,
+        slack=10_000 * MULTIPLIER,
+        gap_ms=1_800_000,
+    )
+    scaled = [(time, value * MULTIPLIER) for time, value in readings]
+    rows = oracle.ledger(channel, scaled, GRID_MS).rows
+    return {
+        start: (
+            row.amount,
+            row.amount_estimated,
+            row.amount_held,
+            row.measured_ms,
+            row.estimated_ms,
+            min(row.received, 1),
+            row.flags,
+        )
+        for start, row in rows.items()
+    }
+
+
+@st.composite
+def register_walks(draw):
+    """A register's life: steps, gaps, rollovers, jumps and dips."""
+    n = draw(st.integers(0, 40))
+    time_ms, value = T0 + draw(st.integers(0, 3_000_000)), draw(st.integers(0, 999_000_000))
+    readings = []
+    for _ in range(n):
+        readings.append((time_ms, value))
+        gap = draw(st.sampled_from([MINUTE_MS, 5 * MINUTE_MS, 20 * MINUTE_MS, 700 * MINUTE_MS]))
+        time_ms += gap + draw(st.integers(-20_000, 20_000))
+        change = draw(
+            st.sampled_from(["step", "step", "step", "step", "still", "jump", "fall", "back"])
+        )
+        if change == "step":
+            value += draw(st.integers(0, 400_000))
+        elif change == "jump":
+            value += draw(st.integers(10_000_000, 400_000_000))
+        elif change == "fall":
+            value -= draw(st.integers(1, 500_000_000))
+        elif change == "back" and len(readings) > 1:
+            value = readings[-2][1] + draw(st.integers(0, 1_000))
+        value %= 1_000_000_000
+    return readings
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_arrival_ends_in_the_oracles_figures(data):
+    walks = {name: data.draw(register_walks(), label=name) for name in ("em-1", "em-2", "em-9")}
+    everything = [(name, *reading) for name, walk in walks.items() for reading in walk]
+    order = data.draw(st.permutations(everything)) if data.draw(st.booleans()) else everything
+    district = District()
+    seq = 0
+    while order:
+        size = data.draw(st.integers(1, max(1, len(order))))
+        batch, order = order[:size], order[size:]
+        again = data.draw(st.lists(st.sampled_from(everything), max_size=3))
+        seq += 1
+        district.take([*batch, *again], seq)
+        if data.draw(st.booleans()):
+            district.restart()
+    for name in ("em-1", "em-2"):
+        assert district.figures(name) == expected(walks[name])
+    assert district.figures("em-9") == {}
+
+
+def test_a_day_of_backlog_after_live_readings():
+    """The way a gateway returns: newest first, then a day in batches, oldest last."""
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 50_000 * i) for i in range(1_440)]
+    district = District()
+    district.take([("em-1", *reading) for reading in minutes[-5:]], 1)
+    for seq, start in enumerate(range(1_200, -1, -240), 2):
+        district.take([("em-1", *reading) for reading in minutes[start : start + 240]], seq)
+    figures = district.figures("em-1")
+    assert figures == expected(minutes)
+    assert sum(row[0] for row in figures.values()) == MULTIPLIER * 50_000 * 1_439
+
+
+def test_a_register_too_large_for_its_multiplier_is_not_counted():
+    district = District(multiplier=10_000_000)
+    raw = district.columns([("em-1", T0, 2**52), ("em-1", T0 + 1, 5)], 1)
+    assert district.book.counted(raw).value.tolist() == [5]
+
+
+@pytest.mark.parametrize("micro", [-1, 0, 1])
+def test_a_first_reading_makes_one_empty_interval(micro):
+    district = District()
+    district.take([("em-1", T0, micro)], 1)
+    assert [row[0] for row in district.figures("em-1").values()] == [0]

@@ -12,7 +12,7 @@ import pytest
 from contract.data import decode_data, encode_envelope, readings_of
 from edge_agent.__main__ import main
 from edge_agent.errors import OutboxError, OutboxLockedError
-from edge_agent.outbox.sqlite import SqliteOutbox, inspect
+from edge_agent.outbox.sqlite import ACK_COMMITS, PAGE_BYTES, SqliteOutbox, inspect
 from tests.suites.outbox_suite import META, NOW, OutboxSuite, some
 
 
@@ -90,7 +90,7 @@ def test_a_torn_file_is_named_and_not_touched(path):
         outbox.commit(NOW)
     outbox.close()
     torn = path.read_bytes()
-    for cut in (len(torn) // 2, 1000, 1024 * 7):
+    for cut in (len(torn) // 2, 1000, PAGE_BYTES * 7):
         path.write_bytes(torn[:cut])
         with pytest.raises(OutboxError, match=r"outbox\.sqlite"):
             opened(path)
@@ -106,7 +106,7 @@ def test_a_commit_the_disk_refuses_changes_nothing(path):
     outbox.commit(NOW)
     outbox.acknowledge(1)
     outbox.append(some(3000, 3))
-    outbox._db.execute(f"PRAGMA max_page_count = {outbox._used_bytes() // 1024 + 1}")
+    outbox._db.execute(f"PRAGMA max_page_count = {outbox._used_bytes() // PAGE_BYTES + 1}")
     with pytest.raises(OutboxError, match="full"):
         outbox.commit(NOW)
     assert (outbox.pending, outbox.next_seq) == (3000, 2)
@@ -136,6 +136,8 @@ def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):
         outbox.append(some(2, i))
         outbox.commit(NOW)
     outbox.acknowledge(2)
+    for _ in range(ACK_COMMITS):
+        outbox.commit(NOW)
     outbox.append(some(2, 9))
     outbox.commit(NOW)
     assert main(["show-outbox", "--file", str(path), "--json"]) == 0

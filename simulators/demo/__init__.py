@@ -1,0 +1,1 @@
+"""The demonstration: a whole district on real parts, and the proof that no energy was lost."""

@@ -38,8 +38,8 @@ test-all: check ## test, and what takes longer: slow cases, many more random exa
 bench: $(VENV)/.dev ## measure: decoder, kernel, pipeline, edge (prints machine and commit; no pass or fail)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-lock: $(VENV)/.dev ## resolve the pins of pyproject.toml anew into deploy/locks (needs network)
-	tools/lock $(BIN)/uv $(LOCKS)
+lock: ## bring deploy/locks in line with pyproject.toml (ARGS=--upgrade renews what is not pinned)
+	tools/lock $(BIN)/uv $(LOCKS) $(ARGS)
 
 clean: ## remove caches and what runs left behind; keeps .venv
 	rm -rf var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,19 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 KERNELS = ROOT / "aggregator" / "kernels"
+WRAPPED = {
+    "aiomqtt": {"edge_agent/uplink.py"},
+    "duckdb": {"aggregator/store/embedded.py"},
+    "influxdb_client": {"aggregator/store/influx2.py"},
+    "paho": {"aggregator/ingest/subscriber.py"},
+    "pymodbus": {"edge_agent/links/modbus.py"},
+}
+"""Library -> the files that may know it, so that replacing it stays a matter of one file."""
+EXTRAS_OF = {"edge_agent": ("edge",), "aggregator": ("aggregator", "influx2")}
+PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
+"""aiomqtt stands on paho, and which paho it is matters."""
+COMPANIONS = {"starlette", "urllib3"}
+"""Come with fastapi and influxdb-client, which hand out their types and errors."""
 LOCKS = {"edge": ("edge", "build"), "demo": ("demo", "build"), "dev": ("dev",)}
 """Lock file -> the extras of pyproject.toml that it resolves."""
 HEAVY = {"numpy", "numba", "llvmlite", "duckdb", "msgspec", "pandas", "fastapi", "influxdb-client"}
@@ -178,6 +192,33 @@ def test_kernels_import_numpy_and_numba_only() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in KERNELS.rglob("*.py"))
     used = set(re.findall(r"^\s*(?:import|from) (\w+)", text, flags=re.MULTILINE))
     assert used & impure == set()
+
+
+@pytest.mark.parametrize(("library", "wrappers"), WRAPPED.items())
+def test_a_library_is_used_in_the_files_that_wrap_it_and_nowhere_else(
+    library: str, wrappers: set[str]
+) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for package in ("contract", "edge_agent", "aggregator", "simulators")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(rf"^\s*(?:import|from) {library}\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert users == wrappers
+
+
+@pytest.mark.parametrize(("package", "extras"), EXTRAS_OF.items())
+def test_a_part_declares_the_libraries_it_imports_and_no_others(
+    package: str, extras: tuple[str, ...], pyproject: dict[str, Any]
+) -> None:
+    distributions = packages_distributions()
+    imported = {
+        canonicalize_name(name)
+        for line in foreign_imports(ROOT / package, {package, "contract"})
+        for name in distributions[line.split(": ")[1].partition(".")[0]]
+    }
+    unseen = {name for part, name in PINNED_UNSEEN if part == package}
+    assert (imported - COMPANIONS) | unseen == set(pins(pyproject["project"], *extras))
 
 
 def test_make_help_lists_every_target() -> None:

@@ -32,6 +32,7 @@ from aggregator.register.folder import load_folder
 from aggregator.rollups import Rollups
 from aggregator.store.base import Store
 from contract.meta import decode_meta
+from contract.state import decode_state
 
 _MEGABYTE = 1_000_000
 
@@ -93,10 +94,13 @@ def run(config: Config) -> int:
     listener = socket.create_server((config.api.host, config.api.port))
     address = f"http://{config.api.host}:{listener.getsockname()[1]}"
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, address)
-    records = Records(data_dir / "records.sqlite")
+    records = Records(f"sqlite:///{data_dir / 'records.sqlite'}")
+    records.open()
     live = Live()
+    for known in records.states():
+        live.take_state(known.address, decode_state(known.payload))
     parameters = Parameters(store.directory, register)
-    for told in records.metas().values():
+    for told in records.metas():
         parameters.tell(told.address, decode_meta(told.payload))
     inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
     subscriber = Subscriber(config.broker, config.aggregator.regions, inbox, events)

@@ -31,6 +31,8 @@ class Counter(StrEnum):
     LATE = "late_readings"
     DOOR = "quarantined_readings"
     """Readings whose time is impossible."""
+    QUARANTINE_EVICTED = "evicted_quarantined_payloads"
+    """Payloads that left the quarantine for want of room: what they held is lost here."""
     UNREGISTERED = "unregistered_readings"
     INTERVALS = "written_intervals"
     REFUSED = "refused_lines"

@@ -6,7 +6,6 @@ store has committed the raw readings and the intervals they touch. While the sto
 same commit is repeated, the inbox fills, and edges keep what was not acked.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import (
     Counter,
+    Event,
     Events,
     LineRefused,
     PayloadQuarantined,
@@ -110,7 +110,7 @@ class Pipeline:
         self._stopping = threading.Event()
 
         self._assembler = Assembler(store.directory)
-        self._metas = set(records.metas())
+        self._metas = {(meta.address, meta.hash) for meta in records.metas()}
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -120,6 +120,8 @@ class Pipeline:
         self._prompt = _Group()
         self._late: dict[tuple[str, str], _Group] = {}
         self._answers: dict[Address, _Answer] = {}
+        self._faulty: set[str] = set()
+        """Topics whose last payload went to quarantine."""
         self._rolled_up = time.monotonic()
 
     def run(self) -> None:
@@ -187,16 +189,17 @@ class Pipeline:
                 self._receive_state(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
-            if self._quarantine(message, str(error)):
-                self._events.emit(PayloadQuarantined(message.topic, str(error)))
+            self._quarantine(message, str(error), PayloadQuarantined(message.topic, str(error)))
+        else:
+            self._faulty.discard(message.topic)
 
     def _receive_meta(self, address: Address, payload: bytes) -> None:
         meta = decode_meta(payload)
         name = meta_hash(payload)
-        if name not in self._metas:
+        if (address, name) not in self._metas:
             self._records.put_meta(name, payload, address, self._time_ms())
-            self._metas.add(name)
-        self._parameters.tell(address, meta)
+            self._metas.add((address, name))
+            self._parameters.tell(address, meta)
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
@@ -213,15 +216,15 @@ class Pipeline:
             self._events.count(Counter.DUPLICATES)
             self._answer(address).sources.add(source)
             return
-        if batch.meta not in self._metas:
+        if (address, batch.meta) not in self._metas:
             self._events.count(Counter.META_UNKNOWN)
             self._answer(address).need_meta.add(batch.meta)
             return
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            if self._quarantine(message, "impossible time"):
-                self._events.emit(TimesQuarantined(message.topic, arrival.refused_at_door))
+            event = TimesQuarantined(message.topic, arrival.refused_at_door)
+            self._quarantine(message, "impossible time", event)
         self._waiting.add((source, batch.seq))
         self._book.load_site(address.region, address.site)
         now = time.monotonic()
@@ -231,12 +234,13 @@ class Pipeline:
         else:
             self._prompt.add(arrival, now)
 
-    def _quarantine(self, message: Message, reason: str) -> bool:
-        """Keep a payload by its content; tell whether it was not there before."""
-        name = hashlib.sha256(message.payload).hexdigest()
-        return self._records.quarantine(
-            name, message.payload, message.topic, reason, self._time_ms()
-        )
+    def _quarantine(self, message: Message, reason: str, event: Event) -> None:
+        """Keep a payload aside; say so when this edge's payloads were good until now."""
+        evicted = self._records.quarantine(message.payload, message.topic, reason, self._time_ms())
+        self._events.count(Counter.QUARANTINE_EVICTED, evicted)
+        if message.topic not in self._faulty:
+            self._faulty.add(message.topic)
+            self._events.emit(event)
 
     # ------------------------------------------------------------------ committing
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     create_engine,
     delete,
     event,
@@ -27,13 +28,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Engine
 
+from contract.topics import Address
+
 _METADATA = MetaData()
 _META = Table(
     "meta",
     _METADATA,
-    Column("hash", String(64), primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("hash", String(64), nullable=False),
+    Column("region", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("edge", String(63), nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
+    UniqueConstraint("hash", "region", "site", "edge"),
 )
 _QUARANTINE = Table(
     "quarantine",
@@ -59,6 +67,15 @@ _EDGE_STATE = Table(
 
 
 @dataclass(frozen=True, slots=True)
+class StoredMeta:
+    """What an edge said it reads."""
+
+    hash: str
+    address: Address
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantined:
     """A payload that could not be taken, and why."""
 
@@ -77,9 +94,7 @@ class Quarantined:
 class StoredState:
     """The last state payload of one edge."""
 
-    region: str
-    site: str
-    edge: str
+    address: Address
     payload: bytes
     received_ms: int
 
@@ -107,19 +122,24 @@ class Records:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    def put_meta(self, meta_hash: str, payload: bytes, now_ms: int) -> bool:
-        """Keep a meta payload under its hash; True when it is new. Metas are never dropped."""
+    def put_meta(self, name: str, payload: bytes, address: Address, now_ms: int) -> bool:
+        """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
         with self._engine.begin() as db:
-            if db.execute(select(_META.c.hash).where(_META.c.hash == meta_hash)).first():
+            key = {"hash": name, "region": address.region, "site": address.site}
+            key["edge"] = address.edge
+            if db.execute(select(_META.c.id).filter_by(**key)).first():
                 return False
-            db.execute(insert(_META).values(hash=meta_hash, payload=payload, first_seen_ms=now_ms))
+            db.execute(insert(_META).values(payload=payload, first_seen_ms=now_ms, **key))
             return True
 
-    def meta(self, meta_hash: str) -> bytes | None:
-        """Return the meta payload of that hash, or None when it was never seen."""
+    def metas(self) -> tuple[StoredMeta, ...]:
+        """Return all metas in the order in which they were first seen."""
         with self._engine.connect() as db:
-            row = db.execute(select(_META.c.payload).where(_META.c.hash == meta_hash)).first()
-            return None if row is None else bytes(row[0])
+            rows = db.execute(select(_META).order_by(_META.c.id))
+            return tuple(
+                StoredMeta(row.hash, Address(row.region, row.site, row.edge), bytes(row.payload))
+                for row in rows
+            )
 
     def quarantine(self, payload: bytes, topic: str, reason: str, now_ms: int) -> int:
         """Keep a payload that could not be taken; return how many older ones made room for it.
@@ -196,9 +216,9 @@ class Records:
             db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash == content_hash))
             return None if row is None else Quarantined(**row)
 
-    def put_state(self, region: str, site: str, edge: str, payload: bytes, now_ms: int) -> None:
+    def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""
-        key = {"region": region, "site": site, "edge": edge}
+        key = {"region": address.region, "site": address.site, "edge": address.edge}
         value: dict[str, Any] = {"payload": payload, "received_ms": now_ms}
         with self._engine.begin() as db:
             known = update(_EDGE_STATE).filter_by(**key).values(**value)
@@ -211,7 +231,12 @@ class Records:
             _EDGE_STATE.c.region, _EDGE_STATE.c.site, _EDGE_STATE.c.edge
         )
         with self._engine.connect() as db:
-            return tuple(StoredState(**row) for row in db.execute(query).mappings())
+            return tuple(
+                StoredState(
+                    Address(row.region, row.site, row.edge), bytes(row.payload), row.received_ms
+                )
+                for row in db.execute(query)
+            )
 
 
 def _totals(db: Connection) -> tuple[int, int]:

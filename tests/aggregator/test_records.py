@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from aggregator.records import Records
+from contract.topics import Address
 
 
 @pytest.fixture
@@ -21,13 +22,19 @@ def records(url):
     records.close()
 
 
-def test_metas_are_kept_by_hash_and_survive(records, url):
-    assert records.put_meta("a" * 64, b'{"v":1}', 5)
-    assert not records.put_meta("a" * 64, b"other", 6)
+GW1 = Address("370114", "foundry", "gw1")
+GW2 = Address("370114", "foundry", "gw2")
+
+
+def test_metas_are_kept_by_hash_and_edge_and_survive(records, url):
+    assert records.put_meta("b" * 64, b'{"v":1}', GW2, 5)
+    assert not records.put_meta("b" * 64, b"other", GW2, 6)
+    assert records.put_meta("a" * 64, b"2", GW1, 7)
+    assert records.put_meta("b" * 64, b'{"v":1}', GW1, 8)
     again = Records(url)
     again.open()
-    assert again.meta("a" * 64) == b'{"v":1}'
-    assert again.meta("b" * 64) is None
+    found = [(meta.hash[0], meta.address.edge, meta.payload) for meta in again.metas()]
+    assert found == [("b", "gw2", b'{"v":1}'), ("a", "gw1", b"2"), ("b", "gw1", b'{"v":1}')]
     again.close()
 
 
@@ -69,10 +76,10 @@ def test_a_released_payload_is_gone(records):
 
 
 def test_the_last_state_of_each_edge_counts(records):
-    records.put_state("370114", "foundry", "gw2", b"1", 1)
-    records.put_state("370114", "foundry", "gw1", b"2", 2)
-    records.put_state("370114", "foundry", "gw2", b"3", 3)
-    found = [(state.edge, state.payload, state.received_ms) for state in records.states()]
+    records.put_state(GW2, b"1", 1)
+    records.put_state(GW1, b"2", 2)
+    records.put_state(GW2, b"3", 3)
+    found = [(state.address.edge, state.payload, state.received_ms) for state in records.states()]
     assert found == [("gw1", b"2", 2), ("gw2", b"3", 3)]
 
 
@@ -82,7 +89,7 @@ def test_threads_may_share_the_records(records):
     def work(edge: str) -> None:
         try:
             for i in range(30):
-                records.put_state("370114", "s", edge, b"%d" % i, i)
+                records.put_state(Address("370114", "s", edge), b"%d" % i, i)
                 records.states()
         except Exception as error:  # noqa: BLE001 - handed to the test's thread
             trouble.append(error)

@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numba
+from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -25,19 +26,19 @@ def _cache_by_content() -> None:
     Numba looks only at the file that defines a function: a kernel that calls one in another file
     would go on using the old one from its cache. NUMBA_CACHE_DIR, when set, is left alone.
     """
-    if not numba.config.CACHE_DIR:
+    if not config.CACHE_DIR:  # type: ignore[attr-defined]
         folder = Path(__file__).parent
         digest = hashlib.sha256()
         for source in sorted(folder.glob("*.py")):
             digest.update(source.read_bytes())
-        numba.config.CACHE_DIR = str(folder / "__pycache__" / f"numba-{digest.hexdigest()[:12]}")
+        where = folder / "__pycache__" / f"numba-{digest.hexdigest()[:12]}"
+        config.CACHE_DIR = str(where)  # type: ignore[attr-defined]
 
 
 def kernel(function: F) -> F:
     """Compile at the first call, for the argument types of that call."""
     _cache_by_content()
-    compiled: F = numba.njit(cache=True, nogil=True)(function)
-    return compiled
+    return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def warm_up() -> None:

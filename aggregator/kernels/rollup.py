@@ -74,9 +74,7 @@ def _rollup(
     return sums, totals
 
 
-def rollup(
-    group: Int64, n_groups: int, columns: Int64, measures: Float64
-) -> tuple[Int64, Float64]:
+def rollup(group: Int64, n_groups: int, columns: Int64, measures: Float64) -> tuple[Int64, Float64]:
     """Sum rows by group.
 
     group     int64 [n], 0..n_groups - 1, in any order

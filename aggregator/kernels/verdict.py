@@ -26,7 +26,7 @@ def allowed(limit: int, slack: int, elapsed_ms: int) -> int:
     """Largest plausible increase: limit x (elapsed + tolerance) + slack, rounded down, capped."""
     whole, rest = limit // HOUR_MS, limit % HOUR_MS
     time = elapsed_ms + TOLERANCE_MS
-    if whole > (1 << 61) // time:
+    if whole >= 1 << 20 and whole > (1 << 61) // time:  # time < 2^41: else no overflow
         return 1 << 61
     return whole * time + rest * time // HOUR_MS + slack
 
@@ -37,6 +37,8 @@ def step_kind(v0: int, v1: int, elapsed_ms: int, modulus: int, limit: int, slack
     delta = v1 - v0
     if delta >= 0:
         if limit > 0:
+            if delta <= limit // HOUR_MS * TOLERANCE_MS:
+                return FORWARD  # nearly always, and needs no division
             return FORWARD if delta <= allowed(limit, slack, elapsed_ms) else BAD
         return BAD if modulus > 0 and delta > modulus // 2 else FORWARD
     if modulus <= 0 or v0 >= modulus or v1 < 0:

@@ -17,10 +17,12 @@ Figures = dict[int, tuple[int, ...]]
 
 
 def heads_of(*channels: Channel) -> np.ndarray:
-    return new_heads(*(
-        np.array([getattr(channel, name) for channel in channels], np.int64)
-        for name in ("modulus", "limit", "gap_ms", "slack")
-    ))
+    return new_heads(
+        *(
+            np.array([getattr(channel, name) for channel in channels], np.int64)
+            for name in ("modulus", "limit", "gap_ms", "slack")
+        )
+    )
 
 
 def take(heads: np.ndarray, readings: Sequence[Reading], slot: int = 0) -> Figures:
@@ -53,9 +55,20 @@ def series(draw: st.DrawFn, channel: Channel, longest: int = 24) -> list[Reading
     level = draw(st.integers(-50, 1_000)) * unit
     readings = []
     for _ in range(draw(st.integers(1, longest))):
-        time += draw(st.sampled_from(
-            [MINUTE, MINUTE, MINUTE, 1, 15 * MINUTE, 15 * MINUTE + 1, 20 * MINUTE, 6 * 3_600_000]
-        ))
+        time += draw(
+            st.sampled_from(
+                [
+                    MINUTE,
+                    MINUTE,
+                    MINUTE,
+                    1,
+                    15 * MINUTE,
+                    15 * MINUTE + 1,
+                    20 * MINUTE,
+                    6 * 3_600_000,
+                ]
+            )
+        )
         shown = level
         match draw(st.sampled_from("rrrrrrodsbx")):
             case "r":

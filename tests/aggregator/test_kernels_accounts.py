@@ -47,8 +47,7 @@ def test_runs_of_equal_keys():
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_rollup(rows):
-    groups, amounts, times, measures = (list(column) for column in zip(*rows, strict=True)) if rows \
-        else ([], [], [], [])  # fmt: skip
+    groups, amounts, times, measures = ([row[k] for row in rows] for k in range(4))
     sums, totals = rollup(
         np.array(groups, np.int64), 4, np.array([amounts, times], np.int64).reshape(2, -1),
         np.array([measures], np.float64).reshape(1, -1),

@@ -10,8 +10,10 @@ def rollup(
     groups: Sequence[int], n_groups: int, columns: Sequence[Sequence[float]]
 ) -> list[list[float]]:
     return [
-        [sum(value for value, g in zip(column, groups, strict=True) if g == group)
-         for group in range(n_groups)]
+        [
+            sum(value for value, g in zip(column, groups, strict=True) if g == group)
+            for group in range(n_groups)
+        ]
         for column in columns
     ]
 

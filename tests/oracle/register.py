@@ -40,8 +40,14 @@ class Row:
 
     def values(self) -> tuple[int, ...]:
         return (
-            self.amount, self.amount_estimated, self.amount_held,
-            self.measured_ms, self.estimated_ms, self.held_ms, self.received, self.flags,
+            self.amount,
+            self.amount_estimated,
+            self.amount_held,
+            self.measured_ms,
+            self.estimated_ms,
+            self.held_ms,
+            self.received,
+            self.flags,
         )
 
 
@@ -91,7 +97,9 @@ def verdicts(channel: Channel, readings: Sequence[Reading]) -> list[bool]:
 
     def dip(i: int) -> bool:
         return (
-            has(i - 1, i + 1) and falls(i - 1, i) and ok(i - 1, i + 1)
+            has(i - 1, i + 1)
+            and falls(i - 1, i)
+            and ok(i - 1, i + 1)
             and not (ok(i - 1, i) and ok(i, i + 1))
         )
 
@@ -114,14 +122,10 @@ def verdicts(channel: Channel, readings: Sequence[Reading]) -> list[bool]:
         return dip_of_two(i) and not before_is_peak
 
     def second_of_two(i: int) -> bool:
-        next_is_peak = (
-            has(i + 2) and falls(i + 1, i + 2) and not ok(i + 1, i + 2) and ok(i, i + 2)
-        )
+        next_is_peak = has(i + 2) and falls(i + 1, i + 2) and not ok(i + 1, i + 2) and ok(i, i + 2)
         return dip_of_two(i - 1) and not next_is_peak
 
-    return [
-        not (dip(i) or peak(i) or first_of_two(i) or second_of_two(i)) for i in range(n)
-    ]
+    return [not (dip(i) or peak(i) or first_of_two(i) or second_of_two(i)) for i in range(n)]
 
 
 def share(amount: int, part: int, whole: int) -> int:
@@ -146,11 +150,16 @@ def ledger(channel: Channel, readings: Sequence[Reading], grid_ms: int) -> Ledge
         if previous is not None:
             a = readings[previous]
             kind = step_kind(channel, a, (time_ms, value))
-            out.steps.append(Step(
-                a[0], time_ms, value - a[1],
-                event=channel.modulus if kind == "rollover" else 0,
-                held=kind == "bad", across_suspect=previous != i - 1,
-            ))
+            out.steps.append(
+                Step(
+                    a[0],
+                    time_ms,
+                    value - a[1],
+                    event=channel.modulus if kind == "rollover" else 0,
+                    held=kind == "bad",
+                    across_suspect=previous != i - 1,
+                )
+            )
         previous = i
 
     for step in out.steps:
@@ -158,8 +167,9 @@ def ledger(channel: Channel, readings: Sequence[Reading], grid_ms: int) -> Ledge
         start = step.start_ms
         while start < step.end_ms:
             end = min(step.end_ms, (start // grid_ms + 1) * grid_ms)
-            slice_ = (share(total, end - step.start_ms, whole)
-                      - share(total, start - step.start_ms, whole))
+            slice_ = share(total, end - step.start_ms, whole) - share(
+                total, start - step.start_ms, whole
+            )
             target = row(start)
             if step.held:
                 target.amount_held += slice_
@@ -193,6 +203,7 @@ def border_register(
         if step.end_ms <= border_ms:
             register, events = register + step.delta, events + step.event
         elif step.start_ms < border_ms:
-            register += share(step.delta + step.event, border_ms - step.start_ms,
-                              step.end_ms - step.start_ms)
+            register += share(
+                step.delta + step.event, border_ms - step.start_ms, step.end_ms - step.start_ms
+            )
     return register, events

@@ -130,6 +130,24 @@ def test_late_acks_may_be_lost_in_a_crash_and_only_cause_resending(path, tmp_pat
     outbox.close()
 
 
+def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, tmp_path):
+    outbox = opened(path, max_bytes=1 << 15)
+    evicting = 0
+    while outbox.floor == 1:
+        outbox.append(some(200, 200 * evicting))
+        outbox.commit(NOW)
+        outbox.acknowledge(outbox.next_seq - 1)  # in memory only, but for every tenth commit
+        evicting += 1
+    crashed_folder = tmp_path / "copy"
+    shutil.copytree(path.parent, crashed_folder)
+    outbox.close()
+    crashed = opened(crashed_folder / path.name)
+    unsettled = list(crashed.unsettled(newest_first=False))
+    assert [seq for seq in unsettled if crashed.batch(seq) is None] == []
+    assert crashed.stats().upto >= crashed.floor - 1
+    crashed.close()
+
+
 def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):
     outbox = opened(path)
     for i in range(4):

@@ -134,10 +134,11 @@ def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, t
     outbox = opened(path, max_bytes=1 << 15)
     evicting = 0
     while outbox.floor == 1:
-        outbox.append(some(200, 200 * evicting))
+        outbox.append(some(900, 900 * evicting))
         outbox.commit(NOW)
         outbox.acknowledge(outbox.next_seq - 1)  # in memory only, but for every tenth commit
         evicting += 1
+    assert evicting < ACK_COMMITS
     crashed_folder = tmp_path / "copy"
     shutil.copytree(path.parent, crashed_folder)
     outbox.close()

@@ -134,7 +134,7 @@ def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, t
     outbox = opened(path, max_bytes=1 << 15)
     evicting = 0
     while outbox.floor == 1:
-        outbox.append(some(900, 900 * evicting))
+        outbox.append(some(1400, 1400 * evicting))
         outbox.commit(NOW)
         outbox.acknowledge(outbox.next_seq - 1)  # in memory only, but for every tenth commit
         evicting += 1

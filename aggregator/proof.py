@@ -10,6 +10,7 @@ whose modulus is known (docs/formats/ledger.md); a fall that is no rollover is n
 step must stand in the ledger as held.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,11 @@ from aggregator.batch import Int64
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
-_LOOK_AHEAD = 2
-"""A fall after which one of the next two readings is back at the old level was a glitch."""
+_NEIGHBOURS = 4
+"""Readings beside a fall that are looked at."""
+
+Reading = tuple[int, int]
+"""Time [ms] and register times multiplier [micro-units]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,35 +104,76 @@ def prove(
 
 
 def _rollovers(time_ms: Int64, register_micro: Int64, facts: ChannelFacts) -> int:
+    """Count how often the register wrapped. Only the neighbourhood of a fall can tell."""
     if not facts.modulus_micro:
         return 0
-    falls = np.flatnonzero(np.diff(register_micro) < 0)
-    return sum(_is_rollover(time_ms, register_micro, int(at), facts) for at in falls)
+    falls = np.flatnonzero(np.diff(register_micro) < 0).tolist()
+    count = 0
+    while falls:
+        low = high = falls.pop(0)
+        while falls and falls[0] <= high + 2 * _NEIGHBOURS:
+            high = falls.pop(0)
+        near = slice(max(0, low - _NEIGHBOURS), high + 2 + _NEIGHBOURS)
+        count += _wraps_among(
+            [
+                (time, value * facts.multiplier)
+                for time, value in zip(
+                    time_ms[near].tolist(), register_micro[near].tolist(), strict=True
+                )
+            ],
+            facts,
+        )
+    return count
 
 
-def _is_rollover(time_ms: Int64, register_micro: Int64, at: int, facts: ChannelFacts) -> bool:
-    """Tell whether the fall from reading `at` to the next one is the register wrapping."""
-    ahead = register_micro[at + 2 : at + 2 + _LOOK_AHEAD]
-    if (ahead >= register_micro[at]).any():
+def _wraps_among(readings: Sequence[Reading], facts: ChannelFacts) -> int:
+    """Walk from one trusted reading to the next, stepping over lone wrong ones."""
+    count, at = 0, 0
+    while at + 1 < len(readings):
+        ahead = readings[at : at + 5]
+        if _one_is_wrong(ahead, facts):
+            to = at + 2
+        elif _two_are_wrong(ahead, facts):
+            to = at + 3
+        else:
+            to = at + 1
+        count += _step(readings[at], readings[to], facts) == "wrap"
+        at = to
+    return count
+
+
+def _one_is_wrong(ahead: Sequence[Reading], facts: ChannelFacts) -> bool:
+    """Tell whether the reading after the first is a dip or a spike that the next one undoes."""
+    if len(ahead) < 3 or _step(ahead[0], ahead[2], facts) == "odd":
         return False
-    if _wraps(time_ms, register_micro, at, at + 1, facts):
-        return True
-    # the reading before the fall may be a spike on a register that wrapped underneath it
-    return (
-        at > 0
-        and register_micro[at + 1] < register_micro[at - 1]
-        and _wraps(time_ms, register_micro, at - 1, at + 1, facts)
-    )
+    here, wrong, after = ahead[:3]
+    into, out = _step(here, wrong, facts), _step(wrong, after, facts)
+    if wrong[1] < here[1]:
+        return "odd" in (into, out)
+    dip_follows = len(ahead) > 3 and _step(wrong, ahead[3], facts) != "odd"
+    return after[1] < wrong[1] and out == "odd" and not dip_follows
 
 
-def _wraps(time_ms: Int64, register_micro: Int64, a: int, b: int, facts: ChannelFacts) -> bool:
-    modulus = facts.modulus_micro
-    before, after = (int(register_micro[i]) * facts.multiplier for i in (a, b))
-    if not (0 <= after < before < modulus):
+def _two_are_wrong(ahead: Sequence[Reading], facts: ChannelFacts) -> bool:
+    """Tell whether the two readings after the first lie below it and the third goes on from it."""
+    if len(ahead) < 4 or _step(ahead[0], ahead[3], facts) == "odd":
         return False
-    energy = after - before + modulus
+    here, first, second, after = ahead[:4]
+    below = first[1] < here[1] and second[1] < here[1]
+    if not below or _step(first, second, facts) == "odd":
+        return False
+    into_odd = _step(here, first, facts) == "odd"
+    return _step(second, after, facts) == "odd" or (not facts.limit_micro_per_h and into_odd)
+
+
+def _step(a: Reading, b: Reading, facts: ChannelFacts) -> str:
+    """Name the step between two readings: 'on', 'wrap' or 'odd'."""
+    modulus, rise = facts.modulus_micro, b[1] - a[1]
+    fastest = facts.limit_micro_per_h * (b[0] - a[0] + _TIME_TOLERANCE_MS) // _HOUR_MS
+    if rise >= 0:
+        return "on" if rise <= (fastest if facts.limit_micro_per_h else modulus // 2) else "odd"
+    if a[1] >= modulus or b[1] < 0:
+        return "odd"
     if facts.limit_micro_per_h:
-        elapsed_ms = int(time_ms[b]) - int(time_ms[a]) + _TIME_TOLERANCE_MS
-        plausible = facts.limit_micro_per_h * elapsed_ms // _HOUR_MS
-        return energy <= min(plausible, modulus // 2)
-    return before >= modulus - modulus // 10 and after < modulus // 10
+        return "wrap" if rise + modulus <= min(fastest, modulus // 2) else "odd"
+    return "wrap" if a[1] >= modulus - modulus // 10 and b[1] < modulus // 10 else "odd"

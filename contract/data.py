@@ -193,7 +193,10 @@ def _column_document(name: str, column: Column, where: str) -> list[float | None
     if channel is None:
         raise DecodeError(where, "channel is not in the catalogue")
     if not channel.cumulative:
-        return list(column)
+        return [
+            None if value is None else wire.as_number(value, f"{where}[{i}]")
+            for i, value in enumerate(column)
+        ]
     micros: list[float | None] = []
     for i, value in enumerate(column):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):

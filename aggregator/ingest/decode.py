@@ -192,7 +192,11 @@ def _sort_columns(blocks: list[_Block]) -> tuple[list[_Column], list[_Column]]:
         for name, values in block.channels.items():
             known = channels.get(name)
             codes = quality.get(name) if quality else None
-            if known is None or len(values) != length or (codes and len(codes) != length):
+            if (
+                known is None
+                or len(values) != length
+                or (codes is not None and len(codes) != length)
+            ):
                 raise _Doubt
             kinds[known[1]].append((b, known[0], values, codes))
     return cumulative, instantaneous

@@ -30,9 +30,7 @@ ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 names = st.sampled_from(sorted(catalogue()))
 times_ms = st.integers(0, MAX_TIME_MS)
 counts = st.integers(0, MAX_SEQ)
-texts = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=20
-)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=20)
 micros = st.one_of(
     st.integers(-MAX_CUMULATIVE_MICRO, MAX_CUMULATIVE_MICRO),
     # every magnitude alike, not only the largest

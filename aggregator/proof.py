@@ -30,12 +30,14 @@ Reading = tuple[int, int]
 class ChannelFacts:
     """What must be known of a channel beside its readings; 0 = not known.
 
-    `modulus_micro` and `limit_micro_per_h` (largest plausible rate) are already times `multiplier`.
+    The rest is already times `multiplier`: `modulus_micro`, `limit_micro_per_h` (largest plausible
+    rate) and `slack_micro` (what the rounding of the display may add to a step).
     """
 
     multiplier: int = 1
     modulus_micro: int = 0
     limit_micro_per_h: int = 0
+    slack_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def _step(a: Reading, b: Reading, facts: ChannelFacts) -> str:
     """Name the step between two readings: 'on', 'wrap' or 'odd'."""
     modulus, rise = facts.modulus_micro, b[1] - a[1]
     fastest = facts.limit_micro_per_h * (b[0] - a[0] + _TIME_TOLERANCE_MS) // _HOUR_MS
+    fastest += facts.slack_micro
     if rise >= 0:
         return "on" if rise <= (fastest if facts.limit_micro_per_h else modulus // 2) else "odd"
     if a[1] >= modulus or b[1] < 0:

@@ -74,9 +74,11 @@ def test_no_readings_and_no_figures_close_but_figures_without_readings_do_not():
 
 
 @settings(max_examples=300)
-@given(st.integers(0, 2**32), st.booleans(), st.sampled_from([1, 30, 400]))
+@given(
+    st.integers(0, 2**32), st.booleans(), st.sampled_from([1, 30, 400]), st.sampled_from([0, 9_000])
+)
 def test_agrees_with_the_ledgers_rules_on_wrapping_registers_with_glitches(
-    seed: int, limited: bool, multiplier: int
+    seed: int, limited: bool, multiplier: int, slack: int
 ):
     """Readings rise by at most the limit, wrap now and then; some lone ones are wrong."""
     draw = random.Random(seed)
@@ -90,9 +92,10 @@ def test_agrees_with_the_ledgers_rules_on_wrapping_registers_with_glitches(
             wrong = draw.choice([0, draw.randrange(MODULUS), 2 * MODULUS])
             readings[i] = (readings[i][0], wrong)
     limit = limit_per_min * 60 * multiplier if limited else 0
-    channel = oracle.Channel(MODULUS * multiplier, limit)
+    channel = oracle.Channel(MODULUS * multiplier, limit, slack * multiplier)
     ledger = oracle.ledger(channel, [(t, v * multiplier) for t, v in readings], 15 * MINUTE_MS)
     booked = sum(row.amount for row in ledger.rows.values())
     held = sum(row.amount_held for row in ledger.rows.values())
-    line = proof_of(readings, ChannelFacts(multiplier, MODULUS * multiplier, limit), booked, held)
+    facts = ChannelFacts(multiplier, MODULUS * multiplier, limit, slack * multiplier)
+    line = proof_of(readings, facts, booked, held)
     assert line.closes, (readings, line)

@@ -82,7 +82,9 @@ class PaceSection(_Section):
     commit_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """... or when so many readings wait."""
     late_debounce_s: Annotated[float, Field(ge=0, le=300)] = 5.0
-    """Late batches of a site are gathered this long [s]."""
+    """Late batches of a site are gathered at most this long [s] ..."""
+    late_quiet_s: Annotated[float, Field(ge=0, le=300)] = 0.5
+    """... or until none has come for this long [s]: edges that wait for acks send no more."""
     rollup_s: Annotated[float, Field(ge=0.1, le=3_600)] = 60.0
     """Hour, day and month figures follow at most this often [s]."""
     queue_mb: Annotated[int, Field(ge=1, le=4_096)] = 64

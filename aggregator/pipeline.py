@@ -60,12 +60,15 @@ class _Group:
 
     since: float = 0.0
     """Monotonic time of the first one [s]."""
+    latest: float = 0.0
+    """Monotonic time of the last one [s]."""
     readings: int = 0
     arrivals: list[Arrival] = field(default_factory=list)
 
     def add(self, arrival: Arrival, now: float) -> None:
         if not self.arrivals:
             self.since = now
+        self.latest = now
         self.arrivals.append(arrival)
         self.readings += len(arrival)
 
@@ -152,6 +155,7 @@ class Pipeline:
         for site, group in list(self._late.items()):
             if (
                 now - group.since >= self._pace.late_debounce_s
+                or now - group.latest >= self._pace.late_quiet_s
                 or group.readings >= self._pace.commit_readings
             ):
                 del self._late[site]

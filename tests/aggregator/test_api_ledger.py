@@ -90,6 +90,17 @@ def test_meters_say_role_multiplier_channels_and_who_is_unregistered(client: Api
     assert get(client, "meters", site="empty") == {"meters": [], "unregistered": []}
 
 
+def test_a_site_of_that_name_in_another_region_is_another_site(client: ApiClient, ledger: Ledger):
+    ledger.store.directory.series.add(SeriesKey("110000", "office", "em-01", "energy_import"))
+    strangers = get(client, "meters", site="office")["unregistered"]
+    assert {(row["region"], row["meter"]) for row in strangers} == {
+        (REGION, "em-99"),
+        ("110000", "em-01"),
+    }
+    rows = get(client, "intervals", level="interval", site="office", **DAY)["intervals"]
+    assert len(rows) == QUARTERS
+
+
 def test_intervals_carry_units_coverage_and_measures(client: ApiClient):
     answer = get(
         client,

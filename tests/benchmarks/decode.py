@@ -29,9 +29,11 @@ def main() -> Iterator[str]:
         fast = per_payload(decode_batch, data)
         plain = per_payload(plain_loop, data)
         reference = per_payload(decode_data, data)
-        yield (f"{label}, {len(data)} bytes: {rate(readings, fast)} readings; plain json.loads + "
-               f"Python loop, nothing checked, {rate(readings, plain)}, x {plain / fast:.1f}; "
-               f"reference codec {rate(readings, reference)}, x {reference / fast:.0f}")
+        yield (
+            f"{label}, {len(data)} bytes: {rate(readings, fast)} readings; plain json.loads + "
+            f"Python loop, nothing checked, {rate(readings, plain)}, x {plain / fast:.1f}; "
+            f"reference codec {rate(readings, reference)}, x {reference / fast:.0f}"
+        )
 
 
 def per_payload(call: Any, data: bytes) -> float:

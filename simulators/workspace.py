@@ -16,7 +16,7 @@ from simulators.district import MODBUS_UNIT, District, Site, plausible_rate
 
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
-BACKLOG_COMMIT_S = 600.0
+BACKLOG_COMMIT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)

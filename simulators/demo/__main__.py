@@ -14,6 +14,7 @@ from pathlib import Path
 DEFAULT_SECONDS = 60.0
 DEFAULT_WORK_DIR = Path("var/demo")
 EXIT_INTERRUPTED = 130
+PLAIN_WIDTH = 118
 
 EPILOG = """\
 environment: DEMO_SECONDS and BROKER give the defaults of --seconds and --broker.
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from simulators.demo.conductor import Options, conduct
     from simulators.district import DistrictError
 
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     options = Options(
         district=arguments.district,
         seconds=arguments.seconds,
@@ -39,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         picture=arguments.save_picture,
     )
     try:
-        return asyncio.run(_until_signal(conduct(options, Console())))
+        return asyncio.run(_until_signal(conduct(options, console)))
     except DistrictError as error:
         print(f"nenghao demo: {error}", file=sys.stderr)
         return 2

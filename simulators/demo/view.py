@@ -138,14 +138,14 @@ def proof_table(lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Renderabl
         expand=True,
         pad_edge=False,
     )
-    table.add_column("site")
-    table.add_column("carrier")
+    table.add_column("site", no_wrap=True)
+    table.add_column("carrier", no_wrap=True)
     for title in ("true", "served", "ledger"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("unit")
-    table.add_column("ledger-served", justify="right")
-    table.add_column("true-served", justify="right")
-    table.add_column("registers", justify="right")
+    table.add_column("ledger\n-served", justify="right", no_wrap=True)
+    table.add_column("worst true\n-served", justify="right", no_wrap=True)
+    table.add_column("registers\nproved", justify="right", no_wrap=True)
     for line in lines:
         good = line.good == line.channels
         table.add_row(
@@ -157,7 +157,7 @@ def proof_table(lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Renderabl
             ),
             line.unit,
             f"{line.ledger_off_micro} µ",
-            f"≤ {line.worst_steps:.2f} steps",
+            f"{line.worst_steps:.2f} steps",
             Text(f"{line.good}/{line.channels} {'✓' if good else '✗'}", "green" if good else "red"),
         )
     bad = [verdict for verdict in verdicts if verdict.problems]

@@ -22,7 +22,8 @@ from aggregator.config import Config, StoreSection
 from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
-from aggregator.ledger.factor_tables import builtin_library
+from aggregator.ledger.factor_tables import load_library, tables_folder
+from aggregator.ledger.factors import FactorLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
@@ -82,13 +83,20 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
+def _factors(register_dir: Path) -> FactorLibrary:
+    """Load the built-in factor tables and those the register brings along."""
+    own = register_dir / "factors"
+    return load_library([tables_folder(), *([own] if own.is_dir() else [])])
+
+
 def run(config: Config) -> int:
     """Run one aggregator until SIGTERM or SIGINT; return the exit code."""
     events = Events(wall_ms)
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    register = load_folder(Path(config.aggregator.register_dir))
-    factor_set = builtin_library().choose(config.aggregator.factor_set)
+    register_dir = Path(config.aggregator.register_dir)
+    register = load_folder(register_dir)
+    factor_set = _factors(register_dir).choose(config.aggregator.factor_set)
     warm_up()
 
     listener = socket.create_server((config.api.host, config.api.port))

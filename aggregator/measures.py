@@ -7,6 +7,7 @@ from aggregator.directory import Directory
 from aggregator.kernels.account import account
 from aggregator.ledger.factors import FactorSet, Measure, Steps
 from aggregator.parameters import Parameters
+from aggregator.register.carriers import carriers
 from contract.channels import catalogue
 
 MEASURES = (Measure.KGCE_CALORIFIC, Measure.KGCE_EQUIVALENT, Measure.CO2_KG)
@@ -49,8 +50,12 @@ class Measures:
     def _group(self, series: int) -> int:
         key = self._directory.series.key(series)
         meter = self._parameters.meter(series)
+        carrier = carriers().get(meter.carrier) if meter is not None else None
+        # Only what totals are made of is converted: not tariff registers, reactive energy, or gas
+        # at line conditions. "" has no factors.
+        accounted = carrier is not None and carrier.accounted({key.channel})
         unit = catalogue()[key.channel].unit.value
-        name = (meter.carrier if meter is not None else "", unit, key.region)
+        name = (carrier.id if carrier is not None and accounted else "", unit, key.region)
         if name not in self._groups:
             self._groups[name] = len(self._steps)
             self._steps.append(

@@ -72,8 +72,8 @@ class Parameters:
 
     def facts(self, series: int) -> ChannelFacts:
         """Return what a proof must know of a series."""
-        _, multiplier, modulus, limit, _, _ = self._row(self._directory.series.key(series))
-        return ChannelFacts(multiplier, modulus, limit)
+        _, *facts, _ = self._row(self._directory.series.key(series))
+        return ChannelFacts(*facts)
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)

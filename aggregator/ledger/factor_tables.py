@@ -31,10 +31,15 @@ from aggregator.ledger.factors import (
 _SETS_FILE = "sets.toml"
 
 
+def tables_folder() -> Path:
+    """Return the folder of the tables shipped with the aggregator."""
+    return Path(__file__).parent / "tables"
+
+
 @cache
 def builtin_library() -> FactorLibrary:
-    """Return the tables shipped with the aggregator."""
-    return load_library([Path(__file__).parent / "tables"])
+    """Return the library of the shipped tables alone."""
+    return load_library([tables_folder()])
 
 
 def load_library(folders: Iterable[Path]) -> FactorLibrary:

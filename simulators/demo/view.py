@@ -183,4 +183,5 @@ def save_picture(path: Path, *parts: RenderableType) -> None:
     for part in parts:
         console.print(part)
     svg = console.export_svg(title="make demo")
-    path.write_text(re.sub(r"@font-face\s*{[^}]*}", "", svg), encoding="utf-8")
+    svg = re.sub(r"@font-face\s*{[^}]*}|<!--.*?-->", "", svg, flags=re.DOTALL)
+    path.write_text(svg, encoding="utf-8")

@@ -64,7 +64,11 @@ def test_a_secondary_meter_shows_the_truth_divided_by_its_ratio(
             served = (await ask_control(ports.host, ports.control, {"served": True}))["served"]
         (row,) = [row for row in served if row["meter"] == "em-dust"]
         first, last = row["first"], row["last"]
-        assert (row["multiplier"], row["step_micro"], row["channel"]) == (80, 10_000, "energy_import")
+        assert (row["multiplier"], row["step_micro"], row["channel"]) == (
+            80,
+            10_000,
+            "energy_import",
+        )
         assert last["time_ms"] - first["time_ms"] == 10 * HOUR_MS
         shown = (last["served_micro"] - first["served_micro"]) * 80
         true = last["true_micro"] - first["true_micro"]

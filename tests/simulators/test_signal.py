@@ -1,6 +1,7 @@
-"""Signals: the amount is exactly the integral of the rate, never falls, and is the same anywhere."""
+"""Signals: the amount is exactly the integral of the rate, never falls, is the same anywhere."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_splitmix64_is_the_published_one() -> None:
 def test_amount_is_the_sum_of_fine_steps(name: str) -> None:
     signal = shape_signal(name)
     times = [ORIGIN_MS + 10 * HOUR_MS + step * 777 for step in range(4000)]
-    total = 0
+    total = rate = 0
     for time_ms in range(times[0], times[-1]):  # millisecond by millisecond, no prefix sums
         if time_ms % MINUTE_MS == 0 or time_ms == times[0]:
             rate = signal.rate(time_ms)
@@ -88,7 +89,9 @@ def test_same_seed_same_integers_and_another_seed_others() -> None:
 def test_known_integers_of_every_shape() -> None:
     """Pinned: a change here changes every simulated register of a given seed."""
     later_ms = ORIGIN_MS + DAY_MS
-    assert {name: shape_signal(name).amount_micro(later_ms) for name in sorted(PARAMETERS)} == PINNED
+    assert {
+        name: shape_signal(name).amount_micro(later_ms) for name in sorted(PARAMETERS)
+    } == PINNED
 
 
 PINNED = {
@@ -141,10 +144,11 @@ def test_import_minus_export_is_load_minus_generation_at_every_millisecond() -> 
 
 def test_tariff_registers_sum_to_the_whole() -> None:
     load = shape_signal("profile")
-    parts = [
-        gated(load, lambda minute, third=third: minute // 60 % 3 == third, ORIGIN_MS)
-        for third in range(3)
-    ]
+
+    def every_third_hour(third: int) -> Callable[[int], bool]:
+        return lambda minute: minute // 60 % 3 == third
+
+    parts = [gated(load, every_third_hour(third), ORIGIN_MS) for third in range(3)]
     time_ms = ORIGIN_MS + DAY_MS + 4321
     assert sum(part.amount_pico(time_ms) for part in parts) == load.amount_pico(time_ms)
     assert scaled(load, 500_000, ORIGIN_MS).amount_pico(time_ms) * 2 <= load.amount_pico(time_ms)
@@ -202,9 +206,7 @@ def test_uniform_covers_its_range_and_seeds_differ() -> None:
         ("heats", {"shifts": [[8, 7]]}, "must run forward"),
     ],
 )
-def test_bad_shapes_name_the_reason(
-    name: str, parameters: dict[str, object], message: str
-) -> None:
+def test_bad_shapes_name_the_reason(name: str, parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_shape(name, Context(1, PLACE, {"p": PROFILE}), parameters)
 

@@ -1,5 +1,7 @@
 """The set of settled sequence numbers, against a plain set."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,8 @@ RANGES = st.lists(
 
 @given(RANGES)
 def test_settled_is_a_set_of_numbers(ranges):
-    settled, model = Settled(), set()
+    settled: Settled = Settled()
+    model: set[int] = set()
     for low, high in ranges:
         added = set(range(low, high + 1)) - model
         assert settled.add(low, high) == len(added)
@@ -25,7 +28,7 @@ def test_settled_is_a_set_of_numbers(ranges):
     assert settled.upto == upto
     listed = settled.ranges()
     assert {seq for low, high in listed for seq in range(low, high + 1)} == model
-    assert all(b[0] - a[1] > 1 for a, b in zip(listed, listed[1:], strict=False))
+    assert all(b[0] - a[1] > 1 for a, b in pairwise(listed))
     assert all(low > upto + 1 for low, _ in settled.above())
     assert Settled(listed).ranges() == listed
 

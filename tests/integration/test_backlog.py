@@ -1,0 +1,50 @@
+"""A site returns from six hours without network while another one goes on sending."""
+
+import asyncio
+
+import pytest
+
+from contract.interval import GRID_MS, HOUR_MS, MINUTE_MS
+from tests.integration.ledger import assert_proof, figures
+from tests.integration.world import World, wall_ms
+
+pytestmark = pytest.mark.mosquitto
+
+WORKS = ("works-gw1", "works-gw2")
+
+
+async def test_a_backlog_arrives_beside_live_data(tmp_path):
+    async with World(tmp_path) as world:
+        await world.start("aggregator", "hall-gw1")
+        await world.wait_ledger("hall-gw1")
+        to_ms = wall_ms() // MINUTE_MS * MINUTE_MS
+        from_ms = to_ms - 6 * HOUR_MS
+        await asyncio.gather(*(world.step(edge, from_ms, to_ms) for edge in WORKS))
+        waiting = {edge: world.outbox(edge).unacked_batches for edge in WORKS}
+        assert min(waiting.values()) >= 360
+        await world.start(*WORKS)
+        age_ms: list[int] = []
+
+        async def arrived() -> bool:
+            rows = await world.api.proof("hall")
+            age_ms.append(wall_ms() - min(row["last_ms"] for row in rows))
+            taken = await world.counter("committed_batches")
+            return taken >= sum(waiting.values())
+
+        await world.wait_until(arrived, "the backlog is in the ledger", 45)
+        # The present of one site does not wait for the past of the other.
+        assert len(age_ms) > 5
+        assert max(age_ms) < 8_000
+        await assert_proof(world)
+        assert await world.counter("late_readings") > 0
+
+        # Within the backlog every interval is measured: received, and nothing estimated.
+        rows = await figures(world, "interval")
+        inside = {
+            key: amounts
+            for key, amounts in rows.items()
+            if key[0] == "works" and from_ms <= key[3] and key[3] + GRID_MS <= to_ms
+        }
+        channels = {key[:3] for key in inside}
+        assert len(inside) == len(channels) * ((to_ms // GRID_MS) - -(-from_ms // GRID_MS))
+        assert all(amounts[1:] == (0, 0, 1) for amounts in inside.values())

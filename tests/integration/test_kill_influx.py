@@ -1,0 +1,27 @@
+"""The aggregator on InfluxDB 1.6.7: its database is killed amid the stream and comes back."""
+
+import pytest
+
+from tests.influx import own_influx_server
+from tests.integration.ledger import assert_proof
+from tests.integration.world import World
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.influxdb]
+__all__ = ["own_influx_server"]
+
+
+async def test_a_killed_influxdb_loses_nothing(tmp_path, own_influx_server):
+    store = f'[store]\nkind = "influx1"\nurl = "{own_influx_server.url}"\ndatabase = "nenghao"\n'
+    async with World(tmp_path / "world", store=store) as world:
+        await world.start("aggregator", *world.edges)
+        await world.wait_ledger()
+        for _ in range(2):
+            retries = await world.counter("store_retries")
+            own_influx_server.kill()
+            await world.wait_counter("store_retries", retries + 1)
+            own_influx_server.start()
+            taken = await world.counter("committed_batches")
+            await world.wait_counter("committed_batches", taken + 2 * len(world.edges))
+        await world.kill("aggregator")  # and its heads are in the database, not in its memory
+        await world.start("aggregator")
+        await assert_proof(world)

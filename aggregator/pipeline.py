@@ -162,7 +162,7 @@ class Pipeline:
                 self._commit(group.arrivals, late=True)
         if now - self._rolled_up >= self._pace.rollup_s:
             self._rolled_up = now
-            self._persist(self._rollups.flush)
+            self._insist(self._rollups.flush)
         self._send_acks()
 
     def _commit_all(self) -> None:
@@ -170,7 +170,7 @@ class Pipeline:
         for group, late in groups:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
-        self._persist(self._rollups.flush)
+        self._insist(self._rollups.flush)
         self._send_acks()
 
     def _answer(self, address: Address) -> _Answer:
@@ -230,7 +230,7 @@ class Pipeline:
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._quarantine(message, "impossible time", event)
         self._waiting.add((source, batch.seq))
-        self._book.load_site(address.region, address.site)
+        self._insist(lambda: self._book.load_site(address.region, address.site))
         now = time.monotonic()
         if self._book.is_late(arrival.cumulative):
             group = self._late.setdefault((address.region, address.site), _Group())
@@ -256,7 +256,7 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._book.recompute(counted)
+            intervals = self._insist(lambda: self._book.recompute(counted))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
@@ -271,7 +271,7 @@ class Pipeline:
             },
             dirty=self._dirty(intervals),
         )
-        result = self._persist(lambda: self._store.commit(commit))
+        result = self._insist(lambda: self._store.commit(commit))
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
             self._events.emit(LineRefused(refused.line, refused.reason))
@@ -305,13 +305,13 @@ class Pipeline:
                 found.add(DirtyDay(key.region, key.site, day_ms))
         return frozenset(found)
 
-    def _persist(self, write: Callable[[], Result]) -> Result:
-        """Repeat a write unchanged until the store takes it; `_Stopped` when asked to end."""
+    def _insist(self, call: Callable[[], Result]) -> Result:
+        """Repeat a call of the store until it succeeds; `_Stopped` when asked to end."""
         lost_at: float | None = None
         wait_s = _RETRY_S[0]
         while True:
             try:
-                result = write()
+                result = call()
             except StoreRetriable as error:
                 self._events.count(Counter.STORE_RETRIES)
                 if lost_at is None:

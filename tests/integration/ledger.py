@@ -17,6 +17,16 @@ Figures = dict[tuple[str, str, str, int], tuple[int, ...]]
 """(site, meter, channel, start) -> amounts [micro-units] and slots received."""
 
 
+async def wait_read(world: World, *edges: str) -> None:
+    """Wait until every meter of these edges, or of all, has readings in the ledger."""
+
+    async def known() -> bool:
+        rows = [row for site in world.district.sites for row in await world.api.proof(site.id)]
+        return world.meters(edges) <= {(r["site"], r["meter"]) for r in rows if r["received"] > 1}
+
+    await world.wait_until(known, f"readings of {edges or 'all edges'} in the ledger")
+
+
 async def _hold(world: World) -> int:
     """Let all meters stand still from now on; returns the moment they show [UTC ms]."""
     now_ms = wall_ms()
@@ -33,7 +43,7 @@ async def _compare(world: World) -> tuple[list[Verdict], int]:
     return verdicts, min(row["last"]["time_ms"] for row in served)
 
 
-async def settle(world: World) -> None:
+async def settle(world: World, within_s: float = 30) -> None:
     """Hold the meters still, let the edges read them once more, and end them drained."""
     held_ms = await _hold(world)
     edges = [edge for edge in world.edges if edge in world.running]
@@ -47,7 +57,7 @@ async def settle(world: World) -> None:
         return not wrong
 
     try:
-        await world.wait_until(agreed, "ledger = served = true", 30)
+        await world.wait_until(agreed, "ledger = served = true", within_s)
     except AssertionError as error:
         error.add_note("\n".join(map(str, wrong)))
         raise
@@ -56,9 +66,9 @@ async def settle(world: World) -> None:
         assert world.outbox(edge).unacked_batches == 0, f"{edge} kept batches back"
 
 
-async def assert_proof(world: World) -> None:
+async def assert_proof(world: World, within_s: float = 30) -> None:
     """Served = ledger to the micro-unit, true within two steps, and all levels agree."""
-    await settle(world)
+    await settle(world, within_s)
     verdicts, _ = await _compare(world)
     assert [verdict for verdict in verdicts if verdict.problems] == []
     moved = {(v.site, v.meter) for v in verdicts if v.true_micro > 10 * v.step_micro}

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from contract.interval import GRID_MS, HOUR_MS, MINUTE_MS
-from tests.integration.ledger import assert_proof, figures
+from tests.integration.ledger import assert_proof, figures, wait_read
 from tests.integration.world import World, wall_ms
 
 pytestmark = pytest.mark.mosquitto
@@ -16,7 +16,7 @@ WORKS = ("works-gw1", "works-gw2")
 async def test_a_backlog_arrives_beside_live_data(tmp_path):
     async with World(tmp_path) as world:
         await world.start("aggregator", "hall-gw1")
-        await world.wait_ledger("hall-gw1")
+        await wait_read(world, "hall-gw1")
         to_ms = wall_ms() // MINUTE_MS * MINUTE_MS
         from_ms = to_ms - 6 * HOUR_MS
         await asyncio.gather(*(world.step(edge, from_ms, to_ms) for edge in WORKS))

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from contract.data import decode_data
-from tests.integration.ledger import assert_proof, assert_raw_once
+from tests.integration.ledger import assert_proof, assert_raw_once, wait_read
 from tests.integration.wire import Wire
 from tests.integration.world import World
 
@@ -50,7 +50,7 @@ async def test_hostile_payloads_touch_nobody_else(tmp_path):
     async with World(tmp_path, edges=["hall-gw1"]) as world:
         with Wire(world.broker.port, "nenghao/1/+/+/+/data") as wire:
             await world.start("aggregator", "hall-gw1")
-            await world.wait_ledger()
+            await wait_read(world)
             own, good = wire.of("data")[0]
             assert decode_data(good).seq >= 1
             payloads = hostile_payloads(good)

@@ -3,7 +3,7 @@
 import pytest
 
 from contract.meta import decode_meta
-from tests.integration.ledger import assert_proof, assert_raw_once
+from tests.integration.ledger import assert_proof, assert_raw_once, wait_read
 from tests.integration.wire import Wire
 from tests.integration.world import World
 
@@ -24,7 +24,7 @@ async def metas_retained(world: World) -> dict[str, bytes]:
 async def test_a_killed_broker_loses_nothing(tmp_path):
     async with World(tmp_path) as world:
         await world.start("aggregator", *world.edges)
-        await world.wait_ledger()
+        await wait_read(world)
         metas = await metas_retained(world)
         for _ in range(2):
             await world.kill("broker")
@@ -48,7 +48,7 @@ async def test_an_aggregator_that_knows_no_meta_asks_for_it(tmp_path):
     """Records and retained copies are lost, the edges' connections are not: `need_meta`."""
     async with World(tmp_path) as world:
         await world.start("aggregator", *world.edges)
-        await world.wait_ledger()
+        await wait_read(world)
         metas = await metas_retained(world)
         await world.kill("aggregator")
         for file in world.data_dir.glob("records.sqlite*"):

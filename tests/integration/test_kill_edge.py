@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.ledger import assert_proof, assert_raw_once
+from tests.integration.ledger import assert_proof, assert_raw_once, wait_read
 from tests.integration.world import World
 
 pytestmark = pytest.mark.mosquitto
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.mosquitto
 async def test_killed_edges_lose_no_energy(tmp_path):
     async with World(tmp_path) as world:
         await world.start("aggregator", *world.edges)
-        await world.wait_ledger()
+        await wait_read(world)
         for round_ in range(2):
             for edge in world.edges:
                 await world.kill(edge)

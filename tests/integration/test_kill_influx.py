@@ -3,7 +3,7 @@
 import pytest
 
 from tests.influx import own_influx_server
-from tests.integration.ledger import assert_proof
+from tests.integration.ledger import assert_proof, wait_read
 from tests.integration.world import World
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.influxdb]
@@ -14,7 +14,7 @@ async def test_a_killed_influxdb_loses_nothing(tmp_path, own_influx_server):
     store = f'[store]\nkind = "influx1"\nurl = "{own_influx_server.url}"\ndatabase = "nenghao"\n'
     async with World(tmp_path / "world", store=store) as world:
         await world.start("aggregator", *world.edges)
-        await world.wait_ledger()
+        await wait_read(world)
         for _ in range(2):
             retries = await world.counter("store_retries")
             own_influx_server.kill()

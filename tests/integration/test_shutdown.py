@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from tests.integration.ledger import wait_read
 from tests.integration.world import World
 
 pytestmark = pytest.mark.mosquitto
@@ -14,7 +15,7 @@ SOON_S = 5.0
 async def test_every_process_ends_in_order(tmp_path):
     async with World(tmp_path) as world:
         await world.start("aggregator", *world.edges)
-        await world.wait_ledger()
+        await wait_read(world)
         assert await world.end("hall-gw1") < SOON_S
         assert world.outbox("hall-gw1").unacked_batches == 0
         assert await world.end("aggregator") < SOON_S

@@ -1,8 +1,8 @@
 """A small district on real parts, each a process of its own that may be killed and started again.
 
 mosquitto (no persistence, one port for the whole run), simulated meters behind real Modbus TCP,
-edges, the aggregator. Whatever a test does to them, `ledger.assert_proof` says in the end whether the
-ledger is what the meters served and what was true.
+edges, the aggregator. Whatever a test does to them, `ledger.assert_proof` says in the end whether
+the ledger is what the meters served and what was true.
 """
 
 import asyncio
@@ -169,6 +169,7 @@ class World:
             self.broker.kill()
             return
         child = self.running.pop(part)
+        self._processes.check_running([child])
         child.process.kill()
         assert await child.process.wait() == -signal.SIGKILL
 
@@ -239,16 +240,6 @@ class World:
             return await self.counter(name) >= least
 
         await self.wait_until(reached, f"{name} >= {least}", deadline_s)
-
-    async def wait_ledger(self, *edges: str) -> None:
-        """Wait until every meter of the edges, or of all, has readings in the ledger."""
-
-        async def known() -> bool:
-            rows = [row for site in self.district.sites for row in await self.api.proof(site.id)]
-            read = {(row["site"], row["meter"]) for row in rows if row["received"] > 1}
-            return self.meters(edges) <= read
-
-        await self.wait_until(known, f"readings of {edges or 'all edges'} in the ledger")
 
     def meters(self, edges: Iterable[str] = ()) -> set[tuple[str, str]]:
         """(site, meter) of some edges, or of all that take part."""

@@ -54,6 +54,14 @@ def wait_for_event(log: Path, event: str, process: subprocess.Popen[str]) -> dic
     raise AssertionError(f"no {event} in {log}: {log.read_text('utf-8')}")
 
 
+def wait_for_file(path: Path) -> None:
+    """Return once a file is there."""
+    deadline = time.monotonic() + START_S
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.05)
+
+
 def mosquitto() -> psutil.Process:
     """The broker that this process started."""
     (found,) = (p for p in psutil.Process().children() if p.name() == "mosquitto")

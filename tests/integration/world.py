@@ -157,7 +157,7 @@ class World:
             if part == "aggregator":
                 arguments = ["--config", str(self.folder / "aggregator.toml")]
                 child = await self._processes.start(part, "aggregator", arguments)
-                await self._processes.until_ready(child, self.api.healthy, 60)
+                await self._processes.until_ready(child, self.api.healthy, 90)
             else:
                 arguments = ["run", "--config", str(self.edges[part].config)]
                 child = await self._processes.start(part, "edge_agent", arguments)

@@ -27,6 +27,7 @@ from simulators.workspace import Pace, write_edges, write_register
 from tests.benchmarks.measure import machine
 from tests.benchmarks.processes import (
     child,
+    counters,
     load_average,
     peak_rss,
     wait_for_event,
@@ -36,8 +37,8 @@ from tests.benchmarks.processes import (
 from tests.brokers import free_port, mosquitto_broker
 from tests.conftest import find_server
 
-METERS = ("acrel-adw300",) * 10 + ("acrel-djsf1352",) * 20
-"""Products of one gateway's meters: 12 and 6 channels, 8 on average."""
+METERS = ("acrel-adw300",) * 18 + ("sungrow-sg",) * 12
+"""Products of one gateway's meters: 12 and 2 channels, 8 on average."""
 COMMIT_S = 30.0
 """The product's default, which spares an SD card."""
 DAY_S = 86_400
@@ -115,9 +116,10 @@ def run(minutes: float) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="nenghao-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         broker = stack.enter_context(mosquitto_broker(folder)).port
-        edges = _start(folder, broker, stack)
+        api, edges = _start(folder, broker, stack)
         yield from _measure(edges, minutes)
-        yield load_average()
+        committed = counters(api)["committed_batches"]
+        yield f"batches of the two online that were committed: {committed:.0f}; {load_average()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +129,22 @@ class _Running:
     outbox: Path
 
 
-def _start(folder: Path, broker: int, stack: ExitStack) -> list[_Running]:
-    """Meters, aggregator and gateways, each a process that polls or listens."""
+def _start(folder: Path, broker: int, stack: ExitStack) -> tuple[str, list[_Running]]:
+    """Start meters, aggregator and gateways; return the aggregator's address and the gateways."""
     district_file, ports_file = folder / "bench.toml", folder / "ports.json"
     district_file.write_text(_district(), "utf-8")
     district = load_district(district_file)
     arguments = ["meters", "--district", str(district_file), "--ports-file", str(ports_file)]
-    stack.enter_context(child("simulators", arguments, folder / "meters.log"))
-    wait_for_file(ports_file)
+    log = folder / "meters.log"
+    wait_for_file(ports_file, log, stack.enter_context(child("simulators", arguments, log)))
     write_register(district, folder / "register")
     config = folder / "aggregator.toml"
     config.write_text(_AGGREGATOR.format(folder=folder, broker=broker), "utf-8")
     log = folder / "aggregator.log"
     aggregator = stack.enter_context(child("aggregator", ["--config", str(config)], log))
+    api = wait_for_event(log, "aggregator_started", aggregator)["api"]
     wait_for_event(log, "broker_connected", aggregator)
-    return [_start_edge(folder, broker, district, gateway, stack) for gateway in GATEWAYS]
+    return api, [_start_edge(folder, broker, district, gateway, stack) for gateway in GATEWAYS]
 
 
 def _start_edge(
@@ -170,7 +173,10 @@ def _district() -> str:
 
 
 def _measure(edges: list[_Running], minutes: float) -> Iterator[str]:
-    """Whole commit periods, from the second one on."""
+    """Measure over whole commit periods, from the second one on.
+
+    Few of them tell little of the bytes: the outbox saves acks and empties its WAL now and then.
+    """
     time.sleep(COMMIT_S)
     before = [(written_bytes(edge.process), sum(edge.process.cpu_times()[:2])) for edge in edges]
     began = time.monotonic()
@@ -180,14 +186,12 @@ def _measure(edges: list[_Running], minutes: float) -> Iterator[str]:
         memory = edge.process.memory_full_info()
         written = written_bytes(edge.process) - had_written
         cpu = sum(edge.process.cpu_times()[:2]) - had_used
-        outbox = inspect(edge.outbox)
-        if edge.gateway.online:
-            acked = f"{outbox.unacked_batches} of {outbox.held_batches} batches not acked"
-        else:
-            acked = f"offline, {outbox.held_batches} batches held"
+        held = inspect(edge.outbox)
         yield (
-            f"polled each {edge.gateway.poll_s:g} s, {acked}: RSS {memory.rss / 2**20:.1f} MiB "
-            f"(peak {peak_rss(edge.process.pid) / 2**20:.1f}), PSS {memory.pss / 2**20:.1f} MiB; "
+            f"polled each {edge.gateway.poll_s:g} s, {'on' if edge.gateway.online else 'off'}line, "
+            f"{held.held_readings} readings in {held.held_batches} batches: "
+            f"RSS {memory.rss / 2**20:.1f} MiB (peak {peak_rss(edge.process.pid) / 2**20:.1f}), "
+            f"PSS {memory.pss / 2**20:.1f} MiB; "
             f"CPU {cpu / took:.1%} of a core; written {written / took * DAY_S / 1e6:.0f} "
             f"MB a day ({written / 1e3:.0f} kB in {took:.0f} s)"
         )

@@ -84,10 +84,11 @@ class Book:
 
     def load_site(self, region: str, site: str) -> None:
         """Load the heads of a site from the store, once."""
-        series = self._unloaded.pop((region, site), None)
+        series = self._unloaded.get((region, site))
         if series is not None:
             self._grow()
             self._reload(np.array(series, np.int32), ReadingColumns.empty(cumulative=True))
+            del self._unloaded[(region, site)]  # not before: the store may have been away
 
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
@@ -149,6 +150,8 @@ class Book:
         for time_ms in np.unique(last[known]).tolist():
             group = series[known & (last == time_ms)]
             near = self._read(group, time_ms, time_ms, fresh)
+            if len(near) == 0:  # readings, but none that counts
+                continue
             start, _ = affected_span(int(near.time_ms.min()), time_ms, self._store.grid_ms)
             readings = self._read(group, start, time_ms, fresh)
             heads = self._blank(group)

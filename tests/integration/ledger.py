@@ -70,7 +70,8 @@ async def assert_proof(world: World, within_s: float = 30) -> None:
     """Served = ledger to the micro-unit, true within two steps, and all levels agree."""
     await settle(world, within_s)
     verdicts, _ = await _compare(world)
-    assert [verdict for verdict in verdicts if verdict.problems] == []
+    wrong = [verdict for verdict in verdicts if verdict.problems]
+    assert not wrong, "\n".join(map(str, wrong))
     moved = {(v.site, v.meter) for v in verdicts if v.true_micro > 10 * v.step_micro}
     still = sorted(world.meters() - moved)
     assert not still, f"nothing is proved of registers that stood still: {still}"

@@ -32,7 +32,7 @@ async def test_a_backlog_arrives_beside_live_data(tmp_path):
             taken = await world.counter("committed_batches")
             other_site.add(min(row["last_ms"] for row in await world.api.proof("hall")))
             if taken < backlog / 2:
-                own = [row["last_ms"] for row in await world.api.proof("works")]
+                own = [row["last_ms"] or 0 for row in await world.api.proof("works")]
                 own_present |= min(own, default=0) > to_ms
             return taken >= backlog
 

@@ -31,26 +31,26 @@ async def test_every_batch_twice_and_shuffled_gives_the_same_figures(tmp_path):
             await world.end("aggregator")
             assert_raw_once(world)
             told = stored_figures(world.data_dir / "ledger.duckdb")
-            batches = {}
+            batches, times_ms = {}, {}
             for topic, payload in wire.of("data"):
                 batch = decode_data(payload)
-                batches[topic, batch.outbox, batch.seq] = payload
+                key = (topic, batch.outbox, batch.seq)
+                batches[key] = (topic, payload)
+                times_ms[key] = batch.blocks[0].times_ms[0]
             metas = dict(wire.of("meta"))
         assert len(batches) > 360
         assert len(metas) == len(world.edges)
-        ordered = [(key[0], payload) for key, payload in sorted(batches.items())]
+        ordered = [batches[key] for key in sorted(batches, key=lambda key: times_ms[key])]
 
-        for name, twice in (("ordered", False), ("shuffled", True)):
+        draw = random.Random(370114)
+        for name, size in (("ordered", 0), ("shuffled", len(ordered)), ("jostled", 40)):
             world.data_dir.rename(world.folder / f"store-before-{name}")
             with Wire(world.broker.port, "nenghao/1/+/+/+/ack") as wire:
                 for topic in metas:
                     wire.send(topic, b"", retain=True)
                 await world.start("aggregator")
-                stream = list(ordered)
-                if twice:
-                    stream = 2 * stream
-                    random.Random(370114).shuffle(stream)
-                    for topic, payload in stream[:200]:  # nobody told the aggregator a meta yet
+                if name == "shuffled":  # nobody has told the aggregator a meta yet
+                    for topic, payload in ordered[:200]:
                         wire.send(topic, payload)
                     await world.wait_counter("unknown_meta_batches", 200)
                     acks = [decode_ack(payload) for _, payload in wire.of("ack")]
@@ -59,10 +59,16 @@ async def test_every_batch_twice_and_shuffled_gives_the_same_figures(tmp_path):
                     assert await world.counter("committed_batches") == 0
                 for topic, payload in metas.items():
                     wire.send(topic, payload)
-                for topic, payload in stream:
-                    wire.send(topic, payload)
-                await world.wait_counter("committed_batches", len(ordered))
-                await world.wait_counter("duplicate_batches", len(stream) - len(ordered))
+                # Piece by piece, so that live readings follow late ones; twice but for "ordered".
+                for start in range(0, len(ordered), size or len(ordered)):
+                    piece = ordered[start : start + size] * 2 if size else ordered
+                    if size:
+                        draw.shuffle(piece)
+                    for topic, payload in piece:
+                        wire.send(topic, payload)
+                    done = min(start + (size or len(ordered)), len(ordered))
+                    await world.wait_counter("committed_batches", done)
+                await world.wait_counter("duplicate_batches", len(ordered) if size else 0)
             await world.end("aggregator")
             assert_raw_once(world)
             again = stored_figures(world.data_dir / "ledger.duckdb")

@@ -10,8 +10,9 @@ between t_first and t_last, all of them already in the store:
    first or last reading of the series where there are fewer).
 2. ``start, end = affected_span(lo, hi, grid)``.
 3. Read NEIGHBOURS readings before ``start``, all in [start, end), NEIGHBOURS from ``end`` on.
-4. ``rows, head = recompute(...)`` gives the rows of [start, end) to write. When nothing newer was
-   left unread (``hi`` is the last reading of the series) the head replaces the channel's head.
+4. ``rows, head = recompute(...)`` gives the rows of [start, end) to write.
+5. The channel's head is outdated when ``end`` lies beyond the start of the interval that holds its
+   last settled reading, for it carries what that interval has so far. Then rebuild it: see below.
 
 A head after a restart is the same thing with t_first = t_last = the last reading.
 """

@@ -246,7 +246,7 @@ class Pipeline:
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._quarantine(message, "impossible time", event)
         self._waiting.add((source, batch.seq))
-        self._insist(lambda: self._book.load_site(address.region, address.site))
+        self._load_site(address)
         now = time.monotonic()
         if self._book.is_late(arrival.cumulative):
             group = self._late.setdefault((address.region, address.site), _Group())
@@ -304,6 +304,16 @@ class Pipeline:
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
+
+    def _load_site(self, address: Address) -> None:
+        """Load a site's heads once, and write what the store lacks of its figures."""
+        lacking = self._insist(lambda: self._book.load_site(address.region, address.site))
+        if len(lacking):
+            none = (ReadingColumns.empty(cumulative=kind) for kind in (True, False))
+            commit = Commit(*none, lacking, receipts={}, dirty=self._dirty(lacking))
+            self._insist(lambda: self._store.commit(commit))
+            self._rollups.mark(commit.dirty)
+            self._events.count(Counter.INTERVALS, len(lacking))
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

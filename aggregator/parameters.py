@@ -48,10 +48,10 @@ class Parameters:
 
     def __init__(self, directory: Directory, register: Register) -> None:
         for (site, meter), rows in register.rows.items():
-            if len({(row.multiplier, row.carrier) for row in rows}) > 1:
+            if len({row.carrier for row in rows}) > 1:
                 raise ParametersError(
-                    f"meter {site}/{meter}: rows with different multiplier or carrier; "
-                    "dated changes of the ratio are not supported yet"
+                    f"meter {site}/{meter}: rows with different carriers; what counts another "
+                    "carrier is another meter"
                 )
         self._directory = directory
         self._register = register

@@ -118,6 +118,18 @@ def new_heads(
     return heads
 
 
+def follow(head: Int64, rows: IntervalRows) -> None:
+    """Make a head ready for the register that follows the one whose last rows these are.
+
+    The new register has no readings yet; the interval of the change goes on with what the old one
+    booked in it. The parameters stay: set those of the new register.
+    """
+    head[COUNT:] = 0
+    if len(rows):
+        head[GOOD_T] = rows.start_ms[-1]
+        head[SETTLED:] = rows.block[AMOUNT:, -1]
+
+
 def last_times(heads: Int64) -> Int64:
     """Time of each channel's newest reading [ms]; the smallest int64 where there is none."""
     none = np.iinfo(np.int64).min
@@ -212,12 +224,13 @@ def _advance_one(
     modulus, limit, slack, gap = head[MODULUS], head[LIMIT], head[SLACK], head[GAP]
     count, last = head[COUNT], len(times) - 1
     row[SLOT] = slot
-    if count == 0:  # the first reading of a series counts whatever follows
+    if count == 0:  # the first reading of a register counts whatever follows
         good_t, good_v, across, good = times[0], values[0], 0, 0
         row[START] = good_t // grid * grid
+        same = head[GOOD_T] // grid * grid == row[START]
         for column in range(AMOUNT, ROW_COLUMNS):
-            row[column] = 0
-        row[RECEIVED] = 1
+            row[column] = head[SETTLED + column - AMOUNT] if same else 0
+        row[RECEIVED] += 1
         emit_from = row[START]
         i = 1
     else:

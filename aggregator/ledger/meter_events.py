@@ -1,0 +1,204 @@
+"""What happened to meters and what people decided: dated facts, each with author and reason.
+
+A fact is never changed or deleted, only undone by another person's word; both stay readable. What
+each kind does to the figures: docs/formats/events.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from aggregator.directory import SeriesKey
+from aggregator.ledger.registers import (
+    SINCE_EVER_MS,
+    Correction,
+    Cut,
+    Registers,
+    Shift,
+)
+from contract.channels import catalogue
+from contract.reading import check_id
+from contract.topics import check_region
+from contract.units import MAX_CUMULATIVE_MICRO
+
+MAX_OFFSET_MS = 400 * 86_400_000
+"""A clock is not corrected by more than this: whatever was further off is no clock."""
+
+
+class EventKind(StrEnum):
+    """Kinds of facts; the first four are events, the rest decisions about single readings."""
+
+    EXCHANGE = "exchange"
+    """Another meter was put in: `final_micro` of the old one, `start_micro` of the new one."""
+    RESET = "reset"
+    """The register was set back; what it showed before and after, where known."""
+    ROLLOVER = "rollover"
+    """The register wrapped at `final_micro` and went on from 0, which no rule could know."""
+    CORRECTION = "correction"
+    """Readings from `at_ms` to `until_ms` are `factor` times what was read: a wrong unit."""
+    CLOCK = "clock"
+    """Readings of `edge` were really taken `offset_ms` later than its clock said."""
+    ACCEPT = "accept"
+    """The step to the reading at `at_ms` is real."""
+    REJECT = "reject"
+    """Readings from `at_ms` to `until_ms`, or the one at `at_ms`, do not count."""
+    REPLACE = "replace"
+    """The reading at `at_ms` should have been `value_micro`."""
+
+
+class EventError(ValueError):
+    """A fact says too little, too much, or what cannot be; names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEvent:
+    """One fact. Registers in micro-units of the display, before CT x VT; times UTC [ms].
+
+    `meter` "" is every meter that `edge` reads; `channel` "" every cumulative channel.
+    """
+
+    kind: EventKind
+    region: str
+    site: str
+    at_ms: int
+    author: str
+    reason: str
+    meter: str = ""
+    channel: str = ""
+    edge: str = ""
+    until_ms: int | None = None
+    final_micro: int | None = None
+    start_micro: int | None = None
+    value_micro: int | None = None
+    factor: str | None = None
+    """A decimal fraction, exactly as entered."""
+    offset_ms: int | None = None
+
+    def concerns(self, key: SeriesKey) -> bool:
+        """Tell whether the fact is about a channel."""
+        return (
+            (self.region, self.site) == (key.region, key.site)
+            and self.meter in ("", key.meter)
+            and self.channel in ("", key.channel)
+        )
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From when to when readings are concerned [ms], the end excluded."""
+        return self.at_ms, self.at_ms + 1 if self.until_ms is None else self.until_ms
+
+
+_FIELDS = ("meter", "channel", "edge", "until_ms", "final_micro", "start_micro", "value_micro",
+           "factor", "offset_ms")  # fmt: skip
+_NEEDED = {
+    EventKind.EXCHANGE: ("meter", "channel"),
+    EventKind.RESET: ("meter", "channel"),
+    EventKind.ROLLOVER: ("meter", "channel", "final_micro"),
+    EventKind.CORRECTION: ("meter", "until_ms", "factor"),
+    EventKind.CLOCK: ("edge", "until_ms", "offset_ms"),
+    EventKind.ACCEPT: ("meter", "channel"),
+    EventKind.REJECT: ("meter", "channel"),
+    EventKind.REPLACE: ("meter", "channel", "value_micro"),
+}
+_ALLOWED = {
+    EventKind.EXCHANGE: ("final_micro", "start_micro"),
+    EventKind.RESET: ("final_micro", "start_micro"),
+    EventKind.CORRECTION: ("channel",),
+    EventKind.CLOCK: ("meter",),
+    EventKind.REJECT: ("until_ms",),
+}
+
+
+def check_event(event: MeterEvent) -> MeterEvent:
+    """Return the fact when it says what its kind needs and no more; else EventError."""
+    needed, allowed = _NEEDED[event.kind], _ALLOWED.get(event.kind, ())
+    for name in _FIELDS:
+        given = getattr(event, name) not in ("", None)
+        if name in needed and not given:
+            raise EventError(f"{name}: {event.kind} needs it")
+        if given and name not in needed and name not in allowed:
+            raise EventError(f"{name}: {event.kind} takes none")
+    try:
+        check_region(event.region, "region")
+        for name in ("site", "meter", "edge"):
+            if name == "site" or getattr(event, name):
+                check_id(getattr(event, name), name)
+    except ValueError as error:
+        raise EventError(str(error)) from error
+    known = catalogue().get(event.channel)
+    if event.channel and (known is None or not known.cumulative):
+        raise EventError(f"channel: {event.channel!r:.80} is no cumulative channel")
+    for name in ("author", "reason"):
+        text = getattr(event, name)
+        if not text.strip() or len(text) > 500:  # noqa: PLR2004 - a sentence, not a novel
+            raise EventError(f"{name}: 1 to 500 characters expected")
+    for name in ("final_micro", "start_micro", "value_micro"):
+        micro = getattr(event, name)
+        if micro is not None and abs(micro) > MAX_CUMULATIVE_MICRO:
+            raise EventError(f"{name}: beyond {MAX_CUMULATIVE_MICRO}")
+    if event.until_ms is not None and event.until_ms <= event.at_ms:
+        raise EventError("until_ms: not after at_ms")
+    if event.factor is not None and not 0 < factor_of(event.factor) <= 10**9:
+        raise EventError(f"factor: {event.factor!r:.80} is not above 0 and at most 1e9")
+    if event.offset_ms is not None and not 0 < abs(event.offset_ms) <= MAX_OFFSET_MS:
+        raise EventError(f"offset_ms: {event.offset_ms} is 0 or more than 400 days")
+    return event
+
+
+def factor_of(text: str) -> Fraction:
+    """Read `1000`, `0.001` or `1/3`; EventError when it is no number."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise EventError(f"factor: {text!r:.80} is not a number") from error
+
+
+def registers_of(
+    key: SeriesKey, multipliers: Iterable[tuple[int, int]], events: Sequence[MeterEvent]
+) -> Registers:
+    """Put together all that is declared about one channel.
+
+    multipliers: (valid from [ms], CT x VT) of the meter's rows; events: those that stand, oldest
+    word first: of two about the same moment the later word counts.
+    """
+    own = [event for event in events if event.concerns(key)]
+    of = {kind: [event for event in own if event.kind is kind] for kind in EventKind}
+    cuts = {}
+    for event in own:
+        if event.kind in (EventKind.EXCHANGE, EventKind.RESET):
+            cuts[event.at_ms] = Cut(event.at_ms, event.final_micro, event.start_micro)
+        elif event.kind is EventKind.ROLLOVER:
+            cuts[event.at_ms] = Cut(event.at_ms, event.final_micro, 0)
+    return Registers(
+        multipliers=_steps(multipliers),
+        cuts=tuple(cuts[at_ms] for at_ms in sorted(cuts)),
+        accepted=frozenset(event.at_ms for event in of[EventKind.ACCEPT]),
+        rejected=tuple(sorted({event.span for event in of[EventKind.REJECT]})),
+        replaced={
+            event.at_ms: event.value_micro
+            for event in of[EventKind.REPLACE]
+            if event.value_micro is not None
+        },
+        corrections=tuple(
+            Correction(*event.span, factor_of(event.factor))
+            for event in of[EventKind.CORRECTION]
+            if event.factor is not None
+        ),
+        shifts=tuple(
+            Shift(event.edge, *event.span, event.offset_ms)
+            for event in of[EventKind.CLOCK]
+            if event.offset_ms is not None
+        ),
+    )
+
+
+def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Leave out rows that repeat the multiplier before; the first holds since ever."""
+    steps: list[tuple[int, int]] = []
+    for since_ms, multiplier in sorted(multipliers):
+        if not steps or steps[-1][1] != multiplier:
+            steps.append((since_ms if steps else SINCE_EVER_MS, multiplier))
+    return tuple(steps) or ((SINCE_EVER_MS, 1),)
+
+

@@ -18,6 +18,7 @@ from aggregator.directory import SeriesKey
 from aggregator.ledger.factors import FactorSet
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health, Store, StoreReader
 from contract.channels import catalogue
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS
@@ -75,6 +76,11 @@ class LedgerReader(Protocol):
     @property
     def factor_set(self) -> FactorSet:
         """The set that stored measures were made with."""
+        ...
+
+    @property
+    def tariffs(self) -> SiteTariffs:
+        """The tariffs that stored costs were made with."""
         ...
 
     @property
@@ -140,6 +146,7 @@ class StoreLedgerReader:
         store: Store,
         register: Register,
         factor_set: FactorSet,
+        tariffs: SiteTariffs,
         live: LiveValues,
         *,
         facts: Callable[[int], ChannelFacts],
@@ -150,6 +157,7 @@ class StoreLedgerReader:
         """`counting`: qualities of readings that the ledger counts (contract.reading.Quality)."""
         self.register = register
         self.factor_set = factor_set
+        self.tariffs = tariffs
         self.live = live
         self.facts = facts
         self.counters = counters

@@ -56,7 +56,7 @@ def change(ledger: Ledger, site: str, meter: str, row: int, **values: float) -> 
     ledger.store.write_intervals(Level.INTERVAL, rows)
 
 
-# March: flat to 10, valley to 11, deep valley to 14, valley to 15, flat to 17, sharp to 20, peak to 22
+# March: flat to 10, valley to 11, deep valley to 14, valley to 15, flat to 17, sharp to 20 o'clock
 
 
 def test_cost_by_period_of_what_was_bought(client: ApiClient):

@@ -1,0 +1,193 @@
+"""Makes the measures of stored intervals anew from their stored amounts, under other factors.
+
+Amounts, durations and flags are not touched, and raw readings are not read. Settled days leave a
+restatement record per (meter, day, measure). Works on a site's month at a time; each is complete in
+itself, so an interrupted run is simply repeated.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.batch import Float64, Int32, IntervalColumns, ReadingColumns
+from aggregator.kernels.rollup import fixed_starts
+from aggregator.measures import Measures
+from aggregator.restatements import Restatement, Restatements, is_settled, known_or_none
+from aggregator.rollups import Rollups, summed
+from aggregator.store.base import Commit, DirtyDay, Store
+from contract.channels import catalogue
+from contract.interval import DAY_MS, day_start, next_month
+from contract.stored import MEASURE_FIELDS, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One channel's day of which at least one interval gets another figure of a measure."""
+
+    region: str
+    site: str
+    meter: str
+    channel: str
+    day_ms: int
+    measure: str
+    intervals: int
+    """How many of the day's intervals change."""
+    from_value: float | None
+    """The day's figure before; None: not determined."""
+    to_value: float | None
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What changes in one site's month."""
+
+    changes: tuple[Change, ...]
+    intervals: IntervalColumns
+    dirty: frozenset[DirtyDay]
+
+
+class Restater:
+    """Recomputes measures in a store that this thread may write to."""
+
+    def __init__(self, store: Store, measures: Measures) -> None:
+        self._store = store
+        self._measures = measures
+
+    def sites(self) -> Sequence[tuple[str, str]]:
+        """Return the (region, site) pairs that the store knows, ascending."""
+        keys = self._store.directory.series.keys()
+        return sorted({(key.region, key.site) for key in keys})
+
+    def plan(
+        self, sites: Sequence[tuple[str, str]], from_ms: int, to_ms: int, now_ms: int
+    ) -> Iterator[Change]:
+        """Say what would change in the Beijing days that touch [from_ms, to_ms). Writes nothing."""
+        for part in self._parts(sites, from_ms, to_ms, now_ms):
+            yield from part.changes
+
+    def apply(
+        self,
+        sites: Sequence[tuple[str, str]],
+        from_ms: int,
+        to_ms: int,
+        now_ms: int,
+        *,
+        restatements: Restatements,
+        rollups: Rollups,
+        cause: str,
+        why: str,
+    ) -> Iterator[Change]:
+        """Change what `plan` says, a site's month at a time; yields the changes once durable.
+
+        Records of settled days come first, then the intervals with the marks of their days, then
+        the roll-ups: whatever is interrupted is found again by the next run.
+        """
+        nothing = ReadingColumns.empty(cumulative=True)
+        none = ReadingColumns.empty(cumulative=False)
+        for part in self._parts(sites, from_ms, to_ms, now_ms):
+            restatements.add(
+                Restatement(
+                    region=change.region,
+                    site=change.site,
+                    meter=change.meter,
+                    channel=change.channel,
+                    day_ms=change.day_ms,
+                    measure=change.measure,
+                    from_value=change.from_value,
+                    to_value=change.to_value,
+                    cause=cause,
+                    why=why,
+                    found_ms=now_ms,
+                )
+                for change in part.changes
+                if change.settled
+            )
+            self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
+            rollups.mark(part.dirty)
+            rollups.flush()
+            yield from part.changes
+
+    def _parts(
+        self, sites: Sequence[tuple[str, str]], from_ms: int, to_ms: int, now_ms: int
+    ) -> Iterator[_Part]:
+        from_ms, to_ms = day_start(from_ms), day_start(to_ms - 1) + DAY_MS
+        for region, site in sites:
+            series = self._cumulative(region, site)
+            start_ms = from_ms
+            while start_ms < to_ms:
+                end_ms = min(next_month(start_ms), to_ms)
+                part = self._part(region, site, series, start_ms, end_ms, now_ms)
+                if part is not None:
+                    yield part
+                start_ms = end_ms
+
+    def _part(
+        self, region: str, site: str, series: Int32, from_ms: int, to_ms: int, now_ms: int
+    ) -> _Part | None:
+        old = self._store.intervals(Level.INTERVAL, series, from_ms, to_ms)
+        if len(old) == 0:
+            return None
+        made = self._measures.of(old.series, old.start_ms, old.amount)
+        new = replace(
+            old,
+            kgce_calorific=made["kgce_calorific"],
+            kgce_equivalent=made["kgce_equivalent"],
+            co2_kg=made["co2_kg"],
+            cost_cny=made["cost_cny"],
+        )
+        differs = {
+            name: _differs(getattr(old, name), getattr(new, name)) for name in MEASURE_FIELDS
+        }
+        touched = np.logical_or.reduce(list(differs.values()))
+        if not touched.any():
+            return None
+        day = fixed_starts(old.start_ms, DAY_MS)
+        grid_ms = self._store.grid_ms
+        before, after = (summed(rows, day, DAY_MS, grid_ms) for rows in (old, new))
+        place = {
+            key: row
+            for row, key in enumerate(
+                zip(before.series.tolist(), before.start_ms.tolist(), strict=True)
+            )
+        }
+        changes = []
+        for name, rows in differs.items():
+            keys = np.stack([old.series[rows].astype(np.int64), day[rows]])
+            pairs, counts = np.unique(keys, axis=1, return_counts=True)
+            for index, day_ms, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+                row = place[index, day_ms]
+                key = self._store.directory.series.key(index)
+                changes.append(
+                    Change(
+                        region=region,
+                        site=site,
+                        meter=key.meter,
+                        channel=key.channel,
+                        day_ms=day_ms,
+                        measure=name,
+                        intervals=count,
+                        from_value=known_or_none(float(getattr(before, name)[row])),
+                        to_value=known_or_none(float(getattr(after, name)[row])),
+                        settled=is_settled(day_ms, now_ms),
+                    )
+                )
+        dirty = frozenset(
+            DirtyDay(region, site, day_ms) for day_ms in np.unique(day[touched]).tolist()
+        )
+        return _Part(tuple(changes), new.take(touched), dirty)
+
+    def _cumulative(self, region: str, site: str) -> Int32:
+        directory, channels = self._store.directory, catalogue()
+        series = directory.series_of_site(region, site).tolist()
+        return np.array(
+            [i for i in series if channels[directory.series.key(i).channel].cumulative], np.int32
+        )
+
+
+def _differs(a: Float64, b: Float64) -> NDArray[np.bool_]:
+    """Tell which figures differ; two that are not determined do not."""
+    differs: NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    return differs

@@ -18,7 +18,7 @@ from aggregator.restatements import Restatement, Restatements, is_settled, known
 from aggregator.rollups import Rollups, summed
 from aggregator.store.base import Commit, DirtyDay, Store
 from contract.channels import catalogue
-from contract.interval import DAY_MS, day_start, next_month
+from contract.interval import DAY_MS, HOUR_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
 
@@ -106,7 +106,8 @@ class Restater:
                 if change.settled
             )
             self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
-            rollups.mark(part.dirty)
+            starts = part.intervals.start_ms
+            rollups.mark(part.dirty, int(starts.min()), int(starts.max()))
             rollups.flush()
             yield from part.changes
 
@@ -144,9 +145,8 @@ class Restater:
         touched = np.logical_or.reduce(list(differs.values()))
         if not touched.any():
             return None
-        day = fixed_starts(old.start_ms, DAY_MS)
-        grid_ms = self._store.grid_ms
-        before, after = (summed(rows, day, DAY_MS, grid_ms) for rows in (old, new))
+        day = fixed_starts(old.start_ms.copy(), DAY_MS)
+        before, after = (self._days(rows) for rows in (old, new))
         place = {
             key: row
             for row, key in enumerate(
@@ -178,6 +178,12 @@ class Restater:
             DirtyDay(region, site, day_ms) for day_ms in np.unique(day[touched]).tolist()
         )
         return _Part(tuple(changes), new.take(touched), dirty)
+
+    def _days(self, rows: IntervalColumns) -> IntervalColumns:
+        """Sum to days by way of hours, as the roll-ups do: floats equal to the last digit."""
+        grid_ms = self._store.grid_ms
+        hours = summed(rows, fixed_starts(rows.start_ms.copy(), HOUR_MS), HOUR_MS, grid_ms)
+        return summed(hours, fixed_starts(hours.start_ms.copy(), DAY_MS), DAY_MS, grid_ms)
 
     def _cumulative(self, region: str, site: str) -> Int32:
         directory, channels = self._store.directory, catalogue()

@@ -78,7 +78,7 @@ class World:
         cumulative = ReadingColumns.empty(cumulative=True)
         instantaneous = ReadingColumns.empty(cumulative=False)
         self.store.commit(Commit(cumulative, instantaneous, rows, {}, dirty))
-        self.rollups.mark(dirty)
+        self.rollups.mark(dirty, JAN_30_MS, END_MS - QUARTER_MS)
         self.rollups.flush()
 
     def stored(self, level: Level) -> IntervalColumns:

@@ -114,6 +114,25 @@ def test_steps_are_the_price_of_every_minute(name, start, length, minutes):
         assert (applied.reason == "") == (price is not None)
 
 
+@pytest.mark.parametrize("verified", ["true", "false"])
+def test_steps_beyond_the_rows_have_no_price_and_hours_must_be_verified(
+    verified: str, tmp_path: Path
+):
+    hours = HOURS.replace("verified = true", f"verified = {verified}")
+    tariff = load_tariffs([write(tmp_path, hours)]).choose("works")
+    calendar, table = (
+        tomllib.loads((tmp_path / name).read_text("utf-8")) for name in ("hours.toml", "works.toml")
+    )
+    from_ms, to_ms = beijing_ms(2023, 12, 31), beijing_ms(2025, 1, 3)
+    steps = tariff.steps(from_ms, to_ms)
+    for i, time_ms in enumerate(steps.valid_from_ms.tolist()):
+        period, price = oracle.at(calendar, table, time_ms)
+        assert (None if steps.period[i] == NO_PERIOD else PERIODS[steps.period[i]]) == period
+        np.testing.assert_equal(steps.price[i], np.nan if price is None else price)
+    assert np.isnan(steps.price).all() == (verified == "false")
+    assert steps.period[-1] == steps.period[0] == NO_PERIOD
+
+
 def test_a_price_changes_at_beijing_midnight_and_a_leap_day_is_a_day_of_february(tmp_path: Path):
     tariff = load_tariffs([write(tmp_path)]).choose("works")
     border = beijing_ms(2024, 3, 1)
@@ -289,6 +308,13 @@ def test_refused(case: str, tmp_path: Path):
     with pytest.raises(TariffTableError) as caught:
         load_tariffs([write(tmp_path, *make())])
     assert told in str(caught.value)
+
+
+def test_a_span_inside_another_is_one_problem_and_leaves_no_gap_behind_it(tmp_path: Path):
+    make, _ = REFUSED["one span inside another"]
+    with pytest.raises(TariffTableError) as caught:
+        load_tariffs([write(tmp_path, *make())])
+    assert len(caught.value.problems) == 1
 
 
 def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path):

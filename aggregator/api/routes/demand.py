@@ -112,9 +112,9 @@ def _rows(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterato
     largest, counted, total = demand(
         np.searchsorted(indexes, figures.series).astype(np.int64),
         len(chosen),
-        figures.start_ms,
-        figures.amount,
-        figures.measured_ms,
+        figures.start_ms.copy(),  # writable, as the kernel was compiled for
+        figures.amount.copy(),
+        figures.measured_ms.copy(),
         grid_ms,
     )
     expected = max(0, min(to_ms, reader.now_ms()) - from_ms) // grid_ms

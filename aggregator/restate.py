@@ -1,8 +1,8 @@
 """Makes the measures of stored intervals anew from their stored amounts, under other factors.
 
 Amounts, durations and flags are not touched, and raw readings are not read. Settled days leave a
-restatement record per (meter, day, measure). Works on a site's month at a time; each is complete in
-itself, so an interrupted run is simply repeated.
+restatement record per (meter, day, measure). Works on a site's month at a time; whatever is
+interrupted is found again by the next run, so it is simply repeated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Float64, Int32, IntervalColumns, ReadingColumns
-from aggregator.kernels.rollup import fixed_starts
+from aggregator.kernels.rollup import fixed_starts, runs
 from aggregator.measures import Measures
 from aggregator.restatements import Restatement, Restatements, is_settled, known_or_none
 from aggregator.rollups import Rollups, summed
@@ -20,6 +20,9 @@ from aggregator.store.base import Commit, DirtyDay, Store
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
+
+_PARTS = 500
+"""Sites' months that are changed before their roll-ups are: many sites at once cost less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,12 @@ class Restater:
         cause: str,
         why: str,
     ) -> Iterator[Change]:
-        """Change what `plan` says, a site's month at a time; yields the changes once durable.
+        """Change what `plan` says, a site's month at a time; yields changes as they are durable.
 
         Records of settled days come first, then the intervals with the marks of their days, then
-        the roll-ups: whatever is interrupted is found again by the next run.
+        the roll-ups. Take all that is yielded: the last roll-ups come after it.
         """
+        waiting = 0
         nothing = ReadingColumns.empty(cumulative=True)
         none = ReadingColumns.empty(cumulative=False)
         for part in self._parts(sites, from_ms, to_ms, now_ms):
@@ -108,22 +112,25 @@ class Restater:
             self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
             starts = part.intervals.start_ms
             rollups.mark(part.dirty, int(starts.min()), int(starts.max()))
-            rollups.flush()
+            waiting += 1
+            if waiting == _PARTS:
+                rollups.flush()
+                waiting = 0
             yield from part.changes
+        rollups.flush()
 
     def _parts(
         self, sites: Sequence[tuple[str, str]], from_ms: int, to_ms: int, now_ms: int
     ) -> Iterator[_Part]:
         from_ms, to_ms = day_start(from_ms), day_start(to_ms - 1) + DAY_MS
-        for region, site in sites:
-            series = self._cumulative(region, site)
-            start_ms = from_ms
-            while start_ms < to_ms:
-                end_ms = min(next_month(start_ms), to_ms)
-                part = self._part(region, site, series, start_ms, end_ms, now_ms)
+        series = {pair: self._cumulative(*pair) for pair in sites}
+        while from_ms < to_ms:
+            end_ms = min(next_month(from_ms), to_ms)
+            for pair in sites:
+                part = self._part(*pair, series[pair], from_ms, end_ms, now_ms)
                 if part is not None:
                     yield part
-                start_ms = end_ms
+            from_ms = end_ms
 
     def _part(
         self, region: str, site: str, series: Int32, from_ms: int, to_ms: int, now_ms: int
@@ -146,41 +153,38 @@ class Restater:
         if not touched.any():
             return None
         day = fixed_starts(old.start_ms.copy(), DAY_MS)
+        group, first = runs(old.series.astype(np.int64), day)
         before, after = (self._days(rows) for rows in (old, new))
-        place = {
-            key: row
-            for row, key in enumerate(
-                zip(before.series.tolist(), before.start_ms.tolist(), strict=True)
-            )
-        }
-        changes = []
+        keys = [self._store.directory.series.key(i) for i in old.series[first].tolist()]
+        days = day[first].tolist()
+        changes: list[Change] = []
         for name, rows in differs.items():
-            keys = np.stack([old.series[rows].astype(np.int64), day[rows]])
-            pairs, counts = np.unique(keys, axis=1, return_counts=True)
-            for index, day_ms, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
-                row = place[index, day_ms]
-                key = self._store.directory.series.key(index)
-                changes.append(
-                    Change(
-                        region=region,
-                        site=site,
-                        meter=key.meter,
-                        channel=key.channel,
-                        day_ms=day_ms,
-                        measure=name,
-                        intervals=count,
-                        from_value=known_or_none(float(getattr(before, name)[row])),
-                        to_value=known_or_none(float(getattr(after, name)[row])),
-                        settled=is_settled(day_ms, now_ms),
-                    )
+            counts = np.bincount(group[rows], minlength=len(first))
+            changes += [
+                Change(
+                    region=region,
+                    site=site,
+                    meter=keys[i].meter,
+                    channel=keys[i].channel,
+                    day_ms=days[i],
+                    measure=name,
+                    intervals=int(counts[i]),
+                    from_value=known_or_none(float(getattr(before, name)[i])),
+                    to_value=known_or_none(float(getattr(after, name)[i])),
+                    settled=is_settled(days[i], now_ms),
                 )
+                for i in np.flatnonzero(counts).tolist()
+            ]
         dirty = frozenset(
             DirtyDay(region, site, day_ms) for day_ms in np.unique(day[touched]).tolist()
         )
         return _Part(tuple(changes), new.take(touched), dirty)
 
     def _days(self, rows: IntervalColumns) -> IntervalColumns:
-        """Sum to days by way of hours, as the roll-ups do: floats equal to the last digit."""
+        """Sum to days by way of hours, as the roll-ups do: floats equal to the last digit.
+
+        One row per (series, day), in the order of the rows given.
+        """
         grid_ms = self._store.grid_ms
         hours = summed(rows, fixed_starts(rows.start_ms.copy(), HOUR_MS), HOUR_MS, grid_ms)
         return summed(hours, fixed_starts(hours.start_ms.copy(), DAY_MS), DAY_MS, grid_ms)

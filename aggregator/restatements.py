@@ -101,16 +101,16 @@ class Restatements:
         One that says what the last of its figure already says is left out: the write that should
         have followed it did not happen, and is being repeated. Returns how many are new.
         """
-        added = 0
+        given = list(restatements)
         with self._engine.begin() as db:
-            for one in restatements:
-                last = _last(db, one)
-                if last is not None and _same(last, (one.from_value, one.to_value, one.cause)):
-                    continue
-                values = {column.name: getattr(one, column.name) for column in _COLUMNS}
-                db.execute(insert(_RESTATEMENT).values(**values))
-                added += 1
-        return added
+            last = _last(db, given)
+            fresh = [one for one in given if last.get(_key(one)) != _said(one)]
+            if fresh:
+                rows = [
+                    {column.name: getattr(one, column.name) for column in _COLUMNS} for one in fresh
+                ]
+                db.execute(insert(_RESTATEMENT), rows)
+        return len(fresh)
 
     def find(
         self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
@@ -133,25 +133,31 @@ def known_or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _last(db: Connection, one: Restatement) -> tuple[float | None, float | None, str] | None:
-    table = _RESTATEMENT.c
-    row = db.execute(
-        select(table.from_value, table.to_value, table.cause)
-        .filter_by(
-            region=one.region,
-            site=one.site,
-            meter=one.meter,
-            channel=one.channel,
-            day_ms=one.day_ms,
-            measure=one.measure,
+_Key = tuple[str, str, str, str, int, str]
+_Said = tuple[float | None, float | None, str]
+
+
+def _key(one: Restatement) -> _Key:
+    return one.region, one.site, one.meter, one.channel, one.day_ms, one.measure
+
+
+def _said(one: Restatement) -> _Said:
+    return one.from_value, one.to_value, one.cause
+
+
+def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, _Said]:
+    """Return what the last record of each figure says, of the sites and days of those given."""
+    found: dict[_Key, _Said] = {}
+    for region, site in sorted({(one.region, one.site) for one in given}):
+        days = [one.day_ms for one in given if (one.region, one.site) == (region, site)]
+        table = _RESTATEMENT.c
+        query = (
+            select(*_COLUMNS)
+            .filter_by(region=region, site=site)
+            .where(table.day_ms >= min(days), table.day_ms <= max(days))
+            .order_by(table.id)
         )
-        .order_by(table.id.desc())
-        .limit(1)
-    ).first()
-    return None if row is None else (row.from_value, row.to_value, row.cause)
-
-
-def _same(
-    a: tuple[float | None, float | None, str], b: tuple[float | None, float | None, str]
-) -> bool:
-    return a == b
+        for row in db.execute(query).mappings():
+            one = Restatement(**row)
+            found[_key(one)] = _said(one)
+    return found

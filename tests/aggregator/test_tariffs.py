@@ -1,5 +1,6 @@
 """Tariff tables: what is shipped, what is refused, and steps that equal the obvious lookup."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -338,6 +339,17 @@ def test_a_name_is_not_given_twice(tmp_path: Path):
 def test_an_unknown_tariff_is_answered_with_those_there_are():
     with pytest.raises(TariffTableError, match=r"no tariff 'x'; there are: demo-coal, demo-el"):
         builtin_tariffs().choose("x")
+
+
+def test_the_example_of_the_documentation_loads(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "tariffs.md").read_text("utf-8")
+    calendar, tariff = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "works-hours.toml").write_text(calendar, "utf-8")
+    (tmp_path / "foundry-contract.toml").write_text(tariff, "utf-8")
+    found = load_tariffs([tmp_path]).choose("foundry-contract")
+    assert found.at(beijing_ms(2026, 1, 1, 9)).period is Period.PEAK
+    for name in TARIFFS:
+        assert name in page or name.startswith("demo-")
 
 
 # Sites

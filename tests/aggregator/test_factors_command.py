@@ -1,6 +1,7 @@
 """`nenghao factors`, as a person calls it; `apply` on a real embedded store."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,17 @@ def test_apply_says_who_owns_the_store(
     assert main(["apply", "--config", str(config), *DAY]) == 1
     store.close()
     assert "http://127.0.0.1:8080: stop it" in capsys.readouterr().err
+
+
+def test_apply_keeps_away_from_a_server_that_an_aggregator_writes_to(
+    config: Path, capsys: pytest.CaptureFixture[str]
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        text = config.read_text("utf-8")
+        config.write_text(f'{text}[store]\nkind = "influx1"\n[api]\nport = {port}\n', "utf-8")
+        assert main(["apply", "--config", str(config), *DAY]) == 1
+    assert f"an aggregator seems to run: http://127.0.0.1:{port}" in capsys.readouterr().err
 
 
 def test_apply_names_an_unknown_site_and_an_unknown_set(

@@ -30,10 +30,11 @@ from contract.topics import Address, MessageKind, topic
 from contract.wire import DecodeError
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkConfig
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, OutboxError
 from edge_agent.events import (
     AckIgnored,
     BatchGivenUp,
+    BatchUnreadable,
     CommandRefused,
     Emit,
     MetaRepeated,
@@ -285,7 +286,11 @@ class Uplink:
             self._window.resend_meta(name, now_s)
 
     async def _send_batch(self, client: aiomqtt.Client, seq: int) -> None:
-        batch = self._outbox.batch(seq)
+        try:
+            batch = self._outbox.batch(seq)
+        except OutboxError as error:
+            self._give_up_unreadable(seq, error)
+            return
         if batch is None:  # cannot be: unsettled is held. Not sent, and not picked again and again
             self._window.sent(seq, "", self._clock.monotonic())
             return
@@ -318,6 +323,13 @@ class Uplink:
         readings = self._outbox.give_up(seq)
         self._counts.quarantined += 1
         self._emit(BatchGivenUp(seq, readings, tries))
+
+    def _give_up_unreadable(self, seq: int, error: OutboxError) -> None:
+        """One bad row costs its own readings, not the agent."""
+        readings = self._outbox.give_up(seq)
+        self._counts.quarantined += 1
+        self._emit(BatchUnreadable(seq, readings, str(error)))
+        self._check_drained()
 
     # ----------------------------------------------------------------------------- receiving
 

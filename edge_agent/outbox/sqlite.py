@@ -17,9 +17,11 @@ Crash cases
     killed before COMMIT returns   the WAL has no commit frame: nothing of the batch is seen
     killed after COMMIT returns    synchronous=FULL: the frames are on disk and replayed at opening
     killed while checkpointing     the WAL stays valid until it is all in the main file
+    power cut before the schema    a file without tables is as good as none: they are made
     power cut tears a WAL frame    its checksum fails; the WAL ends before that transaction
     main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
-                                   the file; nothing is deleted, a person moves it away
+                                   the file; nothing is deleted, a person moves it away. A batch
+                                   found unreadable while running is given up, the others go on
     no room, read-only, I/O error  the transaction is rolled back and OutboxError raised; readings
                                    stay pending and the next commit takes them
 
@@ -333,13 +335,22 @@ class SqliteOutbox:
         return max([upto, *(high for _, high in spans)]) < self._next_seq
 
     def give_up(self, seq: int) -> int:
-        batch = None if self.is_settled(seq) else self.batch(seq)
-        if batch is None:
+        if self.is_settled(seq):
             return 0
-        self._ledger.give_up(seq, batch.readings)
-        with self._errors("reading"):
-            self._count(seq, seq, -1)
-        return batch.readings
+        try:
+            row = self._db.execute(
+                "SELECT readings, size FROM batch WHERE seq = ?", (seq,)
+            ).fetchone()
+        except sqlite3.Error:
+            row = (0, 0)  # the page itself is gone, and with it how many they were
+        if row is None:
+            return 0
+        readings, size = row
+        self._ledger.give_up(seq, readings)
+        self._depth.batches -= 1
+        self._depth.readings -= readings
+        self._depth.size -= size
+        return int(readings)
 
     def is_settled(self, seq: int) -> bool:
         return seq in self._ledger.settled
@@ -452,7 +463,6 @@ def _lock(path: Path) -> TextIO:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open or make the file; checks what can be checked in reasonable time."""
-    fresh = not path.exists() or path.stat().st_size == 0
     db = sqlite3.connect(path, isolation_level=None, cached_statements=32)
     try:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -461,7 +471,8 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
-        if fresh and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        # Empty also after a power cut between the first page (journal_mode) and the schema.
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(db)
         _check(db, path)
     except BaseException:

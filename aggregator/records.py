@@ -1,11 +1,14 @@
 """Small records beside the store: metas, quarantine, last state of each edge.
 
 SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each
-is one transaction. Times are UTC ms and arguments.
+is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable when the database
+does not do what it is asked (away, locked, disk full); nothing of the call is kept then.
 """
 
 import hashlib
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from contract.topics import Address
 
@@ -65,6 +69,10 @@ _EDGE_STATE = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
 )
+
+
+class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
+    """The records were not read or written; the same call may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +125,25 @@ class Records:
 
     def open(self) -> None:
         """Create the tables that are absent."""
-        _METADATA.create_all(self._engine)
+        with self._transaction() as db:
+            _METADATA.create_all(db)
 
     def close(self) -> None:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
+            cause = getattr(error, "orig", None) or error
+            raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
+
     def put_meta(self, name: str, payload: bytes, address: Address, now_ms: int) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             key = {"hash": name, "region": address.region, "site": address.site}
             key["edge"] = address.edge
             if db.execute(select(_META.c.id).filter_by(**key)).first():
@@ -135,7 +153,7 @@ class Records:
 
     def metas(self) -> tuple[StoredMeta, ...]:
         """Return all metas in the order in which they were first seen."""
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             rows = db.execute(select(_META).order_by(_META.c.id))
             return tuple(
                 StoredMeta(row.hash, Address(row.region, row.site, row.edge), bytes(row.payload))
@@ -149,7 +167,7 @@ class Records:
         """
         name = hashlib.sha256(payload).hexdigest()
         payload = payload[: self._max_quarantine_bytes]
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             again = db.execute(
                 update(_QUARANTINE)
                 .where(_QUARANTINE.c.hash == name)
@@ -197,18 +215,18 @@ class Records:
             .order_by(_QUARANTINE.c.last_seen_ms.desc(), _QUARANTINE.c.hash)
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
 
     def quarantine_size(self) -> tuple[int, int]:
         """Return how many payloads and how many bytes are in quarantine."""
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return _totals(db)
 
     def release(self, content_hash: str) -> Quarantined | None:
         """Take a payload out of quarantine, to be tried again; None when it is not there."""
         columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             row = (
                 db.execute(select(*columns).where(_QUARANTINE.c.hash == content_hash))
                 .mappings()
@@ -221,9 +239,9 @@ class Records:
         """Keep the last state payload of an edge."""
         self.put_states([StoredState(address, payload, now_ms)])
 
-    def put_states(self, states: Sequence[StoredState]) -> None:
-        """Keep the last state payloads of some edges, each edge once."""
-        with self._engine.begin() as db:
+    def put_states(self, states: Sequence[StoredState]) -> int:
+        """Keep the last state payloads of some edges, each edge once; return how many."""
+        with self._transaction() as db:
             for state in states:
                 address = state.address
                 key = {"region": address.region, "site": address.site, "edge": address.edge}
@@ -234,13 +252,14 @@ class Records:
                 known = update(_EDGE_STATE).filter_by(**key).values(**value)
                 if db.execute(known).rowcount == 0:
                     db.execute(insert(_EDGE_STATE).values(**key, **value))
+        return len(states)
 
     def states(self) -> tuple[StoredState, ...]:
         """Return the last state of every edge, by region, site and edge."""
         query = select(_EDGE_STATE).order_by(
             _EDGE_STATE.c.region, _EDGE_STATE.c.site, _EDGE_STATE.c.edge
         )
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return tuple(
                 StoredState(
                     Address(row.region, row.site, row.edge), bytes(row.payload), row.received_ms

@@ -207,6 +207,53 @@ async def test_newest_before_backfill_and_neither_starves(broker, district):
     assert backlog == sorted(backlog)
 
 
+@contextlib.asynccontextmanager
+async def slow_link(port: int, bytes_per_s: int) -> AsyncIterator[int]:
+    """A port that leads to another: slow towards it, as fast as it goes back."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader, writer, pause_s_per_byte: float) -> None:
+        try:
+            while chunk := await reader.read(1000):
+                await asyncio.sleep(len(chunk) * pause_s_per_byte)  # the slowness is the point
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            pass  # one end has gone; the other is told by the close
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def join(reader, writer) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        tasks.add(asyncio.create_task(pump(reader, far_writer, 1 / bytes_per_s)))
+        tasks.add(asyncio.create_task(pump(far_reader, writer, 0)))
+
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slow_link_passes_a_large_message_with_small_ones_behind_it(broker, district):
+    async with slow_link(broker.port, bytes_per_s=10_000) as port:
+        edge = Edge(port, publish_timeout_s=0.5, state_period_s=0.2, ack_timeout_s=0.5)
+        edge.outbox.append(some(2000))
+        edge.outbox.commit(NOW)
+        stored = edge.outbox.batch(1)
+        assert stored is not None
+        assert len(stored.blocks_json) > 20_000, "takes seconds, the timeout alone half of one"
+        async with running(edge.uplink):
+            await until(lambda: edge.done, "acked")
+    assert edge.uplink.counts().connects == 1
+    assert district.seqs == [1], "nor sent again while it was under way"
+
+
 async def test_at_most_a_window_in_flight(broker, district):
     district.acking = False
     edge = Edge(broker.port, window=8, ack_timeout_s=30)

@@ -31,10 +31,6 @@ class SiteTariffs:
         """Return the tariff for a carrier counted in a channel's unit; None when there is none."""
         return self._tariffs.get((site, carrier, unit))
 
-    def of_site(self, site: str) -> tuple[Tariff, ...]:
-        """Return all tariffs of a site, by carrier and unit."""
-        return tuple(self._tariffs[key] for key in sorted(self._tariffs) if key[0] == site)
-
     def why_not(self, site: str, carrier: str, unit: str, from_ms: int, to_ms: int) -> str:
         """Return why something in [from_ms, to_ms) has no price; "" when all of it has one."""
         tariff = self.find(site, carrier, unit)
@@ -45,7 +41,7 @@ class SiteTariffs:
         for row in rows:
             borders |= {row.valid_from_ms, from_ms if row.valid_to_ms is None else row.valid_to_ms}
         for time_ms in sorted(time for time in borders if from_ms <= time < to_ms):
-            if reason := tariff.at(time_ms).reason:
+            if reason := tariff.why_not(time_ms):
                 return reason
         return ""
 

@@ -78,7 +78,36 @@ def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
     """Return what a site consumed in [from_ms, to_ms), from figures of one level."""
-    register = reader.register
+    spans = spans_of(reader, site, from_ms, to_ms)
+    series = {series for span in spans for series, _ in span.terms}
+    figures = reader.figures(level, list(series), from_ms, to_ms)
+    account = _Account(reader.factor_set, reader.tariffs)
+    until_ms = min(to_ms, reader.now_ms())
+    for span in spans:
+        for one, term in span.terms:
+            account.add(term, span.of(figures, one))
+        account.expect(span.meters, max(0, min(span.end_ms, until_ms) - span.start_ms))
+    return account.close(site, from_ms, to_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which one set of the register's rows holds for a site."""
+
+    start_ms: int
+    end_ms: int
+    meters: Sequence[Meter]
+    terms: Sequence[tuple[int, Term]]
+    """Series and what it is to the site."""
+
+    def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
+        """Return the figures of one series in this time, of figures sorted by series."""
+        rows = of_series(figures, series)
+        return rows.take((rows.start_ms >= self.start_ms) & (rows.start_ms < self.end_ms))
+
+
+def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[Span]:
+    """Return the spans that make up [from_ms, to_ms)."""
     series = {
         (found.key.meter, found.key.channel): found.index
         for found in cumulative(reader.series(site.id), site.region)
@@ -86,17 +115,14 @@ def site_account(
     channels: dict[str, set[str]] = defaultdict(set)
     for meter, channel in series:
         channels[meter].add(channel)
-    figures = reader.figures(level, list(series.values()), from_ms, to_ms)
-    account = _Account(reader.factor_set, reader.tariffs)
+    register = reader.register
     borders = [from_ms, *register.borders(site.id, from_ms, to_ms), to_ms]
-    until_ms = min(to_ms, reader.now_ms())
+    spans = []
     for start_ms, end_ms in pairwise(borders):
         meters = register.meters(site.id, start_ms)
-        rows = figures.take((figures.start_ms >= start_ms) & (figures.start_ms < end_ms))
-        for term in terms(meters, channels):
-            account.add(term, of_series(rows, series[term.meter, term.channel]))
-        account.expect(meters, max(0, min(end_ms, until_ms) - start_ms))
-    return account.close(site, from_ms, to_ms)
+        found = [(series[term.meter, term.channel], term) for term in terms(meters, channels)]
+        spans.append(Span(start_ms, end_ms, meters, found))
+    return spans
 
 
 class _Account:

@@ -106,16 +106,6 @@ class TariffSteps:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What a tariff says of one moment. `reason` says why there is no price, "" when there is."""
-
-    period: Period | None
-    hours: Hours | None
-    prices: Prices | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Tariff:
     """One price list of one class of users, for one carrier."""
 
@@ -145,13 +135,19 @@ class Tariff:
         """Tell whether a site in this GB/T 2260 region may use the tariff."""
         return covers(self.region, region)
 
-    def at(self, time_ms: int) -> Applied:
-        """Return what holds at a time."""
+    def why_not(self, time_ms: int) -> str:
+        """Return why there is no price at a time, "" when there is one."""
         hours, prices = _at(self.hours, time_ms), _at(self.prices, time_ms)
-        period: Period | None = Period.FLAT
-        if self.calendar:
-            period = None if hours is None else _period(hours, time_ms)
-        return Applied(period, hours, prices, self._reason(hours, prices))
+        if self.calendar and hours is None:
+            return f"calendar {self.calendar} of tariff {self.name} has no row for that time"
+        if prices is None:
+            return f"tariff {self.name} has no prices for that time"
+        for row in (hours, prices):
+            if row is not None and not self._usable(row):
+                return (
+                    f"row {row.id} is not verified and tariff {self.name} takes verified rows only"
+                )
+        return ""
 
     def steps(self, from_ms: int, to_ms: int) -> TariffSteps:
         """Return the steps that cover [from_ms, to_ms), cut at every Beijing midnight."""
@@ -203,18 +199,6 @@ class Tariff:
     def _usable(self, row: Hours | Prices) -> bool:
         return row.verified or self.allow_unverified
 
-    def _reason(self, hours: Hours | None, prices: Prices | None) -> str:
-        if self.calendar and hours is None:
-            return f"calendar {self.calendar} of tariff {self.name} has no row for that time"
-        if prices is None:
-            return f"tariff {self.name} has no prices for that time"
-        for row in (hours, prices):
-            if row is not None and not self._usable(row):
-                return (
-                    f"row {row.id} is not verified and tariff {self.name} takes verified rows only"
-                )
-        return ""
-
 
 @dataclass(frozen=True, slots=True)
 class TariffLibrary:
@@ -255,9 +239,3 @@ def _month(days_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the month of each Beijing day, 0 = January."""
     dates = ((days_ms + BEIJING_OFFSET_MS) // DAY_MS).astype("datetime64[D]")
     return dates.astype("datetime64[M]").astype(np.int64) % 12
-
-
-def _period(hours: Hours, time_ms: int) -> Period:
-    month = int(_month(np.array([time_ms], np.int64))[0])
-    minute = (time_ms + BEIJING_OFFSET_MS) % DAY_MS // MINUTE_MS
-    return [period for begin, period in hours.months[month] if begin <= minute][-1]

@@ -223,10 +223,8 @@ def _intervals(key: SeriesKey, index: int, step: int, set_name: str) -> Interval
 
 def price_at(tariff: Tariff, time_ms: int) -> float:
     """CNY per unit of the channel at a time."""
-    applied = tariff.at(time_ms)
-    assert applied.prices is not None
-    assert applied.period is not None
-    return float(applied.prices.price[applied.period])
+    steps = tariff.steps(time_ms, time_ms + 1)
+    return float(steps.price[np.searchsorted(steps.valid_from_ms, time_ms, "right") - 1])
 
 
 class ApiClient:

@@ -187,7 +187,9 @@ def test_a_month_without_data_has_no_demand_rather_than_zero(client: ApiClient):
 def test_the_present_month_is_the_default(client: ApiClient):
     answer = get(client, "demand", site="office")
     assert answer["month"] == "2026-03"
-    assert answer["demand"][0]["max_kw"] == pytest.approx(16)
+    (row,) = answer["demand"]
+    assert row["max_kw"] == pytest.approx(16)
+    assert row["max_start_ms"] == MIDNIGHT_MS  # the first of equals
     assert get(client, "demand", site="empty")["demand"] == []
 
 

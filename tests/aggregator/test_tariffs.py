@@ -19,6 +19,7 @@ from aggregator.ledger.tariffs import (
     Hours,
     Period,
     Prices,
+    Tariff,
     TariffTableError,
 )
 from aggregator.register.carriers import carriers
@@ -33,6 +34,11 @@ QUARTER_MS = 900_000
 
 def beijing_ms(year: int, month: int, day: int, hour: int = 0) -> int:
     return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp()) * 1000 - 8 * 3600 * 1000
+
+
+def period_at(tariff: Tariff, time_ms: int) -> Period | None:
+    (index,) = tariff.steps(time_ms, time_ms + 1).period_of(np.array([time_ms])).tolist()
+    return None if index == NO_PERIOD else PERIODS[index]
 
 
 # The shipped data
@@ -64,7 +70,7 @@ def test_shandongs_hours_as_the_note_of_the_price_tables_words_them():
     ]
 
     def hours(month: int, period: Period) -> list[int]:
-        return [h for h in range(24) if demo.at(beijing_ms(2026, month, 9, h)).period is period]
+        return [h for h in range(24) if period_at(demo, beijing_ms(2026, month, 9, h)) is period]
 
     for month in (12, 1, 2):
         assert hours(month, Period.SHARP) == [16, 17, 18]
@@ -110,9 +116,7 @@ def test_steps_are_the_price_of_every_minute(name, start, length, minutes):
         found = int(steps.period_of(np.array([time_ms]))[0])
         assert (None if found == NO_PERIOD else str(PERIODS[found])) == period
         np.testing.assert_equal(steps.price[step], np.nan if price is None else price)
-        applied = TARIFFS[name].at(time_ms)
-        assert applied.period == period
-        assert (applied.reason == "") == (price is not None)
+        assert (TARIFFS[name].why_not(time_ms) == "") == (price is not None)
 
 
 @pytest.mark.parametrize("verified", ["true", "false"])
@@ -141,7 +145,7 @@ def test_a_price_changes_at_beijing_midnight_and_a_leap_day_is_a_day_of_february
     before, after = np.searchsorted(steps.valid_from_ms, [border - 1, border], "right") - 1
     assert (steps.price[before], steps.price[after]) == (0.3, 0.5)
     assert steps.valid_from_ms[after] == border
-    assert tariff.at(border - DAY_MS + 12 * 3_600_000).period is Period.PEAK
+    assert period_at(tariff, border - DAY_MS + 12 * 3_600_000) is Period.PEAK
 
 
 def test_a_price_per_kg_is_a_thousand_times_that_per_t(tmp_path: Path):
@@ -347,7 +351,7 @@ def test_the_example_of_the_documentation_loads(tmp_path: Path):
     (tmp_path / "works-hours.toml").write_text(calendar, "utf-8")
     (tmp_path / "foundry-contract.toml").write_text(tariff, "utf-8")
     found = load_tariffs([tmp_path]).choose("foundry-contract")
-    assert found.at(beijing_ms(2026, 1, 1, 9)).period is Period.PEAK
+    assert period_at(found, beijing_ms(2026, 1, 1, 9)) is Period.PEAK
     for name in TARIFFS:
         assert name in page or name.startswith("demo-")
 
@@ -369,7 +373,6 @@ def test_a_site_has_one_tariff_per_carrier():
     assert found is not None
     assert found.name == "demo-gas"
     assert tariffs.find("works", "water", "m3") is None
-    assert [tariff.name for tariff in tariffs.of_site("works")] == ["demo-electricity", "demo-gas"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Four measures of stored intervals made anew, and a month's maximum demand."""
+"""Four measures of stored intervals made anew."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey
 from aggregator.events import Events
-from aggregator.kernels.demand import demand
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.tariff_tables import builtin_tariffs
@@ -35,11 +34,6 @@ REGION = "370114"
 
 def main() -> Iterator[str]:
     warm_up()
-    yield from _stored()
-    yield from _demand()
-
-
-def _stored() -> Iterator[str]:
     sites = [f"site-{i:02}" for i in range(SITES)]
     register = Register.of(
         [Site(s, REGION, "压测", s, "load", None, None, None, None, ("demo-electricity",))
@@ -103,22 +97,3 @@ def _intervals(series: int) -> IntervalColumns:
         amount, zero, zero.copy(), np.full(n, QUARTER_MS), zero.copy(), zero.copy(),
         one, one.copy(), zero.copy(), unknown, unknown.copy(), unknown.copy(), unknown.copy(),
     )  # fmt: skip
-
-
-def _demand() -> Iterator[str]:
-    meters, slots = 1_000, 30 * 96
-    n = meters * slots
-    group = np.repeat(np.arange(meters), slots)
-    start = np.tile(START_MS + QUARTER_MS * np.arange(slots), meters)
-    amount = np.random.default_rng(7).integers(0, 10**8, n)
-    measured = np.full(n, QUARTER_MS)
-    took = seconds(lambda: demand(group, meters, start, amount, measured, QUARTER_MS))
-
-    def in_numpy() -> list[int]:
-        return [int(amount[group == g].argmax()) for g in range(20)]
-
-    slow = seconds(in_numpy, repeat=1) * meters / 20
-    yield (
-        f"maximum demand of {meters} meters' month: {rate(n / 4, took)} meter-hours; "
-        f"masks in NumPy x {slow / took:.0f} slower"
-    )

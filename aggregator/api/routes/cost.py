@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query, Response
 
-from aggregator.api.accounts import is_bought, of_series
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.accounts import Span, is_bought, spans_of
+from aggregator.api.reader import LedgerReader
 from aggregator.api.shapes import (
     Amounts,
     Format,
@@ -25,7 +24,7 @@ from aggregator.batch import IntervalColumns
 from aggregator.ledger.tariffs import NO_PERIOD, PERIODS, Tariff
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Site
-from aggregator.register.roles import Term, terms
+from aggregator.register.roles import Term
 from contract.stored import Level
 
 
@@ -114,32 +113,23 @@ def routes(reader: LedgerReader) -> APIRouter:
 
 def _bought(
     reader: LedgerReader, site: Site, from_ms: int, to_ms: int
-) -> Sequence[tuple[int, Term, int, int]]:
-    """Return (series, term, from, to) for what the site buys, while its meters' rows hold."""
-    series = {
-        (found.key.meter, found.key.channel): found.index
-        for found in cumulative(reader.series(site.id), site.region)
-    }
-    channels: dict[str, set[str]] = defaultdict(set)
-    for meter, channel in series:
-        channels[meter].add(channel)
-    borders = [from_ms, *reader.register.borders(site.id, from_ms, to_ms), to_ms]
+) -> Sequence[tuple[Span, int, Term]]:
+    """Return (span, series, term) of what the site buys."""
     return [
-        (series[term.meter, term.channel], term, start_ms, end_ms)
-        for start_ms, end_ms in pairwise(borders)
-        for term in terms(reader.register.meters(site.id, start_ms), channels)
+        (span, series, term)
+        for span in spans_of(reader, site, from_ms, to_ms)
+        for series, term in span.terms
         if is_bought(term)
     ]
 
 
 def _costs(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterator[CarrierCost]:
     bought = _bought(reader, site, from_ms, to_ms)
-    indexes = sorted({series for series, *_ in bought})
+    indexes = list({series for _, series, _ in bought})
     figures = reader.figures(Level.INTERVAL, indexes, from_ms, to_ms)
     parts: dict[tuple[str, str], list[IntervalColumns]] = defaultdict(list)
-    for series, term, start_ms, end_ms in bought:
-        rows = of_series(figures, series)
-        rows = rows.take((rows.start_ms >= start_ms) & (rows.start_ms < end_ms))
+    for span, series, term in bought:
+        rows = span.of(figures, series)
         if len(rows):
             parts[term.carrier, term.unit].append(rows)
     for (carrier, unit), some in sorted(parts.items()):

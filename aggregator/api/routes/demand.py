@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from aggregator.api.accounts import of_series
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
-from aggregator.kernels.demand import NONE, demand
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Role, Site
 from contract.channels import catalogue
@@ -107,24 +106,18 @@ def _rows(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterato
     if not chosen:
         return
     grid_ms = reader.grid_ms
-    indexes = np.array([series for series, *_ in chosen], np.int64)
-    figures = reader.figures(Level.INTERVAL, indexes.tolist(), from_ms, to_ms)
-    largest, counted, total = demand(
-        np.searchsorted(indexes, figures.series).astype(np.int64),
-        len(chosen),
-        figures.start_ms.copy(),  # writable, as the kernel was compiled for
-        figures.amount.copy(),
-        figures.measured_ms.copy(),
-        grid_ms,
-    )
+    figures = reader.figures(Level.INTERVAL, [one[0] for one in chosen], from_ms, to_ms)
     expected = max(0, min(to_ms, reader.now_ms()) - from_ms) // grid_ms
     per_kw = MICRO * grid_ms / HOUR_MS
-    for i, (_, meter, channel, role) in enumerate(chosen):
-        row = int(largest[i])
-        seen = row != NONE
-        max_kw = int(figures.amount[row]) / per_kw if seen else None
-        mean_kw = int(total[i]) / int(counted[i]) / per_kw if seen else None
-        start_ms = int(figures.start_ms[row]) if seen else None
+    for series, meter, channel, role in chosen:
+        rows = of_series(figures, series)
+        rows = rows.take(rows.measured_ms == grid_ms)  # what was estimated or held sets no maximum
+        max_kw = mean_kw = start_ms = None
+        if len(rows):
+            largest = int(rows.amount.argmax())  # the first of equals
+            max_kw = int(rows.amount[largest]) / per_kw
+            mean_kw = int(rows.amount.sum()) / len(rows) / per_kw
+            start_ms = int(rows.start_ms[largest])
         yield DemandRow(
             site=site.id,
             meter=meter,
@@ -137,7 +130,7 @@ def _rows(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterato
             max_start_ms=start_ms,
             mean_kw=mean_kw,
             load_factor=mean_kw / max_kw if mean_kw is not None and max_kw else None,
-            measured_intervals=int(counted[i]),
+            measured_intervals=len(rows),
             expected_intervals=expected,
         )
 

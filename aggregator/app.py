@@ -88,14 +88,12 @@ def _secret(file: str) -> str:
 
 def load_factors(register_dir: Path) -> FactorLibrary:
     """Load the built-in factor tables and those the register brings along."""
-    own = register_dir / "factors"
-    return load_library([tables_folder(), *([own] if own.is_dir() else [])])
+    return load_library([tables_folder(), register_dir / "factors"])
 
 
 def load_prices(register_dir: Path) -> TariffLibrary:
     """Load the built-in tariffs and those the register brings along."""
-    own = register_dir / "tariffs"
-    return load_tariffs([tariffs_folder(), *([own] if own.is_dir() else [])])
+    return load_tariffs([tariffs_folder(), register_dir / "tariffs"])
 
 
 def run(config: Config) -> int:

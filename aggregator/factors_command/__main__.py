@@ -34,16 +34,8 @@ def _parser() -> argparse.ArgumentParser:
 
     folders = argparse.ArgumentParser(add_help=False)
     folders.add_argument(
-        "--register", type=Path, action="append", default=[], metavar="DIR",
+        "--register", type=Path, metavar="DIR",
         help="a register folder: its factors/ and tariffs/ too",
-    )  # fmt: skip
-    folders.add_argument(
-        "--factors", type=Path, action="append", default=[], metavar="DIR",
-        help="a folder of factor tables too",
-    )  # fmt: skip
-    folders.add_argument(
-        "--prices", type=Path, action="append", default=[], metavar="DIR",
-        help="a folder of tariffs and calendars too",
     )  # fmt: skip
 
     shown = actions.add_parser("list", parents=[folders], help="show factor rows, or tariffs")
@@ -89,16 +81,13 @@ def _day(text: str) -> date:
 
 
 def _tables(arguments: argparse.Namespace) -> "Tables | None":
-    """Load the tables; None after naming every folder that is not there."""
+    """Load the tables; None after saying that the folder is not there."""
     from aggregator.factors_command.tables import load_tables
 
-    folders = [*arguments.register, *arguments.factors, *arguments.prices]
-    missing = [folder for folder in folders if not folder.is_dir()]
-    for folder in missing:
-        print(f"nenghao factors: {folder}: no such folder", file=sys.stderr)
-    if missing:
+    if arguments.register is not None and not arguments.register.is_dir():
+        print(f"nenghao factors: {arguments.register}: no such folder", file=sys.stderr)
         return None
-    return load_tables(arguments.register, arguments.factors, arguments.prices)
+    return load_tables(arguments.register)
 
 
 def _list(arguments: argparse.Namespace) -> int:

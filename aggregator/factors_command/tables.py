@@ -20,25 +20,21 @@ class Tables:
     problems: tuple[Problem, ...]
 
 
-def load_tables(
-    registers: Iterable[Path], factors: Iterable[Path], tariffs: Iterable[Path]
-) -> Tables:
-    """Load the built-in tables and those of folders; a register's lie in factors/ and tariffs/."""
-    registers = list(registers)
+def load_tables(register: Path | None) -> Tables:
+    """Load the built-in tables and those in factors/ and tariffs/ of a register folder."""
     problems: list[Problem] = []
-    found: FactorLibrary | None = None
-    priced: TariffLibrary | None = None
-    own = [folder for register in registers if (folder := register / "factors").is_dir()]
+    factors: FactorLibrary | None = None
+    tariffs: TariffLibrary | None = None
+    own = [] if register is None else [register]
     try:
-        found = load_library([tables_folder(), *own, *factors])
+        factors = load_library([tables_folder(), *(folder / "factors" for folder in own)])
     except TableError as error:
         problems += error.problems
-    own = [folder for register in registers if (folder := register / "tariffs").is_dir()]
     try:
-        priced = load_tariffs([tariffs_folder(), *own, *tariffs])
+        tariffs = load_tariffs([tariffs_folder(), *(folder / "tariffs" for folder in own)])
     except TableError as error:
         problems += error.problems
-    return Tables(found, priced, tuple(problems))
+    return Tables(factors, tariffs, tuple(problems))
 
 
 def factor_rows(

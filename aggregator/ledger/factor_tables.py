@@ -49,7 +49,7 @@ def builtin_library() -> FactorLibrary:
 
 
 def load_library(folders: Iterable[Path]) -> FactorLibrary:
-    """Load every *.toml of the folders; FactorTableError lists all problems found."""
+    """Load every *.toml of the folders there are; FactorTableError lists all problems."""
     problems: list[Problem] = []
     rows: dict[str, Factor] = {}
     set_files: list[tuple[str, Mapping[str, Any]]] = []

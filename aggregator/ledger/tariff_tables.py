@@ -3,14 +3,11 @@
 Errors: `TariffTableError` holds every problem of all files at once, each naming file, row and key.
 """
 
-import re
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +17,12 @@ from aggregator.ledger.rows import (
     Kind,
     Problem,
     day_ms,
-    is_a,
-    kind_name,
     region_fault,
     shape_faults,
     tiling_faults,
 )
+from aggregator.ledger.seasons import read_seasons
 from aggregator.ledger.tariffs import (
-    DAY_MIN,
     PERIODS,
     Hours,
     Period,
@@ -40,7 +35,6 @@ from aggregator.ledger.tariffs import (
 Fault = tuple[str, str]
 """Key and reason."""
 
-_SPAN = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
 _VALIDITY: Mapping[str, Kind] = {"valid_from": date, "valid_to": date}
 _WHENCE: Mapping[str, Kind] = {"source": str, "verified": bool, "note": str}
 _CALENDAR_KEYS: Mapping[str, Kind] = {"title": str, "source": str}
@@ -77,7 +71,7 @@ def builtin_tariffs() -> TariffLibrary:
 
 
 def load_tariffs(folders: Iterable[Path]) -> TariffLibrary:
-    """Load every *.toml of the folders; TariffTableError lists all problems found."""
+    """Load every *.toml of the folders there are; TariffTableError lists all problems."""
     return _Loader().load([path for folder in folders for path in folder.glob("*.toml")])
 
 
@@ -199,42 +193,15 @@ class _Loader:
         if self._refuse_all(path.name, where, faults):
             return None
         self._own(path, where, raw["id"])
-        months = self._months(path, where, raw["season"])
-        if months is None:
+        year = read_seasons(raw["season"])
+        for place, key, reason in year.faults:
+            self._refuse(path.name, f"{where}{place}", key, reason)
+        if year.faults:
             return None
         return Hours(
-            raw["id"], path.stem, *_validity(raw), months,
+            raw["id"], path.stem, *_validity(raw), year.months,
             raw["source"], raw["verified"], raw.get("note", ""),
         )  # fmt: skip
-
-    def _months(
-        self, path: Path, where: str, seasons: list[Any]
-    ) -> tuple[tuple[tuple[int, Period], ...], ...] | None:
-        """Return the day of each month; None after noting why the year is not covered once."""
-        before = len(self._problems)
-        days: dict[int, tuple[tuple[int, Period], ...]] = {}
-        owners: dict[int, list[int]] = defaultdict(list)
-        for number, season in enumerate(seasons, start=1):
-            place = f"{where} season {number}"
-            faults = list(_season_faults(season))
-            if self._refuse_all(path.name, place, faults):
-                if isinstance(season, Mapping) and all(key != "months" for key, _ in faults):
-                    for month in season["months"]:
-                        owners[month].append(number)
-                continue
-            for month in season["months"]:
-                owners[month].append(number)
-                days[month] = _day(season)
-        for month in range(1, 13):
-            if not owners[month]:
-                self._refuse(path.name, where, "season", f"gap: no season has month {month}")
-            elif len(owners[month]) > 1:
-                names = " and ".join(map(str, owners[month]))
-                reason = f"overlap: month {month} stands in seasons {names}"
-                self._refuse(path.name, where, "season", reason)
-        if len(self._problems) > before:
-            return None
-        return tuple(days[month] for month in range(1, 13))
 
     def _read_prices(self, path: Path, where: str, raw: Mapping[str, Any]) -> Prices | None:
         optional = _OPTIONAL | {str(period) for period in PERIODS}
@@ -312,67 +279,6 @@ def _price_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
             yield period, f"{raw[period]} is not a finite price of at least 0"
 
 
-def _season_faults(season: Any) -> Iterator[Fault]:
-    if not isinstance(season, Mapping):
-        yield "", "not a table"
-        return
-    for key in sorted({*season} - {"months", *PERIODS}):
-        yield key, f"unknown key; periods are {', '.join(PERIODS)}"
-    months = season.get("months")
-    if (
-        not isinstance(months, list)
-        or not months
-        or not all(is_a(month, int) and 1 <= month <= 12 for month in months)
-        or len(set(months)) < len(months)
-    ):
-        yield "months", f"{months!r} is not a list of different months 1 to 12"
-    spans: list[tuple[int, int, str]] = []
-    for period in PERIODS:
-        texts = season.get(period, [])
-        if not isinstance(texts, list) or not all(is_a(text, str) for text in texts):
-            yield period, f"not a list of {kind_name(str)} like '16:00-19:00'"
-            continue
-        for text in texts:
-            try:
-                spans.append((*_span(text), period))
-            except ValueError as error:
-                yield period, str(error)
-    yield from _day_faults(spans)
-
-
-def _day_faults(spans: list[tuple[int, int, str]]) -> Iterator[Fault]:
-    """Tell where the day is covered twice or not at all."""
-    edges = [(0, 0, ""), *sorted(spans), (DAY_MIN, DAY_MIN, "")]
-    reached, last = 0, ""
-    for (_, end, period), (begin, _, following) in pairwise(edges):
-        if end >= reached:
-            reached, last = end, period
-        if begin > reached:
-            yield following or last, f"gap: nothing holds from {_clock(reached)} to {_clock(begin)}"
-        elif begin < reached and following:
-            reason = f"overlap: begins at {_clock(begin)}, while {last} lasts until"
-            yield following, f"{reason} {_clock(reached)}"
-
-
-def _span(text: str) -> tuple[int, int]:
-    """Read '16:00-19:00' as minutes of the day."""
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a span like '16:00-19:00'")
-    h1, m1, h2, m2 = map(int, match.groups())
-    begin, end = 60 * h1 + m1, 60 * h2 + m2
-    if end > DAY_MIN:
-        raise ValueError(f"{text!r} ends after 24:00")
-    if begin >= end:
-        raise ValueError(f"{text!r} ends before it begins; cut it at 24:00")
-    return begin, end
-
-
-def _day(season: Mapping[str, Any]) -> tuple[tuple[int, Period], ...]:
-    spans = sorted((_span(text)[0], p) for p in PERIODS for text in season.get(p, []))
-    return tuple(spans)
-
-
 def _periods_used(row: Prices, hours: Iterable[Hours]) -> set[Period]:
     """Return the periods of the calendar's rows that a row of prices meets."""
     return {
@@ -383,7 +289,3 @@ def _periods_used(row: Prices, hours: Iterable[Hours]) -> set[Period]:
         for month in other.months
         for _, period in month
     }
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"

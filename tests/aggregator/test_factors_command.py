@@ -92,7 +92,7 @@ def test_check_names_every_problem_of_all_folders(
     assert "works.toml: row 1 (works-coal): source: missing" in out
     assert "contract.toml: [[price]]: at least one such table is needed" in out
     assert "contract.toml: [tariff]: carrier: missing" in out
-    assert main(["check", "--factors", str(tmp_path / "nowhere")]) == 2
+    assert main(["check", "--register", str(tmp_path / "nowhere")]) == 2
 
 
 def test_cells_stand_below_each_other_though_chinese_is_wide():

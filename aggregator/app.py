@@ -19,7 +19,13 @@ from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
 from aggregator.config import Config, StoreSection
-from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events
+from aggregator.events import (
+    AggregatorFailed,
+    AggregatorStarted,
+    AggregatorStopped,
+    Events,
+    SecretExposed,
+)
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -99,6 +105,8 @@ def load_prices(register_dir: Path) -> TariffLibrary:
 def run(config: Config) -> int:
     """Run one aggregator until SIGTERM or SIGINT; return the exit code."""
     events = Events(wall_ms)
+    for section, host in config.exposed():
+        events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     register_dir = Path(config.aggregator.register_dir)
@@ -119,7 +127,9 @@ def run(config: Config) -> int:
     for told in records.metas():
         parameters.tell(told.address, decode_meta(told.payload))
     inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
-    subscriber = Subscriber(config.broker, config.aggregator.regions, inbox, events)
+    subscriber = Subscriber(
+        config.broker, config.client_id, config.aggregator.regions, inbox, events
+    )
     pipeline = Pipeline(
         store=store,
         records=records,

@@ -63,6 +63,15 @@ class AggregatorStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SecretExposed(Event):
+    """A password or token is sent without TLS to a host that is not this one."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    section: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorStopped(Event):
     """The aggregator ends in order."""
 

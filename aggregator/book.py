@@ -7,10 +7,13 @@ with what is about to be committed, and run through fresh heads. Both end in the
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.admission import admitted
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
@@ -27,23 +30,43 @@ from aggregator.kernels.register import (
     TAKEN,
     IntervalRows,
     advance,
+    follow,
     last_times,
     new_heads,
+)
+from aggregator.ledger.registers import (
+    FOR_EVER_MS,
+    SINCE_EVER_MS,
+    Piece,
+    pieces,
 )
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.store.base import NO_TIME, Store, counts, settle
 from contract.channels import catalogue
-from contract.interval import DAY_MS, HOUR_MS
+from contract.interval import DAY_MS, HOUR_MS, day_start
 from contract.reading import COUNTING_CODES
-from contract.stored import Level
+from contract.stored import MEASURE_FIELDS, Level
 
 _TOGETHER_MS = 300_000
 """Channels whose last readings follow each other this closely are loaded together."""
 _CLUSTER_MS = 6 * HOUR_MS
 """Late readings further apart than this are recomputed apart."""
+_REDO_MS = 31 * DAY_MS
+"""So much is rewritten at once when a fact changes."""
 _FAR_MS = DAY_MS
 """Channels whose neighbours lie further away are read one by one, not all by the widest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """Whole days of some channels, before and after, sorted by (series, start)."""
+
+    old: IntervalColumns
+    new: IntervalColumns
+    """All intervals of `old`, and more."""
+    changed: IntervalColumns
+    """Those of `new` that differ."""
 
 
 class Book:
@@ -56,6 +79,10 @@ class Book:
         self._measures = measures
         none = np.empty(0, np.int64)
         self._heads = new_heads(none, none, none, none)
+        self._multiplier = np.empty(0, np.int64)
+        """Of the register that each head counts."""
+        self._until_ms = np.empty(0, np.int64)
+        """Where another register or multiplier begins, after each head's last reading."""
         self._unloaded: dict[tuple[str, str], list[int]] = {}
         """Cumulative series with readings in the store and no head yet, by (region, site)."""
         channels = catalogue()
@@ -66,13 +93,19 @@ class Book:
     def counted(self, readings: ReadingColumns) -> ReadingColumns:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
         self._grow()
-        return settle(self._admitted(readings), self._directory.outbox_rank())
+        return self._admitted(readings)
 
     def _admitted(self, readings: ReadingColumns) -> ReadingColumns:
-        """Leave out what is not registered, not of counting quality, or too large to be true."""
-        largest = MAX_VALUE_MICRO // self._parameters.multiplier[readings.series]
-        rows = counts(readings) & self._parameters.registered[readings.series]
-        return readings.take(rows & (np.abs(readings.value) <= largest))
+        """Leave out what does not enter the ledger; sorted by (series, time) and one per key."""
+        readings = readings.take(self._parameters.registered[readings.series])
+        rank, edited = self._directory.outbox_rank(), self._parameters.edited[readings.series]
+        plain = readings.take(counts(readings) & ~edited)
+        largest = MAX_VALUE_MICRO // self._parameters.multiplier[plain.series]
+        parts = [plain.take(np.abs(plain.value) <= largest)]
+        for index in np.unique(readings.series[edited]).tolist():
+            own = readings.take(readings.series == index)
+            parts.append(admitted(own, self._parameters.registers(index), self._directory))
+        return settle(ReadingColumns.concatenate(parts), rank)
 
     def unregistered(self, readings: ReadingColumns) -> int:
         """Count readings of meters that the register does not know."""
@@ -80,11 +113,11 @@ class Book:
         return int(np.count_nonzero(~self._parameters.registered[readings.series]))
 
     def is_late(self, readings: ReadingColumns) -> bool:
-        """Tell whether a reading is not newer than its channel's head."""
+        """Tell whether a reading is not newer than its channel's head, or of another register."""
         known = readings.series < len(self._heads)  # the others were never read before
         series, time_ms = readings.series[known], readings.time_ms[known]
         late = (self._heads[series, COUNT] > 0) & (time_ms <= self._heads[series, RAW_T + 3])
-        return bool(late.any())
+        return bool((late | (time_ms >= self._until_ms[series])).any())
 
     def load_site(self, region: str, site: str) -> IntervalColumns:
         """Load the heads of a site from the store, once; return figures that the store lacks.
@@ -132,6 +165,51 @@ class Book:
 
     # ------------------------------------------------------------------ recomputing
 
+    def redo(self, series: int, from_ms: int, to_ms: int) -> Iterator[Redone]:
+        """Rewrite what facts in [from_ms, to_ms] touch; yield what differs, some days at a time.
+
+        Take all that is yielded: then the channel's head is made again.
+        """
+        own, none = np.array([series], np.int32), ReadingColumns.empty(cumulative=True)
+        first = self._store.readings(own, 0, 0, after=1).time_ms
+        last = int(self._store.last_times(own)[0])
+        if len(first):
+            low, high = max(from_ms, int(first[0])), min(to_ms, last + DAY_MS)
+            spans = [*self._spans(own, low, low, none), *self._spans(own, high, high, none)]
+            low = min([low, *(start for _, start, _ in spans)])
+            high = max([high, *(end for _, _, end in spans)])
+            for day_ms in range(day_start(low), high, _REDO_MS):
+                redone = self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
+                if redone is not None:
+                    yield redone
+        registers = self._parameters.registers(series)
+        self._heads[own] = self._blank(own)
+        self._multiplier[own] = registers.multiplier(SINCE_EVER_MS)
+        self._until_ms[own] = registers.next_border(SINCE_EVER_MS)
+        self._reload(own, none)
+
+    def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
+        """Compare whole days as stored with what readings and facts say now."""
+        old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
+        made = self._rewrite(series, start_ms, end_ms, ReadingColumns.empty(cumulative=True))
+        new = overlaid(self._emptied(old), made)
+        differs = differing_rows(old, new)
+        return Redone(old, new, new.take(differs)) if differs.any() else None
+
+    def _emptied(self, rows: IntervalColumns) -> IntervalColumns:
+        """Return rows that say of the same intervals that nothing is known."""
+        zero, unknown = np.zeros(len(rows), np.int64), np.full(len(rows), np.nan)
+        kept = {
+            "series": rows.series,
+            "start_ms": rows.start_ms,
+            "expected": rows.expected,
+            "missing_ms": np.full(len(rows), self._store.grid_ms),
+        }
+        columns: dict[str, Any] = {
+            field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
+        }
+        return IntervalColumns(**(columns | kept))
+
     def _window(self, late: ReadingColumns, fresh: ReadingColumns) -> IntervalColumns:
         """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""
         series = np.unique(late.series)
@@ -176,7 +254,7 @@ class Book:
         self, series: Int32, start_ms: int, end_ms: int, fresh: ReadingColumns
     ) -> IntervalColumns:
         readings = self._read(series, start_ms, end_ms - 1, fresh)
-        rows = self._run(self._blank(series), readings, series)
+        rows, _ = self._run_all(self._blank(series), readings, series)
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
         return self._figures(IntervalRows(rows.block[:, inside]))
 
@@ -195,8 +273,12 @@ class Book:
                 from_ms, to_ms = int(last[rows[0]]), int(last[rows[-1]])
                 for group, start, end in self._spans(np.sort(series[rows]), from_ms, to_ms, fresh):
                     heads = self._blank(group)
-                    self._run(heads, self._read(group, start, end - 1, fresh), group)
+                    readings = self._read(group, start, end - 1, fresh)
+                    _, last_pieces = self._run_all(heads, readings, group)
                     self._heads[group] = heads
+                    for index, piece in last_pieces.items():
+                        self._multiplier[index] = piece.multiplier
+                        self._until_ms[index] = piece.until_ms
 
     def _read(
         self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
@@ -206,44 +288,113 @@ class Book:
         Of ``fresh`` only what lies in the span or is as near as the neighbours: further ones would
         leave unread readings between.
         """
-        stored = self._store.readings(
-            series, from_ms, to_ms, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
-        )
-        stored = self._admitted(stored)
+        stored, wider = self._stored(series, from_ms, to_ms)
         own = fresh.take(np.isin(fresh.series, series))
-        if len(own) == 0:
+        if len(own) == 0 and not wider:
             return stored
         joined = settle(ReadingColumns.concatenate([stored, own]), self._directory.outbox_rank())
         return _nearest(joined, from_ms, to_ms)
 
+    def _stored(self, series: Int32, from_ms: int, to_ms: int) -> tuple[ReadingColumns, bool]:
+        """Read stored readings that count, and tell whether more was read than asked for.
+
+        Where a person has moved or rejected readings near, the whole of it is read, so that
+        NEIGHBOURS readings are left that count.
+        """
+        moved = {
+            index: list(self._parameters.registers(index).moved())
+            for index in series[self._parameters.edited[series]].tolist()
+        }
+        low, high = from_ms, to_ms
+        while True:
+            found = self._store.readings(
+                series, low, high, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
+            )
+            since, until = low, high
+            for index, spans in moved.items():
+                times = found.time_ms[found.series == index].tolist()
+                near = min([low, *times]), max([high, *times])
+                for first, last in spans:
+                    if first <= near[1] and last >= near[0]:
+                        since, until = min(since, first), max(until, last)
+            if (since, until) == (low, high):
+                return self._admitted(found), (low, high) != (from_ms, to_ms)
+            low, high = since, until
+
     # ------------------------------------------------------------------ kernels
+
+    def _run_all(
+        self, heads: Int64, readings: ReadingColumns, listed: Int32
+    ) -> tuple[IntervalRows, dict[int, Piece]]:
+        """Run readings from the first on through blank heads, register after register.
+
+        Row i of ``heads`` is of series ``listed[i]``. Returns also the last piece of each series
+        that is not plain.
+        """
+        plain = self._parameters.plain[readings.series]
+        blocks = [self._run(heads, readings.take(plain), listed).block]
+        last: dict[int, Piece] = {}
+        for index in np.unique(readings.series[~plain]).tolist():
+            own = readings.take(readings.series == index)
+            head = heads[np.searchsorted(listed, index)]
+            before = None
+            registers = self._parameters.registers(index)
+            for piece in pieces(registers, own.time_ms, own.value.astype(np.int64)):
+                rows = self._run_piece(head, index, piece, before)
+                if before is not None and rows.start_ms[0] == before.start_ms[-1]:
+                    blocks[-1] = blocks[-1][:, :-1]  # the new row says that one's figures too
+                blocks.append(rows.block)
+                before, last[index] = rows, piece
+        return IntervalRows(np.concatenate(blocks, axis=1)), last
+
+    def _run_piece(
+        self, head: Int64, series: int, piece: Piece, before: IntervalRows | None
+    ) -> IntervalRows:
+        """Run one register's readings through a head; `before` are the last register's rows."""
+        limits = self._parameters.limits(series, piece.multiplier)
+        if piece.trusted:
+            limits = limits._replace(modulus_micro=0, limit_micro_per_h=0)
+        if before is not None:
+            follow(head, before)
+        head[[MODULUS, LIMIT, SLACK, GAP]] = limits
+        return self._advance(
+            head[np.newaxis], np.zeros(1, np.int64), np.array([0, len(piece.time_ms)]),
+            piece.time_ms, piece.value, np.array([series]),
+        )  # fmt: skip
 
     def _run(
         self, heads: Int64, readings: ReadingColumns, listed: Int32 | None = None
     ) -> IntervalRows:
         """Run settled readings through heads; sorted by (series, time) as they are.
 
-        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i; the slots of the
-        rows returned are series.
+        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i.
         """
         first = np.flatnonzero(np.diff(readings.series, prepend=-1))
         series = readings.series[first]
         slots = series if listed is None else np.searchsorted(listed, series)
-        value = readings.value * self._parameters.multiplier[readings.series]
-        rows, status = advance(
+        value = readings.value * self._multiplier[readings.series]
+        return self._advance(
             heads,
             slots.astype(np.int64),
             np.append(first, len(readings)),
             readings.time_ms.copy(),  # writable, as the kernel was compiled for
             value.astype(np.int64),
-            self._store.grid_ms,
+            series,
         )
+
+    def _advance(
+        self, heads: Int64, slots: Int64, offsets: Int64, time_ms: Int64, value: Int64,
+        series: NDArray[np.integer[Any]],
+    ) -> IntervalRows:  # fmt: skip
+        """Run the kernel; group i is of ``series[i]``, and so are its rows."""
+        rows, status = advance(heads, slots, offsets, time_ms, value, self._store.grid_ms)
         if (status != TAKEN).any():
             bad = int(np.flatnonzero(status != TAKEN)[0])
             key = self._directory.series.key(int(series[bad]))
             raise RuntimeError(f"{'/'.join(key)}: the register kernel says {status[bad]}")
-        if listed is not None:
-            rows.block[SLOT] = listed[rows.slot]
+        if len(series):
+            order = np.argsort(slots)
+            rows.block[SLOT] = series[order][np.searchsorted(slots[order], rows.slot)]
         return rows
 
     def _blank(self, series: Int32) -> Int64:
@@ -282,10 +433,41 @@ class Book:
         if added:
             room = np.zeros((added, self._heads.shape[1]), np.int64)
             self._heads = np.concatenate([self._heads, room])
-        self._heads[changed, MODULUS] = parameters.modulus_micro[changed]
-        self._heads[changed, LIMIT] = parameters.limit_micro_per_h[changed]
-        self._heads[changed, SLACK] = parameters.slack_micro[changed]
-        self._heads[changed, GAP] = parameters.gap_limit_ms[changed]
+            self._multiplier = np.append(self._multiplier, np.ones(added, np.int64))
+            self._until_ms = np.append(self._until_ms, np.full(added, FOR_EVER_MS))
+        for index in changed.tolist():
+            head, registers = self._heads[index], parameters.registers(index)
+            # A head with readings goes on in its own register, up to the next one's first reading.
+            since = int(head[RAW_T + 3]) - 1 if head[COUNT] else SINCE_EVER_MS
+            self._multiplier[index] = registers.multiplier(since)
+            self._until_ms[index] = registers.next_border(since)
+            head[[MODULUS, LIMIT, SLACK, GAP]] = parameters.limits(
+                index, int(self._multiplier[index])
+            )
+
+
+def overlaid(old: IntervalColumns, new: IntervalColumns) -> IntervalColumns:
+    """Put figures over older ones; sorted by (series, start)."""
+    rows = IntervalColumns.concatenate([new, old])
+    return _joined([rows])
+
+
+def differing_rows(old: IntervalColumns, new: IntervalColumns) -> NDArray[np.bool_]:
+    """Tell which rows of ``new`` are not in ``old`` or differ; both sorted by (series, start)."""
+    keys = {
+        key: row
+        for row, key in enumerate(zip(old.series.tolist(), old.start_ms.tolist(), strict=True))
+    }
+    at = np.array(
+        [keys.get(key, -1) for key in zip(new.series.tolist(), new.start_ms.tolist(), strict=True)],
+        np.int64,
+    )
+    differs: NDArray[np.bool_] = at < 0
+    if len(old):
+        for mine, theirs in zip(new.columns(), old.columns(), strict=True):
+            there = theirs[at]
+            differs |= (mine != there) & ~((mine != mine) & (there != there))  # noqa: PLR0124 - NaN
+    return differs
 
 
 def _joined(parts: list[IntervalColumns]) -> IntervalColumns:

@@ -1,16 +1,19 @@
 """What the kernels must know of each series: from the register, the catalogue and the metas.
 
 Arrays by series index, grown as the directory grows. Modulus and rating are what the edge's meta
-says of the meter; the multiplier (CT x VT) is the register's.
+says of the meter; the multiplier (CT x VT) is the register's; events are people's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
+from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
 from contract.channels import catalogue
@@ -19,14 +22,6 @@ from contract.meta import Meta, MetaChannel
 from contract.topics import Address
 from contract.units import MICRO, to_micro
 
-_COLUMNS = (
-    "registered",
-    "multiplier",
-    "modulus_micro",
-    "limit_micro_per_h",
-    "slack_micro",
-    "gap_limit_ms",
-)
 UNKNOWN = 0
 """Modulus or rating nobody has told."""
 
@@ -35,15 +30,26 @@ class ParametersError(ValueError):
     """The register says something the ledger cannot do yet."""
 
 
-class Parameters:
-    """Per-series parameters; ``refresh`` before use when the directory has grown or a meta came.
+class Limits(NamedTuple):
+    """What a register of one channel may do, behind a multiplier; UNKNOWN where nobody told."""
 
-    registered            bool     the register knows meter and channel's carrier
-    multiplier            int64    CT x VT
-    modulus_micro         int64    where the register wraps, times multiplier [micro-units]
-    limit_micro_per_h     int64    largest plausible rate, times multiplier [micro-units per hour]
-    slack_micro           int64    one display step, times multiplier: what rounding may add
-    gap_limit_ms          int64    longest measured distance of two readings [ms]
+    modulus_micro: int
+    """Where it wraps [micro-units]."""
+    limit_micro_per_h: int
+    """Largest plausible rate [micro-units per hour]."""
+    slack_micro: int
+    """One display step: what rounding may add [micro-units]."""
+    gap_limit_ms: int
+    """Longest measured distance of two readings."""
+
+
+class Parameters:
+    """Per-series parameters; ``refresh`` before use when the directory has grown or facts came.
+
+    registered   bool   the register knows meter and channel's carrier
+    plain        bool   one multiplier for all time and nothing declared: `registers` says no more
+    edited       bool   some readings do not count as they came
+    multiplier   int64  CT x VT in force, the largest where it changes
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -56,14 +62,15 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
-        """(region, site) of metas told since the last refresh."""
+        """(region, site) of which something was told since the last refresh."""
+        self._registers: dict[int, Registers] = {}
+        """Of the series that are not plain."""
         self.registered = np.empty(0, np.bool_)
+        self.plain = np.empty(0, np.bool_)
+        self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
-        self.modulus_micro = np.empty(0, np.int64)
-        self.limit_micro_per_h = np.empty(0, np.int64)
-        self.slack_micro = np.empty(0, np.int64)
-        self.gap_limit_ms = np.empty(0, np.int64)
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last counts."""
@@ -72,8 +79,13 @@ class Parameters:
             self._told[(address.region, address.site, meter.id)] = channels
         self._outdated.add((address.region, address.site))
 
+    def declare(self, region: str, site: str, events: Sequence[MeterEvent]) -> None:
+        """Take all events of a site that stand, oldest word first."""
+        self._events[(region, site)] = events
+        self._outdated.add((region, site))
+
     def refresh(self) -> Int32:
-        """Return the series whose rows are new or were made again since the last call."""
+        """Return the series whose parameters are new or were made again since the last call."""
         known = len(self.registered)
         changed = [np.arange(known, len(self._directory.series), dtype=np.int32)]
         for site in self._outdated:
@@ -89,10 +101,43 @@ class Parameters:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
 
+    def registers(self, series: int) -> Registers:
+        """Return what is declared about a series, as of the last refresh."""
+        found = self._registers.get(series)
+        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+
+    def limits(self, series: int, multiplier: int) -> Limits:
+        """Return what a series' register may do under a multiplier."""
+        key = self._directory.series.key(series)
+        told = self._told.get((key.region, key.site, key.meter), {}).get(key.channel)
+        modulus = rating = UNKNOWN
+        slack = MICRO * multiplier
+        if told is not None:
+            modulus = _scaled(told.modulus, multiplier)
+            rating = _scaled(told.rating, multiplier)
+            slack = _scaled(told.step, multiplier) or slack
+        return Limits(modulus, rating, slack, catalogue()[key.channel].gap_limit_s * SECOND_MS)
+
     def facts(self, series: int) -> ChannelFacts:
         """Return what a proof must know of a series."""
-        _, *facts, _ = self._row(self._directory.series.key(series))
-        return ChannelFacts(*facts)
+        registers = self._declared(self._directory.series.key(series))
+        multiplier = registers.largest_multiplier() if registers.plain else 1
+        limits = self.limits(series, multiplier)
+        return ChannelFacts(
+            multiplier,
+            limits.modulus_micro,
+            limits.limit_micro_per_h,
+            limits.slack_micro,
+            None if registers.plain else registers,
+        )
+
+    def _declared(self, key: SeriesKey) -> Registers:
+        meter = self._meter(key)
+        if meter is None:
+            return Registers()
+        rows = self._register.rows[(key.site, key.meter)]
+        events = self._events.get((key.region, key.site), ())
+        return registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -101,27 +146,22 @@ class Parameters:
 
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
-        keys = self._directory.series
-        rows = np.array([self._row(keys.key(i)) for i in series.tolist()], np.int64)
-        for column, values in zip(_COLUMNS, rows.T, strict=True):
-            old = getattr(self, column)
-            new = np.zeros(max(len(old), int(series.max()) + 1), old.dtype)
+        room = max(len(self.registered), int(series.max()) + 1)
+        for name in ("registered", "plain", "edited", "multiplier"):
+            old = getattr(self, name)
+            new = np.zeros(room, old.dtype)
             new[: len(old)] = old
-            new[series] = values
-            setattr(self, column, new)
-
-    def _row(self, key: SeriesKey) -> tuple[int, int, int, int, int, int]:
-        meter = self._meter(key)
-        multiplier = meter.multiplier if meter is not None else 1
-        told = self._told.get((key.region, key.site, key.meter), {}).get(key.channel)
-        modulus = rating = UNKNOWN
-        slack = MICRO * multiplier
-        if told is not None:
-            modulus = _scaled(told.modulus, multiplier)
-            rating = _scaled(told.rating, multiplier)
-            slack = _scaled(told.step, multiplier) or slack
-        gap_limit_ms = catalogue()[key.channel].gap_limit_s * SECOND_MS
-        return int(meter is not None), multiplier, modulus, rating, slack, gap_limit_ms
+            setattr(self, name, new)
+        for index in series.tolist():
+            key = self._directory.series.key(index)
+            registers = self._declared(key)
+            self.registered[index] = self._meter(key) is not None
+            self.plain[index] = registers.plain
+            self.edited[index] = registers.edited
+            self.multiplier[index] = registers.largest_multiplier()
+            self._registers.pop(index, None)
+            if not registers.plain:
+                self._registers[index] = registers
 
 
 def _scaled(value: float | None, multiplier: int) -> int:

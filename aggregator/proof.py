@@ -4,18 +4,19 @@ Per cumulative channel, from its first to its last reading:
 
     (register end - register start) x multiplier + declared events = booked + held
 
-in whole micro-units. Nothing here is the kernel's: readings are walked with code of their own, and
-the stored figures are only added up. The one declared event so far is the rollover of a register
-whose modulus is known (docs/formats/ledger.md); a fall that is no rollover is no event, so its
-step must stand in the ledger as held.
+in whole micro-units. Nothing here is the kernel's or the book's: readings are walked with code of
+their own, and the stored figures are only added up. Events are the rollovers of a register whose
+modulus is known (docs/formats/ledger.md) and what people have declared (docs/formats/events.md);
+any other fall is none, so its step must stand in the ledger as held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from aggregator.batch import Int64
+from aggregator.ledger.registers import Registers
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -31,13 +32,25 @@ class ChannelFacts:
     """What must be known of a channel beside its readings; 0 = not known.
 
     The rest is already times `multiplier`: `modulus_micro`, `limit_micro_per_h` (largest plausible
-    rate) and `slack_micro` (what the rounding of the display may add to a step).
+    rate) and `slack_micro` (what the rounding of the display may add to a step). With `registers`
+    it is before any multiplier, and `multiplier` is 1.
     """
 
     multiplier: int = 1
     modulus_micro: int = 0
     limit_micro_per_h: int = 0
     slack_micro: int = 0
+    registers: Registers | None = None
+    """What is declared of the channel; None when that is no more than the multiplier."""
+
+    def behind(self, multiplier: int) -> "ChannelFacts":
+        """Return the facts of one register under a multiplier."""
+        return ChannelFacts(
+            multiplier,
+            self.modulus_micro * multiplier,
+            self.limit_micro_per_h * multiplier,
+            self.slack_micro * multiplier,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +103,84 @@ def prove(
             difference_micro=-booked_micro - held_micro,
         )
     start, end = int(register_micro[0]), int(register_micro[-1])
-    events = facts.modulus_micro * _rollovers(time_ms, register_micro, facts)
+    if facts.registers is None:
+        multiplier = facts.multiplier
+        events = facts.modulus_micro * _rollovers(time_ms, register_micro, facts)
+    else:
+        multiplier = facts.registers.multiplier(int(time_ms[-1]))
+        readings = list(zip(time_ms.tolist(), register_micro.tolist(), strict=True))
+        energy = sum(
+            _energy(life, facts.behind(ratio)) for ratio, life in _lives(facts.registers, readings)
+        )
+        events = energy - (end - start) * multiplier
     return ChannelProof(
         received=len(time_ms),
         first_ms=int(time_ms[0]),
         last_ms=int(time_ms[-1]),
         register_start_micro=start,
         register_end_micro=end,
-        multiplier=facts.multiplier,
+        multiplier=multiplier,
         events_micro=events,
         booked_micro=booked_micro,
         held_micro=held_micro,
-        difference_micro=(end - start) * facts.multiplier + events - booked_micro - held_micro,
+        difference_micro=(end - start) * multiplier + events - booked_micro - held_micro,
     )
+
+
+def _energy(life: Sequence[Reading], facts: ChannelFacts) -> int:
+    """Return what one register counted, behind its multiplier [micro-units]."""
+    if not life:
+        return 0
+    times, values = (np.array(column, np.int64) for column in zip(*life, strict=True))
+    wraps = _rollovers(times, values, facts)
+    return (life[-1][1] - life[0][1]) * facts.multiplier + wraps * facts.modulus_micro
+
+
+def _lives(
+    registers: Registers, readings: Sequence[Reading]
+) -> Iterator[tuple[int, Sequence[Reading]]]:
+    """Yield per register its multiplier and all it is known to have shown, as read or declared.
+
+    A step that a person accepted is an own register that cannot wrap.
+    """
+    ratios = dict(registers.multipliers[1:])
+    declared = {cut.at_ms: cut for cut in registers.cuts}
+    ratio, life = registers.multipliers[0][1], list[Reading]()
+    changes = sorted(ratios.keys() | declared.keys())
+    for i, (time, value) in enumerate(readings):
+        while changes and changes[0] <= time:
+            at = changes.pop(0)
+            if at in declared:
+                final, start = declared[at].final_micro, declared[at].start_micro
+            elif i == 0 or any(readings[i - 1][0] < t <= time for t in declared):
+                final = start = None
+            else:
+                final = start = _on_the_way(readings[i - 1], (time, value), at)
+            if final is not None and life:
+                life.append((at, final))
+            yield ratio, life
+            ratio, life = ratios.get(at, ratio), [] if start is None else [(at, start)]
+        if time in registers.accepted and life:
+            yield ratio, life
+            yield ratio, [life[-1], (time, value)]
+            life = []
+        if not life or life[-1][0] != time:
+            life.append((time, value))
+    for at in changes:
+        final = declared[at].final_micro if at in declared else None
+        if final is not None and life:
+            life.append((at, final))
+        yield ratio, life
+        ratio = ratios.get(at, ratio)
+        start = declared[at].start_micro if at in declared else None
+        life = [] if start is None else [(at, start)]
+    yield ratio, life
+
+
+def _on_the_way(a: Reading, b: Reading, time: int) -> int | None:
+    """Return what a register showed between two readings; None when it fell."""
+    rise, span = b[1] - a[1], b[0] - a[0]
+    return None if rise < 0 else a[1] + (2 * rise * (time - a[0]) + span) // (2 * span)
 
 
 def _rollovers(time_ms: Int64, register_micro: Int64, facts: ChannelFacts) -> int:

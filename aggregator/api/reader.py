@@ -13,14 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
+from aggregator.admission import admitted
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey
-from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.ledger.factors import FactorSet
+from aggregator.ledger.registers import Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Health, Store, StoreReader, counts
+from aggregator.store.base import Health, Store, StoreReader
 from contract.channels import catalogue
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
@@ -201,8 +202,9 @@ class StoreLedgerReader:
                 intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        largest = MAX_VALUE_MICRO // self.facts(series).multiplier  # beyond, it is not counted
-        return readings.take(counts(readings) & (np.abs(readings.value) <= largest)), intervals
+        facts = self.facts(series)
+        registers = facts.registers or Registers(((0, facts.multiplier),))
+        return admitted(readings, registers, self._store.directory), intervals
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

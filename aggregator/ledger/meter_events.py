@@ -112,13 +112,7 @@ _ALLOWED = {
 
 def check_event(event: MeterEvent) -> MeterEvent:
     """Return the fact when it says what its kind needs and no more; else EventError."""
-    needed, allowed = _NEEDED[event.kind], _ALLOWED.get(event.kind, ())
-    for name in _FIELDS:
-        given = getattr(event, name) not in ("", None)
-        if name in needed and not given:
-            raise EventError(f"{name}: {event.kind} needs it")
-        if given and name not in needed and name not in allowed:
-            raise EventError(f"{name}: {event.kind} takes none")
+    _check_fields(event)
     try:
         check_region(event.region, "region")
         for name in ("site", "meter", "edge"):
@@ -131,7 +125,7 @@ def check_event(event: MeterEvent) -> MeterEvent:
         raise EventError(f"channel: {event.channel!r:.80} is no cumulative channel")
     for name in ("author", "reason"):
         text = getattr(event, name)
-        if not text.strip() or len(text) > 500:  # noqa: PLR2004 - a sentence, not a novel
+        if not text.strip() or len(text) > 500:
             raise EventError(f"{name}: 1 to 500 characters expected")
     for name in ("final_micro", "start_micro", "value_micro"):
         micro = getattr(event, name)
@@ -144,6 +138,16 @@ def check_event(event: MeterEvent) -> MeterEvent:
     if event.offset_ms is not None and not 0 < abs(event.offset_ms) <= MAX_OFFSET_MS:
         raise EventError(f"offset_ms: {event.offset_ms} is 0 or more than 400 days")
     return event
+
+
+def _check_fields(event: MeterEvent) -> None:
+    needed, allowed = _NEEDED[event.kind], _ALLOWED.get(event.kind, ())
+    for name in _FIELDS:
+        given = getattr(event, name) not in ("", None)
+        if name in needed and not given:
+            raise EventError(f"{name}: {event.kind} needs it")
+        if given and name not in needed and name not in allowed:
+            raise EventError(f"{name}: {event.kind} takes none")
 
 
 def factor_of(text: str) -> Fraction:
@@ -200,5 +204,3 @@ def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...
         if not steps or steps[-1][1] != multiplier:
             steps.append((since_ms if steps else SINCE_EVER_MS, multiplier))
     return tuple(steps) or ((SINCE_EVER_MS, 1),)
-
-

@@ -113,8 +113,7 @@ class Registers:
 
     def moved(self) -> Iterator[tuple[int, int]]:
         """Yield the spans [from, to] in which readings vanish, or from and to which they move."""
-        for from_ms, until_ms in self.rejected:
-            yield from_ms, until_ms
+        yield from self.rejected
         for shift in self.shifts:
             yield (
                 min(shift.from_ms, shift.from_ms + shift.offset_ms),
@@ -219,9 +218,7 @@ def _piece(
     )
 
 
-def _between(
-    registers: Registers, times: list[int], values: list[int], time_ms: int
-) -> int | None:
+def _between(registers: Registers, times: list[int], values: list[int], time_ms: int) -> int | None:
     """Interpolate the register at a time; None when it did not just go on across it."""
     after = bisect_left(times, time_ms)
     if not 0 < after < len(times):

@@ -316,7 +316,8 @@ def test_a_modulus_that_no_register_can_hold_is_unknown():
         Meta((MetaMeter("em-1", "s", "m", (MetaChannel("energy_import", "kWh", 1e9, 1e9),)),)),
     )
     district.take([("em-1", T0, 5_000_000)], 1)
-    assert district.parameters.modulus_micro.tolist() == [0]
+    limits = district.parameters.limits(0, district.multiplier)
+    assert (limits.modulus_micro, limits.limit_micro_per_h) == (0, 0)
 
 
 def test_a_site_is_loaded_with_few_queries(monkeypatch):

@@ -185,7 +185,7 @@ class Book:
         registers = self._parameters.registers(series)
         self._heads[own] = self._blank(own)
         self._multiplier[own] = registers.multiplier(SINCE_EVER_MS)
-        self._until_ms[own] = registers.next_border(SINCE_EVER_MS)
+        self._until_ms[own] = registers.next_change(SINCE_EVER_MS)
         self._reload(own, none)
 
     def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
@@ -256,7 +256,13 @@ class Book:
         readings = self._read(series, start_ms, end_ms - 1, fresh)
         rows, _ = self._run_all(self._blank(series), readings, series)
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
-        return self._figures(IntervalRows(rows.block[:, inside]))
+        made = self._figures(IntervalRows(rows.block[:, inside]))
+        declared = series[~self._parameters.plain[series]]
+        if len(declared) == 0:
+            return made
+        # Between two registers there may be intervals of which nothing is known any more.
+        old = self._store.intervals(Level.INTERVAL, declared, start_ms, end_ms)
+        return overlaid(self._emptied(old), made)
 
     def _reload(self, series: Int32, fresh: ReadingColumns) -> None:
         """Rebuild heads from the last readings of each channel."""
@@ -440,7 +446,7 @@ class Book:
             # A head with readings goes on in its own register, up to the next one's first reading.
             since = int(head[RAW_T + 3]) - 1 if head[COUNT] else SINCE_EVER_MS
             self._multiplier[index] = registers.multiplier(since)
-            self._until_ms[index] = registers.next_border(since)
+            self._until_ms[index] = registers.next_change(since)
             head[[MODULUS, LIMIT, SLACK, GAP]] = parameters.limits(
                 index, int(self._multiplier[index])
             )

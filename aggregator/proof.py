@@ -12,6 +12,7 @@ any other fall is none, so its step must stand in the ledger as held.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from aggregator.ledger.registers import Registers
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
-_NEIGHBOURS = 4
-"""Readings beside a fall that are looked at."""
+_NEIGHBOURS = 12
+"""Readings beside a fall that are looked at: further away none is left out for it."""
 
 Reading = tuple[int, int]
 """Time [ms] and register times multiplier [micro-units]."""
@@ -110,7 +111,8 @@ def prove(
         multiplier = facts.registers.multiplier(int(time_ms[-1]))
         readings = list(zip(time_ms.tolist(), register_micro.tolist(), strict=True))
         energy = sum(
-            _energy(life, facts.behind(ratio)) for ratio, life in _lives(facts.registers, readings)
+            _energy(life, ChannelFacts(ratio) if accepted else facts.behind(ratio))
+            for ratio, life, accepted in _lives(facts.registers, readings)
         )
         events = energy - (end - start) * multiplier
     return ChannelProof(
@@ -138,10 +140,10 @@ def _energy(life: Sequence[Reading], facts: ChannelFacts) -> int:
 
 def _lives(
     registers: Registers, readings: Sequence[Reading]
-) -> Iterator[tuple[int, Sequence[Reading]]]:
+) -> Iterator[tuple[int, Sequence[Reading], bool]]:
     """Yield per register its multiplier and all it is known to have shown, as read or declared.
 
-    A step that a person accepted is an own register that cannot wrap.
+    A step that a person accepted is a register of its own, which does not wrap: True.
     """
     ratios = dict(registers.multipliers[1:])
     declared = {cut.at_ms: cut for cut in registers.cuts}
@@ -158,11 +160,11 @@ def _lives(
                 final = start = _on_the_way(readings[i - 1], (time, value), at)
             if final is not None and life:
                 life.append((at, final))
-            yield ratio, life
+            yield ratio, life, False
             ratio, life = ratios.get(at, ratio), [] if start is None else [(at, start)]
         if time in registers.accepted and life:
-            yield ratio, life
-            yield ratio, [life[-1], (time, value)]
+            yield ratio, life, False
+            yield ratio, [life[-1], (time, value)], True
             life = []
         if not life or life[-1][0] != time:
             life.append((time, value))
@@ -170,11 +172,11 @@ def _lives(
         final = declared[at].final_micro if at in declared else None
         if final is not None and life:
             life.append((at, final))
-        yield ratio, life
+        yield ratio, life, False
         ratio = ratios.get(at, ratio)
         start = declared[at].start_micro if at in declared else None
         life = [] if start is None else [(at, start)]
-    yield ratio, life
+    yield ratio, life, False
 
 
 def _on_the_way(a: Reading, b: Reading, time: int) -> int | None:
@@ -207,43 +209,43 @@ def _rollovers(time_ms: Int64, register_micro: Int64, facts: ChannelFacts) -> in
 
 
 def _wraps_among(readings: Sequence[Reading], facts: ChannelFacts) -> int:
-    """Walk from one trusted reading to the next, stepping over lone wrong ones."""
-    count, at = 0, 0
-    while at + 1 < len(readings):
-        ahead = readings[at : at + 5]
-        if _one_is_wrong(ahead, facts):
-            to = at + 2
-        elif _two_are_wrong(ahead, facts):
-            to = at + 3
-        else:
-            to = at + 1
-        count += _step(readings[at], readings[to], facts) == "wrap"
-        at = to
-    return count
+    """Count the wraps from one reading that counts to the next."""
+    kept = [one for i, one in enumerate(readings) if not _left_out(readings, i, facts)]
+    return sum(_step(a, b, facts) == "wrap" for a, b in pairwise(kept))
 
 
-def _one_is_wrong(ahead: Sequence[Reading], facts: ChannelFacts) -> bool:
-    """Tell whether the reading after the first is a dip or a spike that the next one undoes."""
-    if len(ahead) < 3 or _step(ahead[0], ahead[2], facts) == "odd":
+def _left_out(readings: Sequence[Reading], i: int, facts: ChannelFacts) -> bool:
+    """Tell whether reading i does not count: a dip, a peak, or one of a dip of two."""
+
+    def odd(a: int, b: int) -> bool:
+        return _step(readings[a], readings[b], facts) == "odd"
+
+    def falls(a: int, b: int) -> bool:
+        return readings[b][1] < readings[a][1]
+
+    last = len(readings) - 1
+    if not 0 < i < last:
         return False
-    here, wrong, after = ahead[:3]
-    into, out = _step(here, wrong, facts), _step(wrong, after, facts)
-    if wrong[1] < here[1]:
-        return "odd" in (into, out)
-    dip_follows = len(ahead) > 3 and _step(wrong, ahead[3], facts) != "odd"
-    return after[1] < wrong[1] and out == "odd" and not dip_follows
+    if not odd(i - 1, i + 1):
+        if falls(i - 1, i) and (odd(i - 1, i) or odd(i, i + 1)):
+            return True
+        if falls(i, i + 1) and odd(i, i + 1) and (i + 2 > last or odd(i, i + 2)):
+            return True
 
+    def dip_of_two(a: int) -> bool:
+        if a < 1 or a + 2 > last or not (falls(a - 1, a) and falls(a - 1, a + 1)):
+            return False
+        if odd(a, a + 1) or odd(a - 1, a + 2):
+            return False
+        return odd(a + 1, a + 2) or (not facts.limit_micro_per_h and odd(a - 1, a))
 
-def _two_are_wrong(ahead: Sequence[Reading], facts: ChannelFacts) -> bool:
-    """Tell whether the two readings after the first lie below it and the third goes on from it."""
-    if len(ahead) < 4 or _step(ahead[0], ahead[3], facts) == "odd":
-        return False
-    here, first, second, after = ahead[:4]
-    below = first[1] < here[1] and second[1] < here[1]
-    if not below or _step(first, second, facts) == "odd":
-        return False
-    into_odd = _step(here, first, facts) == "odd"
-    return _step(second, after, facts) == "odd" or (not facts.limit_micro_per_h and into_odd)
+    def peak_before() -> bool:
+        return i >= 2 and falls(i - 1, i) and odd(i - 1, i) and not odd(i - 2, i)
+
+    def peak_after() -> bool:
+        return i + 2 <= last and falls(i + 1, i + 2) and odd(i + 1, i + 2) and not odd(i, i + 2)
+
+    return (dip_of_two(i) and not peak_before()) or (dip_of_two(i - 1) and not peak_after())
 
 
 def _step(a: Reading, b: Reading, facts: ChannelFacts) -> str:

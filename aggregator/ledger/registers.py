@@ -107,9 +107,11 @@ class Registers:
             {cut.at_ms for cut in self.cuts} | {since for since, _ in self.multipliers[1:]}
         )
 
-    def next_border(self, time_ms: int) -> int:
-        """Return the first border after `time_ms`, FOR_EVER_MS when there is none."""
-        return next((at for at in self.borders() if at > time_ms), FOR_EVER_MS)
+    def next_change(self, time_ms: int) -> int:
+        """Return the first time after `time_ms` at which a piece begins, or FOR_EVER_MS."""
+        return min(
+            (at for at in {*self.borders(), *self.accepted} if at > time_ms), default=FOR_EVER_MS
+        )
 
     def moved(self) -> Iterator[tuple[int, int]]:
         """Yield the spans [from, to] in which readings vanish, or from and to which they move."""
@@ -129,7 +131,7 @@ class Piece:
     value: Int64
     multiplier: int
     until_ms: int
-    """Where the next piece begins."""
+    """Where the next piece begins, or would with a reading there."""
     trusted: bool
     """A person has accepted its only step: neither rating nor modulus are asked."""
 
@@ -202,7 +204,9 @@ def _accepted(
             yield _piece(readings[i - 1 : i + 1], multiplier, readings[i][0], trusted=True)
             first = i
     if readings:
-        yield _piece(readings[first:], multiplier, until_ms)
+        yield _piece(
+            readings[first:], multiplier, min(until_ms, registers.next_change(readings[-1][0]))
+        )
 
 
 def _piece(

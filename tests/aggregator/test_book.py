@@ -1,5 +1,7 @@
 """Any order, split and doubling of readings ends in the oracle's figures (invariants 1 and 2)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,10 +45,7 @@ class District:
         self.restart()
 
     def restart(self, registered: tuple[str, ...] = ("em-1", "em-2")) -> None:
-        meters = [
-            Meter("works", name, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
-            for name in registered
-        ]
+        meters = list(self.rows(registered))
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None, TARIFFS)
         register = Register.of([site], meters)
         self.parameters = Parameters(self.store.directory, register)
@@ -63,6 +62,14 @@ class District:
             SiteTariffs(register, builtin_tariffs(), GRID_MS),
         )
         self.book = Book(self.store, self.parameters, measures)
+
+    def rows(self, registered: tuple[str, ...]) -> Iterator[Meter]:
+        """Rows of the register."""
+        for name in registered:
+            yield self.meter(name, self.multiplier)
+
+    def meter(self, name: str, ratio: int, since_ms: int = 0) -> Meter:
+        return Meter("works", name, "electricity", Role.BOUNDARY_IN, "", ratio, "", since_ms, "")
 
     def columns(
         self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0

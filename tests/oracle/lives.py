@@ -1,0 +1,116 @@
+"""What people declare about registers, written to be read (docs/formats/events.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tests.oracle.register import Channel, Reading, Row, ledger
+
+
+@dataclass(frozen=True)
+class Declared:
+    ratios: dict[int, int]  # since ms -> multiplier; the earliest holds before it too
+    changes: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)
+    accepted: frozenset[int] = frozenset()
+    rejected: frozenset[int] = frozenset()
+    replaced: dict[int, int] = field(default_factory=dict)
+    wrong_unit: tuple[int, int, int] = (0, 0, 1)  # from, until, factor
+    wrong_clock: tuple[int, int, int] = (0, 0, 0)  # from, until, offset
+
+
+def as_they_count(declared: Declared, readings: Sequence[Reading]) -> list[Reading]:
+    out: dict[int, int] = {}
+    for time, value in sorted(readings):
+        since, until, offset = declared.wrong_clock
+        at = time + offset if since <= time < until else time
+        since, until, factor = declared.wrong_unit
+        micro = value * factor if since <= at < until else value
+        micro = declared.replaced.get(at, micro)
+        if at not in declared.rejected:
+            out.setdefault(at, micro)
+    return sorted(out.items())
+
+
+def ratio_at(declared: Declared, time: int) -> int:
+    past = [since for since in declared.ratios if since <= time]
+    return declared.ratios[max(past) if past else min(declared.ratios)]
+
+
+def on_the_way(a: Reading, b: Reading, time: int) -> int | None:
+    if b[1] < a[1]:
+        return None
+    share = (b[1] - a[1]) * (time - a[0]) * 2 + (b[0] - a[0])
+    return a[1] + share // (2 * (b[0] - a[0]))
+
+
+def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, list[Reading]]]:
+    """(multiplier, readings) of each register, before the multiplier."""
+    since = sorted(declared.ratios)
+    new_ratios = {
+        b
+        for a, b in zip(since, since[1:], strict=False)
+        if declared.ratios[a] != declared.ratios[b]
+    }
+    borders = sorted({*declared.changes, *new_ratios})
+    shown: dict[int, tuple[int | None, int | None]] = {}
+    for border in borders:
+        if border in declared.changes:
+            shown[border] = declared.changes[border]
+            continue
+        before = [r for r in readings if r[0] < border]
+        after = [r for r in readings if r[0] >= border]
+        shown[border] = (None, None)
+        if (
+            before
+            and after
+            and not any(before[-1][0] < change <= after[0][0] for change in declared.changes)
+        ):
+            there = on_the_way(before[-1], after[0], border)
+            shown[border] = (there, there)
+    out = []
+    ends = [None, *borders, None]
+    for start, end in zip(ends, ends[1:], strict=False):
+        own = {
+            time: value
+            for time, value in readings
+            if (start is None or time >= start) and (end is None or time < end)
+        }
+        first = shown[start][1] if start is not None else None
+        last = shown[end][0] if end is not None else None
+        if first is not None and (own or last is not None):
+            own[start] = first
+        if last is not None and own:
+            own[end] = last
+        out.append((ratio_at(declared, -1 if start is None else start), sorted(own.items())))
+    return out
+
+
+def figures(
+    channel: Channel, declared: Declared, readings: Sequence[Reading], grid_ms: int
+) -> dict[int, Row]:
+    """Rows of a channel whose limits are given before any multiplier."""
+    total: dict[int, Row] = {}
+    for ratio, life in lives(declared, as_they_count(declared, readings)):
+        scaled = replace(
+            channel,
+            modulus=channel.modulus * ratio,
+            limit=channel.limit * ratio,
+            slack=channel.slack * ratio,
+        )
+        believed = replace(scaled, modulus=0, limit=0)
+        stretch: list[Reading] = []
+        parts = []
+        for time, value in [(time, value * ratio) for time, value in life]:
+            if time in declared.accepted and stretch:
+                parts += [(scaled, stretch), (believed, [stretch[-1], (time, value)])]
+                stretch = []
+            stretch.append((time, value))
+        parts.append((scaled, stretch))
+        for limits, part in parts:
+            for start, row in ledger(limits, part, grid_ms).rows.items():
+                into = total.setdefault(start, Row())
+                for name in vars(row):
+                    old, more = getattr(into, name), getattr(row, name)
+                    setattr(into, name, old | more if name == "flags" else old + more)
+    return total

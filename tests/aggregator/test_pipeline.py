@@ -191,3 +191,12 @@ def test_records_that_take_nothing_do_not_end_the_pipeline(rig, monkeypatch):
     (lost,) = rig.logged("records_lost")
     assert "full" in str(lost["reason"])
     assert len(rig.logged("records_back")) == 1
+
+
+def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
+    wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
+    rig.run([told(), *wrong], [batch(4)], [batch(5, time_ms=NOW + 20 * MINUTE_MS)])
+    assert len(rig.logged("times_quarantined")) == 2
+    assert rig.records.quarantine_size()[0] == 4
+    assert rig.count(Counter.DOOR) == 4
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 5

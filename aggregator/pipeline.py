@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import (
@@ -22,6 +22,7 @@ from aggregator.events import (
     Event,
     Events,
     LineRefused,
+    MeterUnregistered,
     PayloadQuarantined,
     RecordsBack,
     RecordsLost,
@@ -133,6 +134,8 @@ class Pipeline:
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
         """Topics whose last batch had readings with impossible times."""
+        self._unregistered: set[str] = set()
+        """Meters told to be unregistered."""
         self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
@@ -326,10 +329,18 @@ class Pipeline:
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
-        self._events.count(Counter.UNREGISTERED, unregistered)
+        self._tell_unregistered(unregistered)
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
+
+    def _tell_unregistered(self, series: Int32) -> None:
+        """Count readings of unregistered meters; name each meter once."""
+        self._events.count(Counter.UNREGISTERED, len(series))
+        for index in np.unique(series).tolist():
+            region, site, meter, _ = self._store.directory.series.key(index)
+            event = MeterUnregistered(region, site, meter)
+            self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
     def _load_site(self, address: Address) -> None:
         """Load a site's heads once, and write what the store lacks of its figures."""

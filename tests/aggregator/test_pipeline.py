@@ -200,3 +200,10 @@ def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
     assert rig.records.quarantine_size()[0] == 4
     assert rig.count(Counter.DOOR) == 4
     assert rig.acks[-1].outboxes[OUTBOX].upto == 5
+
+
+def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):
+    data = [[batch(seq, meter=meter)] for seq, meter in enumerate(("x-1", "x-1", "x-2", "em-1"), 1)]
+    rig.run([told()], *data)
+    assert [line["meter"] for line in rig.logged("meter_unregistered")] == ["x-1", "x-2"]
+    assert rig.count(Counter.UNREGISTERED) == 3

@@ -1,5 +1,6 @@
 """InfluxDB: the suite over both dialects against Debian's real server, and what only servers do."""
 
+import contextlib
 import uuid
 
 import httpx
@@ -275,21 +276,27 @@ def test_a_user_who_may_not_create_a_database_uses_one_that_is_there(
         store.close()
 
 
-def test_a_query_that_the_server_gives_up_may_be_repeated(own_influx_server, monkeypatch, database):
+def test_a_query_that_a_limit_of_the_server_stops_may_be_repeated(
+    own_influx_server, monkeypatch, database
+):
     server = own_influx_server
-    store = Influx1Store(server.url, database, GRID_MS)
-    store.open()
-    store.commit(commit_of(store, [R(0, 5)]))
-    server.kill()
-    with monkeypatch.context() as patch:
-        patch.setenv("INFLUXDB_COORDINATOR_QUERY_TIMEOUT", "1ns")
+    with contextlib.closing(Influx1Store(server.url, database, GRID_MS)) as store:
+        store.open()
+        store.commit(commit_of(store, [R(0, 5), R(0, 6, meter="m2")]))
+        asked = np.arange(2, dtype=np.int32)
+        server.kill()
+        with monkeypatch.context() as patch:
+            patch.setenv("INFLUXDB_COORDINATOR_MAX_SELECT_SERIES", "1")
+            server.start()
+            with (
+                contextlib.closing(store.reader()) as reader,
+                pytest.raises(StoreRetriable, match="limit exceeded"),
+            ):
+                reader.readings(asked, T0, T0)
+        server.kill()
         server.start()
-        with pytest.raises(StoreRetriable, match="timeout"):
-            read(store, store)
-    server.kill()
-    server.start()
-    assert read(store, store) == [(0, 5)]
-    store.close()
+        with contextlib.closing(store.reader()) as reader:
+            assert reader.readings(asked, T0, T0).value.tolist() == [5, 6]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ class Committer:
         self._emit = emit
         self._period_s = period_s
         self._failing = False
+        self._dropped = 0
 
     async def run(self, uplink: Uplink) -> None:
         """Commit and notify the uplink, for ever."""
@@ -96,12 +97,14 @@ class Committer:
                 self._failing = True
                 self._emit(CommitFailed(str(error)))
             dropped = self._outbox.drop_pending(MAX_PENDING_READINGS)
-            if dropped:
+            if dropped and not self._dropped:
                 self._emit(ReadingsDropped(dropped))
+            self._dropped += dropped
             return False
         if self._failing:
+            self._emit(CommitRecovered(self._dropped))
             self._failing = False
-            self._emit(CommitRecovered())
+            self._dropped = 0
         return len(written) > 0
 
 

@@ -173,12 +173,14 @@ class CommitFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommitRecovered(Event):
-    """The outbox takes readings again."""
+    """The outbox takes readings again; `dropped` were given up since it did not."""
+
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingsDropped(Event):
-    """Readings given up before they were durable, because commits kept failing."""
+    """Memory is full of readings no commit takes: the oldest are given up, these the first."""
 
     level: ClassVar[Level] = "error"
     readings: int

@@ -20,6 +20,7 @@ from aggregator.store.base import (
     StoreMismatch,
     check_unique,
 )
+from contract.reading import COUNTING_CODES
 from contract.stored import Level
 
 Row = tuple[Any, ...]
@@ -98,7 +99,7 @@ class MemoryStore:
         for row in rows:
             series, time_ms, value, quality, source, seq = row
             key = self.directory.sources.key(source)
-            order = (key.outbox, key, seq, quality, value)
+            order = (quality not in COUNTING_CODES, key.outbox, key, seq, quality, value)
             if (series, time_ms) not in best or order < best[series, time_ms][0]:
                 best[series, time_ms] = (order, row)
         lines: dict[int, list[Row]] = {}

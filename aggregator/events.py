@@ -139,7 +139,7 @@ class PayloadQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class TimesQuarantined(Event):
-    """Readings of a batch carry impossible times; the payload is kept for a clock event."""
+    """Readings of a batch carry impossible times; the payload is kept in quarantine."""
 
     level: ClassVar[Literal["warning"]] = "warning"
     topic: str

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -59,6 +60,8 @@ _QUARANTINE = Table(
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
     Column("seen", Integer, nullable=False),
+    # Size and eviction are answered from this alone: payloads would be read through otherwise.
+    Index("quarantine_age", "first_seen_ms", "hash", "size"),
 )
 _EDGE_STATE = Table(
     "edge_state",
@@ -222,18 +225,6 @@ class Records:
         """Return how many payloads and how many bytes are in quarantine."""
         with self._transaction() as db:
             return _totals(db)
-
-    def release(self, content_hash: str) -> Quarantined | None:
-        """Take a payload out of quarantine, to be tried again; None when it is not there."""
-        columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
-        with self._transaction() as db:
-            row = (
-                db.execute(select(*columns).where(_QUARANTINE.c.hash == content_hash))
-                .mappings()
-                .first()
-            )
-            db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash == content_hash))
-            return None if row is None else Quarantined(**row)
 
     def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""

@@ -46,6 +46,8 @@ from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
 from contract.wire import MAX_ACK_BYTES, DecodeError
 
+_DEAD_LETTER = "refused line"
+"""Stands in quarantine where a payload has its topic."""
 _RETRY_S = (0.2, 10.0)
 _IDLE_S = 0.05
 _STATES_S = 5.0
@@ -136,6 +138,8 @@ class Pipeline:
         """Topics whose last batch had readings with impossible times."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
+        self._refused: set[str] = set()
+        """InfluxDB series told to have refused lines."""
         self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
@@ -356,7 +360,9 @@ class Pipeline:
         result = self._insist(lambda: self._store.commit(commit))
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
-            self._events.emit(LineRefused(refused.line, refused.reason))
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))

@@ -89,7 +89,7 @@ class StoredMeta:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A payload that could not be taken, and why."""
+    """A payload, or a line of a commit, that could not be taken, and why."""
 
     hash: str
     """SHA-256 of the payload, hex: the same payload is kept once, whatever topic brings it."""

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
+from aggregator.store.base import Refused
 from contract.ack import Ack, decode_ack
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import GRID_MS, MINUTE_MS
@@ -93,10 +95,11 @@ class Rig:
         self.log = io.StringIO()
         self.acks: list[Ack] = []
         self.parameters: Parameters
+        self.store = MemoryStore
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
         self.events = Events(lambda: NOW, self.log)
-        store = MemoryStore(self.database, GRID_MS)
+        store = self.store(self.database, GRID_MS)
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
         meter = Meter("works", "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
@@ -212,3 +215,25 @@ def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):
     rig.run([told()], *data)
     assert [line["meter"] for line in rig.logged("meter_unregistered")] == ["x-1", "x-2"]
     assert rig.count(Counter.UNREGISTERED) == 3
+
+
+class _Refusing(MemoryStore):
+    """Takes all but one line of each commit, as InfluxDB does where a field has another type."""
+
+    def commit(self, commit):
+        result = super().commit(commit)
+        time_ms = int(commit.cumulative.time_ms[0])
+        return replace(result, refused=(Refused(f"reading,meter=em-1 a=1i {time_ms}", "a float"),))
+
+
+def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
+    rig.store = _Refusing
+    rig.run([told()], [batch(1)], [batch(2)])
+    kept = [(letter.topic, letter.reason, letter.payload) for letter in rig.records.quarantined()]
+    assert sorted(kept) == [
+        ("refused line", "a float", f"reading,meter=em-1 a=1i {T0 + n * 6_000}".encode())
+        for n in (1, 2)
+    ]
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 2
+    assert rig.count(Counter.REFUSED) == 2
+    assert len(rig.logged("line_refused")) == 1

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 
 from contract.ack import decode_ack
 from contract.command import Command, Reply, decode_command, encode_reply
@@ -102,6 +103,7 @@ class Uplink:
         self._counts = _Counts()
         self._offset_ms: int | None = None
         self._up: bool | None = None
+        self._refused = False
         self._metas: set[str] = set()
         self._needed: dict[str, float] = {}
         self._meta_sent_at: dict[str, float] = {}
@@ -161,9 +163,12 @@ class Uplink:
     def _down(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if self._up is not False:
+        refused = isinstance(error, MqttConnectError)  # the broker is there and says no
+        if self._up is not False or refused != self._refused:
             self._up = False
-            self._emit(UplinkDown(self._broker, f"{type(error).__name__}: {error}"))
+            self._refused = refused
+            reason = f"{'refused: ' * refused}{type(error).__name__}: {error}"
+            self._emit(UplinkDown(self._broker, reason, self._counts.connects))
 
     @property
     def _broker(self) -> str:

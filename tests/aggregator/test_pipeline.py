@@ -31,7 +31,7 @@ from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
 from contract.topics import Address, MessageKind, topic
-from contract.units import to_micro
+from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
 from tests.suites.memory_store import MemoryDatabase, MemoryStore
 
@@ -237,3 +237,25 @@ def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
     assert rig.acks[-1].outboxes[OUTBOX].upto == 2
     assert rig.count(Counter.REFUSED) == 2
     assert len(rig.logged("line_refused")) == 1
+
+
+def test_the_meta_of_the_newest_reading_is_in_force_before_and_after_a_restart(rig):
+    a, b = meta_of(1_000.0), meta_of(2_000.0)
+
+    def modulus():
+        return rig.parameters.facts(0).modulus_micro / MICRO
+
+    seen = []
+    rig.run(
+        [told(a), batch(1, a)],
+        [told(b), batch(20, b)],
+        lambda: seen.append(modulus()),
+        [told(a), batch(40, a)],
+        lambda: seen.append(modulus()),
+        [told(b), batch(21, b)],  # from the backlog: read before the newest
+        lambda: seen.append(modulus()),
+    )
+    assert seen == [2_000.0, 1_000.0, 1_000.0]
+    rig.run(lambda: seen.append(modulus()), [told(b), batch(22, b)])
+    assert seen[3:] == [1_000.0]
+    assert modulus() == 1_000.0

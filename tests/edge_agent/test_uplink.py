@@ -343,6 +343,36 @@ async def test_broker_killed_mid_stream_and_restarted(broker, district):
     assert len(downs) == 1, "said once, not at each try"
 
 
+async def test_an_edge_its_broker_never_took_says_so_once_with_the_reason(tmp_path, monkeypatch):
+    broker = Mosquitto(tmp_path, "allow_anonymous false\n")
+    edge = Edge(broker.port, reconnect_min_s=0.05, reconnect_max_s=0.1)
+    tries: list[int] = []
+    client = edge.uplink._client
+
+    def counted():
+        tries.append(len(tries))
+        return client()
+
+    monkeypatch.setattr(edge.uplink, "_client", counted)
+    async with running(edge.uplink):
+        await until(lambda: len(tries) > 3, "no broker")
+        try:
+            broker.start()
+            await until(lambda: len(edge.events) == 2, "refused")
+            enough = len(tries) + 3
+            await until(lambda: len(tries) > enough, "refused again")
+        finally:
+            broker.kill()
+    assert [type(event) for event in edge.events] == [UplinkDown, UplinkDown]
+    unreachable, refused = edge.events
+    assert isinstance(unreachable, UplinkDown)
+    assert isinstance(refused, UplinkDown)
+    assert not unreachable.reason.startswith("refused")
+    assert refused.reason.startswith("refused: ")
+    assert "authorized" in refused.reason.lower()
+    assert refused.connects == 0
+
+
 async def test_a_batch_nobody_acks_is_given_up_while_others_pass(broker, district):
     district.refused = {2}
     edge = Edge(broker.port, ack_timeout_s=0.1, ack_timeout_max_s=0.1, max_tries=3)

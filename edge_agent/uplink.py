@@ -362,7 +362,9 @@ class Uplink:
         self._offset_ms = ack.time_ms - self._clock.time_ms()
         settled = ack.outboxes.get(self._outbox.id)
         if settled is not None and not self._outbox.acknowledge(settled.upto, settled.ranges):
-            self._emit(AckIgnored(f"names batches from {self._outbox.next_seq} on, not written"))
+            self._window.connection_lost()  # what was sent under the old id goes again
+            reason = f"names batches from {self._outbox.next_seq} on, not written"
+            self._emit(AckIgnored(f"{reason}: the outbox is {self._outbox.id} from now on"))
         self._window.heard(now_s)
         for name in ack.need_meta:
             if name not in self._needed and self._outbox.meta(name) is not None:

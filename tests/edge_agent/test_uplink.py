@@ -317,13 +317,18 @@ async def test_duplicate_and_garbled_acks_do_no_harm(broker, district):
             await district.client.publish(topic(HERE, MessageKind.ACK), payload, qos=1)
         for _ in range(5):
             await district.ack(edge.outbox.id)
+        old_id = edge.outbox.id
         district.settled |= {500}
-        await district.ack(edge.outbox.id)
+        for _ in range(3):
+            await district.ack(old_id)
         await until(lambda: len(edge.events) >= 6, "garbled acks reported")
+        assert edge.outbox.id != old_id
         district.settled -= {500}
         edge.commit(1)
         await until(lambda: edge.done, "the next is acked too")
     assert sorted(district.seqs) == [1, 2, 3, 4, 5]
+    assert district.batches[-1].outbox == edge.outbox.id
+    assert sum("not written" in str(event) for event in edge.events) == 1, "said once"
 
 
 async def test_broker_killed_mid_stream_and_restarted(broker, district):

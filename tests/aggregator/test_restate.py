@@ -23,7 +23,7 @@ from aggregator.store.base import (
     CommitResult,
     DirtyDay,
     Refused,
-    StoreError,
+    StoreRefused,
     StoreRetriable,
 )
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level

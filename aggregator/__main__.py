@@ -31,14 +31,14 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from aggregator.app import run
-    from aggregator.ledger.factors import FactorTableError
+    from aggregator.ledger.rows import TableError
     from aggregator.parameters import ParametersError
     from aggregator.register.folder import RegisterError
     from aggregator.store.base import StoreError
 
     try:
         return run(config)
-    except (RegisterError, FactorTableError, ParametersError, StoreError, OSError) as error:
+    except (RegisterError, TableError, ParametersError, StoreError, OSError) as error:
         print(f"nenghao aggregate: {error}", file=sys.stderr)
         return 1
 

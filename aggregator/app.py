@@ -30,6 +30,8 @@ from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import FactorLibrary
+from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
+from aggregator.ledger.tariffs import TariffLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
@@ -37,6 +39,7 @@ from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.folder import load_folder
 from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
 from contract.state import decode_state
 
@@ -88,10 +91,14 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
-def _factors(register_dir: Path) -> FactorLibrary:
+def load_factors(register_dir: Path) -> FactorLibrary:
     """Load the built-in factor tables and those the register brings along."""
-    own = register_dir / "factors"
-    return load_library([tables_folder(), *([own] if own.is_dir() else [])])
+    return load_library([tables_folder(), register_dir / "factors"])
+
+
+def load_prices(register_dir: Path) -> TariffLibrary:
+    """Load the built-in tariffs and those the register brings along."""
+    return load_tariffs([tariffs_folder(), register_dir / "tariffs"])
 
 
 def run(config: Config) -> int:
@@ -103,7 +110,8 @@ def run(config: Config) -> int:
     data_dir.mkdir(parents=True, exist_ok=True)
     register_dir = Path(config.aggregator.register_dir)
     register = load_folder(register_dir)
-    factor_set = _factors(register_dir).choose(config.aggregator.factor_set)
+    factor_set = load_factors(register_dir).choose(config.aggregator.factor_set)
+    tariffs = SiteTariffs(register, load_prices(register_dir), config.aggregator.grid_ms)
     warm_up()
 
     listener = socket.create_server((config.api.host, config.api.port))
@@ -122,7 +130,7 @@ def run(config: Config) -> int:
     pipeline = Pipeline(
         store=store,
         records=records,
-        book=Book(store, parameters, Measures(store.directory, parameters, factor_set)),
+        book=Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs)),
         parameters=parameters,
         rollups=Rollups(store, events),
         live=live,
@@ -136,6 +144,7 @@ def run(config: Config) -> int:
         store,
         register,
         factor_set,
+        tariffs,
         live,
         facts=parameters.facts,
         counters=events.counts,

@@ -255,7 +255,7 @@ class Book:
     def _figures(self, rows: IntervalRows) -> IntervalColumns:
         """Turn kernel rows into stored figures with their measures."""
         series = rows.slot.astype(np.int32)
-        calorific, equivalent, co2 = self._measures.of(series, rows.start_ms, rows.amount)
+        measures = self._measures.of(series, rows.start_ms, rows.amount)
         count = len(rows)
         return IntervalColumns(
             series=series,
@@ -269,10 +269,7 @@ class Book:
             received=np.minimum(rows.received, 1),
             expected=np.ones(count, np.int64),
             flags=rows.flags.copy(),
-            kgce_calorific=calorific,
-            kgce_equivalent=equivalent,
-            co2_kg=co2,
-            cost_cny=np.full(count, np.nan),
+            **measures,
         )
 
     def _grow(self) -> None:

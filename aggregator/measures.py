@@ -1,43 +1,95 @@
-"""Standard coal and CO2 of interval amounts: picks each series' factors, the kernel multiplies."""
+"""Standard coal, CO2 and cost of interval amounts: picks each series' steps, the kernel multiplies.
+
+Cost is what a channel's forward amount costs at its site's tariff; what flows back is not priced
+by the tariff it was bought at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from aggregator.batch import Float64, Int32, Int64
-from aggregator.directory import Directory
+from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.account import account
 from aggregator.ledger.factors import FactorSet, Measure, Steps
+from aggregator.ledger.tariffs import Tariff, TariffSteps
 from aggregator.parameters import Parameters
-from aggregator.register.carriers import carriers
+from aggregator.register.carriers import Carrier, carriers
+from aggregator.site_tariffs import SiteTariffs
 from contract.channels import catalogue
+from contract.interval import DAY_MS, day_start
 
 MEASURES = (Measure.KGCE_CALORIFIC, Measure.KGCE_EQUIVALENT, Measure.CO2_KG)
+COST = "cost_cny"
+
+_MARGIN_MS = 31 * DAY_MS
+"""Steps of a tariff are made this much wider than asked for, so that live amounts find them."""
+
+
+class _Priced:
+    """A tariff's steps over the span in which amounts came so far."""
+
+    def __init__(self, tariff: Tariff) -> None:
+        self._tariff = tariff
+        self._from_ms = self._to_ms = 0
+        self._steps: TariffSteps | None = None
+
+    def steps(self, from_ms: int, to_ms: int) -> TariffSteps:
+        """Return steps that cover [from_ms, to_ms)."""
+        if self._steps is None or from_ms < self._from_ms or to_ms > self._to_ms:
+            if self._steps is None:
+                self._from_ms, self._to_ms = from_ms, to_ms
+            self._from_ms = day_start(min(self._from_ms, from_ms - _MARGIN_MS))
+            self._to_ms = day_start(max(self._to_ms, to_ms + _MARGIN_MS))
+            self._steps = self._tariff.steps(self._from_ms, self._to_ms)
+        return self._steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Series whose amounts are converted alike."""
+
+    factors: tuple[Steps, ...]
+    priced: _Priced | None
 
 
 class Measures:
-    """Converts amounts under one factor set."""
+    """Converts amounts under one factor set and the tariffs of the sites."""
 
-    def __init__(self, directory: Directory, parameters: Parameters, factor_set: FactorSet) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        parameters: Parameters,
+        factor_set: FactorSet,
+        tariffs: SiteTariffs,
+    ) -> None:
         self._directory = directory
         self._parameters = parameters
         self._factor_set = factor_set
-        self._groups: dict[tuple[str, str, str], int] = {}
-        self._steps: list[tuple[Steps, ...]] = []
+        self._tariffs = tariffs
+        self._groups: dict[tuple[str, str, str, str], int] = {}
+        self._made: list[_Group] = []
+        self._priced: dict[str, _Priced] = {}
         self._group_of = np.empty(0, np.int32)
 
-    def of(self, series: Int32, start_ms: Int64, amount: Int64) -> tuple[Float64, ...]:
-        """Return one column per measure [kg]; NaN where no factor may be applied.
+    def of(self, series: Int32, start_ms: Int64, amount: Int64) -> Mapping[str, Float64]:
+        """Return one column per measure [kg; CNY]; NaN where no factor or price may be applied.
 
         ``amount`` is int64 [micro-units of the channel]; the factor is that of ``start_ms``.
         """
         self._refresh()
         group = self._group_of[series]
-        columns = tuple(np.full(len(series), np.nan) for _ in MEASURES)
+        columns = {name: np.full(len(series), np.nan) for name in (*map(str, MEASURES), COST)}
         for index in np.unique(group):
             rows = np.flatnonzero(group == index)
-            for column, steps in zip(columns, self._steps[index], strict=True):
-                column[rows] = account(
-                    amount[rows], start_ms[rows], steps.valid_from_ms, steps.factor
-                )
+            amounts, starts = amount[rows], start_ms[rows]
+            made = self._made[index]
+            for measure, steps in zip(MEASURES, made.factors, strict=True):
+                columns[measure][rows] = account(amounts, starts, steps.valid_from_ms, steps.factor)
+            if made.priced is not None:
+                prices = made.priced.steps(int(starts.min()), int(starts.max()) + 1)
+                columns[COST][rows] = account(amounts, starts, prices.valid_from_ms, prices.price)
         return columns
 
     def _refresh(self) -> None:
@@ -55,13 +107,30 @@ class Measures:
         # at line conditions. "" has no factors.
         accounted = carrier is not None and carrier.accounted({key.channel})
         unit = catalogue()[key.channel].unit.value
-        name = (carrier.id if carrier is not None and accounted else "", unit, key.region)
+        tariff = self._tariff(key, carrier, unit)
+        name = (
+            carrier.id if carrier is not None and accounted else "",
+            unit,
+            key.region,
+            "" if tariff is None else tariff.name,
+        )
         if name not in self._groups:
-            self._groups[name] = len(self._steps)
-            self._steps.append(
-                tuple(
-                    self._factor_set.steps(name[0], unit, measure, key.region)
-                    for measure in MEASURES
-                )
+            self._groups[name] = len(self._made)
+            factors = tuple(
+                self._factor_set.steps(name[0], unit, measure, key.region) for measure in MEASURES
             )
+            priced = None
+            if tariff is not None:
+                priced = self._priced.setdefault(tariff.name, _Priced(tariff))
+            self._made.append(_Group(factors, priced))
         return self._groups[name]
+
+    def _tariff(self, key: SeriesKey, carrier: Carrier | None, unit: str) -> Tariff | None:
+        if carrier is None or not is_priced(carrier, key.channel):
+            return None
+        return self._tariffs.find(key.site, carrier.id, unit)
+
+
+def is_priced(carrier: Carrier, channel: str) -> bool:
+    """Tell whether a channel counts what its carrier's tariff prices: the forward amount."""
+    return carrier.accounted({channel}).get(channel, 0) > 0

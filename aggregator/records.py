@@ -126,7 +126,7 @@ class Records:
         self._max_quarantine_bytes = max_quarantine_bytes
         self._engine: Engine = create_engine(url)
         if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "connect", prepare_sqlite)
 
     def open(self) -> None:
         """Create the tables that are absent."""
@@ -280,7 +280,7 @@ def _totals(db: Connection) -> tuple[int, int]:
     return int(count), int(total)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def prepare_sqlite(connection: Any, _record: object) -> None:
     """Let readers go on while one writes, and writers wait for each other."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")

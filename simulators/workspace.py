@@ -28,12 +28,22 @@ class Pace:
     state_s: float = 2.0
 
 
+DEMO_TARIFFS = {
+    "electricity": "demo-electricity",
+    "natural_gas": "demo-gas",
+    "raw_coal": "demo-coal",
+    "steam": "demo-steam",
+    "water": "demo-water",
+}
+"""Carrier -> the aggregator's built-in tariff labelled 演示."""
+
+
 def write_register(district: District, folder: Path) -> None:
     """Write sites.csv and meters.csv of the aggregator's register folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(
         folder / "sites.csv",
-        "site region name_zh name_en sector floor_area_m2 headcount latitude longitude",
+        "site region name_zh name_en sector floor_area_m2 headcount latitude longitude tariff",
         (
             [
                 site.id,
@@ -45,6 +55,7 @@ def write_register(district: District, folder: Path) -> None:
                 site.headcount,
                 site.latitude,
                 site.longitude,
+                " ".join(_tariffs(site)),
             ]
             for site in district.sites
         ),
@@ -157,3 +168,8 @@ def _write_csv(path: Path, columns: str, rows: Iterable[list[object]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns.split())
         writer.writerows(rows)
+
+
+def _tariffs(site: Site) -> list[str]:
+    bought = {meter.carrier for meter in site.meters if meter.role == "boundary_in"}
+    return sorted(DEMO_TARIFFS[carrier] for carrier in bought & DEMO_TARIFFS.keys())

@@ -16,10 +16,13 @@ from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import FactorSet, Measure
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.register.roles import Term, terms
+from aggregator.site_tariffs import SiteTariffs
 from contract.stored import Level
 
 Amounts = Mapping[str, int]
 """Unit -> int micro-units."""
+
+COST = "cost_cny"
 
 _TOTAL_ROLES = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT, Role.OWN_GENERATION)
 
@@ -38,6 +41,10 @@ class CarrierAccount:
         default_factory=lambda: defaultdict(lambda: defaultdict(int))
     )
     kg: dict[Measure, float] = field(default_factory=dict)
+    bought: set[str] = field(default_factory=set)
+    """Units of what was bought."""
+    cost_cny: float | None = None
+    """What was bought, at the site's tariff; NaN when unknown, None when nothing was bought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,8 @@ class Undetermined:
     """A measure that could not be made for a carrier, and why."""
 
     carrier: str
-    measure: Measure
+    measure: str
+    """`Measure` or `cost_cny`."""
     reason: str
 
 
@@ -57,6 +65,8 @@ class SiteAccount:
     carriers: Sequence[CarrierAccount]
     total: Mapping[Measure, float]
     """kg over all counted carriers with figures; NaN without any, or when one is undetermined."""
+    cost_cny: float
+    """Over all carriers bought; NaN without any, or when one has no price."""
     measured_share: float | None
     """Measured time of the meters that make the total, over all their time; None without any."""
     undetermined: Sequence[Undetermined]
@@ -68,7 +78,36 @@ def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
     """Return what a site consumed in [from_ms, to_ms), from figures of one level."""
-    register = reader.register
+    spans = spans_of(reader, site, from_ms, to_ms)
+    series = {series for span in spans for series, _ in span.terms}
+    figures = reader.figures(level, list(series), from_ms, to_ms)
+    account = _Account(reader.factor_set, reader.tariffs)
+    until_ms = min(to_ms, reader.now_ms())
+    for span in spans:
+        for one, term in span.terms:
+            account.add(term, span.of(figures, one))
+        account.expect(span.meters, max(0, min(span.end_ms, until_ms) - span.start_ms))
+    return account.close(site, from_ms, to_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which one set of the register's rows holds for a site."""
+
+    start_ms: int
+    end_ms: int
+    meters: Sequence[Meter]
+    terms: Sequence[tuple[int, Term]]
+    """Series and what it is to the site."""
+
+    def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
+        """Return the figures of one series in this time, of figures sorted by series."""
+        rows = of_series(figures, series)
+        return rows.take((rows.start_ms >= self.start_ms) & (rows.start_ms < self.end_ms))
+
+
+def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[Span]:
+    """Return the spans that make up [from_ms, to_ms)."""
     series = {
         (found.key.meter, found.key.channel): found.index
         for found in cumulative(reader.series(site.id), site.region)
@@ -76,22 +115,20 @@ def site_account(
     channels: dict[str, set[str]] = defaultdict(set)
     for meter, channel in series:
         channels[meter].add(channel)
-    figures = reader.figures(level, list(series.values()), from_ms, to_ms)
-    account = _Account(reader.factor_set)
+    register = reader.register
     borders = [from_ms, *register.borders(site.id, from_ms, to_ms), to_ms]
-    until_ms = min(to_ms, reader.now_ms())
+    spans = []
     for start_ms, end_ms in pairwise(borders):
         meters = register.meters(site.id, start_ms)
-        rows = figures.take((figures.start_ms >= start_ms) & (figures.start_ms < end_ms))
-        for term in terms(meters, channels):
-            account.add(term, _of_series(rows, series[term.meter, term.channel]))
-        account.expect(meters, max(0, min(end_ms, until_ms) - start_ms))
-    return account.close(site, from_ms, to_ms)
+        found = [(series[term.meter, term.channel], term) for term in terms(meters, channels)]
+        spans.append(Span(start_ms, end_ms, meters, found))
+    return spans
 
 
 class _Account:
-    def __init__(self, factor_set: FactorSet) -> None:
+    def __init__(self, factor_set: FactorSet, tariffs: SiteTariffs) -> None:
         self._set = factor_set
+        self._tariffs = tariffs
         self._carriers: dict[str, CarrierAccount] = {}
         self._units: dict[str, set[str]] = defaultdict(set)
         self._expected_ms = 0
@@ -122,6 +159,9 @@ class _Account:
             self._with_data.add(term.meter)
             if term.direction > 0:
                 self._measured_ms += int(rows.measured_ms.sum())
+            if is_bought(term):
+                carrier.bought.add(term.unit)
+                carrier.cost_cny = (carrier.cost_cny or 0.0) + float(rows.cost_cny.sum())
             if carrier.counted:
                 for measure, sign in (
                     (Measure.KGCE_CALORIFIC, term.consumption),
@@ -136,15 +176,29 @@ class _Account:
         carriers = sorted(self._carriers.values(), key=lambda carrier: carrier.carrier)
         parts = {m: [c.kg[m] for c in carriers if m in c.kg] for m in Measure}
         total = {m: math.fsum(kg) if kg else math.nan for m, kg in parts.items()}
+        costs = [c.cost_cny for c in carriers if c.cost_cny is not None]
+        cost = math.fsum(costs) if costs else math.nan
         undetermined = [
             Undetermined(c.carrier, measure, self._reason(c.carrier, measure, site, from_ms, to_ms))
             for c in carriers
             for measure, kg in c.kg.items()
             if math.isnan(kg)
         ]
+        undetermined += [
+            Undetermined(c.carrier, COST, self._why_no_price(c, site, from_ms, to_ms))
+            for c in carriers
+            if c.cost_cny is not None and math.isnan(c.cost_cny)
+        ]
         share = min(1.0, self._measured_ms / self._expected_ms) if self._expected_ms else None
         without = sorted(self._wanted - self._with_data)
-        return SiteAccount(site, carriers, total, share, undetermined, without)
+        return SiteAccount(site, carriers, total, cost, share, undetermined, without)
+
+    def _why_no_price(self, account: CarrierAccount, site: Site, from_ms: int, to_ms: int) -> str:
+        for unit in sorted(account.bought):
+            reason = self._tariffs.why_not(site.id, account.carrier, unit, from_ms, to_ms)
+            if reason:
+                return reason
+        return "stored without a price; the tariff has one now"
 
     def _reason(self, carrier: str, measure: Measure, site: Site, from_ms: int, to_ms: int) -> str:
         for unit in sorted(self._units[carrier]):
@@ -155,7 +209,13 @@ class _Account:
         return "stored without a factor; the factor set has one now"
 
 
-def _of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
+def is_bought(term: Term) -> bool:
+    """Tell whether a term counts what its site pays for: the forward amount of a boundary meter."""
+    return term.role is Role.BOUNDARY_IN and term.direction > 0
+
+
+def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
+    """Return the rows of one series, of rows sorted by series."""
     low, high = np.searchsorted(rows.series, [series, series + 1])
     return rows.take(np.arange(low, high))
 

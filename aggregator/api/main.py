@@ -7,7 +7,16 @@ from fastapi.responses import HTMLResponse
 
 from aggregator.api import errors
 from aggregator.api.reader import LedgerReader
-from aggregator.api.routes import consumption, health, intervals, live, proof, register
+from aggregator.api.routes import (
+    consumption,
+    cost,
+    demand,
+    health,
+    intervals,
+    live,
+    proof,
+    register,
+)
 
 PREFIX = "/api/v1"
 
@@ -17,7 +26,7 @@ def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
     app = FastAPI(
         title="nenghao 能耗",
         version=version,
-        summary="The energy ledger: amounts, standard coal, CO2, and the proof of them.",
+        summary="The energy ledger: amounts, standard coal, CO2, cost, and the proof of them.",
         description=(
             "Times are UTC milliseconds; `from` and `to` also take RFC 3339 or a Beijing date. "
             "Units are in the field names. Null means not determined, never zero. "
@@ -27,7 +36,7 @@ def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for module in (health, register, intervals, consumption, live, proof):
+    for module in (health, register, intervals, consumption, cost, demand, live, proof):
         app.include_router(module.routes(reader), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 

@@ -19,6 +19,7 @@ from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.ledger.factors import FactorSet
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health, Store, StoreReader, counts
 from contract.channels import catalogue
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS
@@ -76,6 +77,11 @@ class LedgerReader(Protocol):
     @property
     def factor_set(self) -> FactorSet:
         """The set that stored measures were made with."""
+        ...
+
+    @property
+    def tariffs(self) -> SiteTariffs:
+        """The tariffs that stored costs were made with."""
         ...
 
     @property
@@ -141,6 +147,7 @@ class StoreLedgerReader:
         store: Store,
         register: Register,
         factor_set: FactorSet,
+        tariffs: SiteTariffs,
         live: LiveValues,
         *,
         facts: Callable[[int], ChannelFacts],
@@ -149,6 +156,7 @@ class StoreLedgerReader:
     ) -> None:
         self.register = register
         self.factor_set = factor_set
+        self.tariffs = tariffs
         self.live = live
         self.facts = facts
         self.counters = counters

@@ -1,1 +1,1 @@
-"""Dated tables and how they apply: conversion factors."""
+"""Dated tables and how they apply: conversion factors and tariffs."""

@@ -6,16 +6,14 @@ Errors: `FactorTableError` holds every problem of all files at once, each naming
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from aggregator.ledger.factors import (
     DENOMINATORS,
-    NATIONAL,
     NUMERATORS,
     Basis,
     Factor,
@@ -23,9 +21,17 @@ from aggregator.ledger.factors import (
     FactorSet,
     FactorTableError,
     Measure,
+)
+from aggregator.ledger.rows import (
+    NUMBER,
+    Kind,
     Problem,
-    date_of,
     day_ms,
+    is_a,
+    kind_name,
+    region_fault,
+    shape_faults,
+    tiling_faults,
 )
 
 _SETS_FILE = "sets.toml"
@@ -43,7 +49,7 @@ def builtin_library() -> FactorLibrary:
 
 
 def load_library(folders: Iterable[Path]) -> FactorLibrary:
-    """Load every *.toml of the folders; FactorTableError lists all problems found."""
+    """Load every *.toml of the folders there are; FactorTableError lists all problems."""
     problems: list[Problem] = []
     rows: dict[str, Factor] = {}
     set_files: list[tuple[str, Mapping[str, Any]]] = []
@@ -67,11 +73,11 @@ def load_library(folders: Iterable[Path]) -> FactorLibrary:
 
 
 _HEADER_KEYS = {"title", "edition", "source"}
-_ROW_KEYS: Mapping[str, type | tuple[type, ...]] = {
+_ROW_KEYS: Mapping[str, Kind] = {
     "id": str,
     "item": str,
     "measure": str,
-    "value": (Decimal, int),
+    "value": NUMBER,
     "unit": str,
     "data_year": int,
     "basis": str,
@@ -83,7 +89,7 @@ _ROW_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "verified": bool,
     "note": str,
 }
-_OPTIONAL_KEYS = {"valid_to", "note"}
+_OPTIONAL_KEYS = frozenset({"valid_to", "note"})
 
 
 def _load_series(
@@ -111,7 +117,7 @@ def _load_series(
 def _load_row(
     path: Path, where: str, raw: Mapping[str, Any], problems: list[Problem]
 ) -> Factor | None:
-    faults = list(_shape_faults(raw)) or list(_content_faults(raw))
+    faults = list(shape_faults(raw, _ROW_KEYS, _OPTIONAL_KEYS)) or list(_content_faults(raw))
     if faults:
         problems.extend(Problem(path.name, where, key, reason) for key, reason in faults)
         return None
@@ -135,20 +141,6 @@ def _load_row(
     )
 
 
-def _shape_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) for keys unknown, missing, empty or of the wrong type."""
-    for key in sorted({*raw} - {*_ROW_KEYS}):
-        yield key, "unknown key"
-    for key, kind in _ROW_KEYS.items():
-        if key not in raw:
-            if key not in _OPTIONAL_KEYS:
-                yield key, "missing"
-        elif not _is(raw[key], kind):
-            yield key, f"{raw[key]!r} is not a {_kind_name(kind)}"
-        elif raw[key] == "" and key != "note":
-            yield key, "empty"
-
-
 def _content_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for values of the right type that mean nothing."""
     if raw["measure"] not in set(Measure):
@@ -162,9 +154,8 @@ def _content_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     value = Decimal(raw["value"])
     if not (value.is_finite() and value >= 0):
         yield "value", f"{value} is not a finite number of at least 0"
-    region = raw["region"]
-    if region != NATIONAL and not (region.isascii() and region.isdigit() and len(region) <= 6):
-        yield "region", f"{region!r} is neither {NATIONAL!r} nor a GB/T 2260 code or its start"
+    if reason := region_fault(raw["region"]):
+        yield "region", reason
     yield from _validity_faults(raw)
 
 
@@ -189,15 +180,9 @@ def _check_tiling(rows: Iterable[Factor], problems: list[Problem]) -> None:
     for row in rows:
         groups[row.series, row.item, row.measure, row.channel_unit, row.region].append(row)
     for group in groups.values():
-        group.sort(key=lambda row: row.valid_from_ms)
-        for before, after in pairwise(group):
-            file, where = f"{after.series}.toml", f"row ({after.id})"
-            if before.valid_to_ms is None or before.valid_to_ms > after.valid_from_ms:
-                reason = f"overlaps {before.id}, which is valid until {_until(before)}"
-                problems.append(Problem(file, where, "valid_from", reason))
-            elif before.valid_to_ms < after.valid_from_ms:
-                reason = f"gap after {before.id}, which is valid until {_until(before)}"
-                problems.append(Problem(file, where, "valid_from", reason))
+        for row, reason in tiling_faults(group):
+            where = f"row ({row.id})"
+            problems.append(Problem(f"{row.series}.toml", where, "valid_from", reason))
 
 
 _SET_KEYS: Mapping[str, type] = {
@@ -225,8 +210,8 @@ def _load_sets(
         for key, kind in _SET_KEYS.items():
             if key not in raw:
                 found.append(Problem(file, where, key, "missing"))
-            elif not _is(raw[key], kind):
-                found.append(Problem(file, where, key, f"not a {_kind_name(kind)}"))
+            elif not is_a(raw[key], kind):
+                found.append(Problem(file, where, key, f"not a {kind_name(kind)}"))
         if found:
             problems.extend(found)
             continue
@@ -253,25 +238,3 @@ def _load_sets(
             dict(raw["not_counted"]),
             chosen,
         )
-
-
-def _is(value: object, kind: type | tuple[type, ...]) -> bool:
-    """isinstance, without bool passing for int nor a date-time for a date."""
-    if isinstance(value, bool):
-        return kind is bool
-    if isinstance(value, datetime):
-        return False
-    return isinstance(value, kind)
-
-
-def _kind_name(kind: type | tuple[type, ...]) -> str:
-    names = {str: "text", bool: "true or false", date: "date", int: "whole number"}
-    if isinstance(kind, tuple):
-        return "number"
-    return names.get(kind, "table" if kind is dict else kind.__name__)
-
-
-def _until(row: Factor) -> str:
-    if row.valid_to_ms is None:
-        return "further notice"
-    return date_of(row.valid_to_ms).isoformat()

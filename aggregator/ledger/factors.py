@@ -5,7 +5,7 @@ count together (`tables/README.md`, loaded by `factor_tables`). Numbers are deci
 printed; the float64 handed to a kernel is made once, at the end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -14,11 +14,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.interval import BEIJING_OFFSET_MS, DAY_MS
+from aggregator.ledger.rows import NATIONAL, Problem, TableError, covers, day_ms
 
-_EPOCH = date(1970, 1, 1)
-
-NATIONAL = "national"
 BEGINNING_MS = int(np.iinfo(np.int64).min)
 """Start of the first step: earlier than any reading."""
 
@@ -60,25 +57,8 @@ class Basis(StrEnum):
     """In force until the next edition of its standard."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One reason why a file is refused."""
-
-    file: str
-    row: str
-    key: str
-    reason: str
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.row, self.key, self.reason) if part)
-
-
-class FactorTableError(ValueError):
-    """The tables cannot be used; permanent until a person edits them."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+class FactorTableError(TableError):
+    """The factor tables cannot be used; permanent until a person edits them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +103,7 @@ class Factor:
 
     def applies_to(self, region: str) -> bool:
         """Tell whether a site in this GB/T 2260 region may use the row."""
-        return self.region == NATIONAL or region.startswith(self.region)
+        return covers(self.region, region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,16 +199,6 @@ class FactorLibrary:
             known = ", ".join(sorted(self.sets))
             raise FactorTableError([Problem("", "", "set", f"no set {name!r}; there are: {known}")])
         return self.sets[name]
-
-
-def day_ms(day: date) -> int:
-    """Return the start of a Beijing day [UTC ms]."""
-    return (day - _EPOCH).days * DAY_MS - BEIJING_OFFSET_MS
-
-
-def date_of(time_ms: int) -> date:
-    """Return the Beijing date of a UTC time."""
-    return date.fromordinal(_EPOCH.toordinal() + (time_ms + BEIJING_OFFSET_MS) // DAY_MS)
 
 
 def _narrowness(region: str) -> int:

@@ -33,6 +33,8 @@ SITE_COLUMNS = (
     "latitude",
     "longitude",
 )
+OPTIONAL_SITE_COLUMNS = ("tariff",)
+"""Names of tariffs, separated by spaces."""
 METER_COLUMNS = (
     "site",
     "meter",
@@ -77,7 +79,8 @@ class RegisterError(ValueError):
 def load_folder(folder: Path) -> Register:
     """Return the register of a folder; RegisterError lists everything wrong with it."""
     problems: list[Problem] = []
-    sites = [(line, _site(row)) for line, row in _rows(folder, "sites.csv", SITE_COLUMNS, problems)]
+    site_rows = _rows(folder, "sites.csv", SITE_COLUMNS, problems, OPTIONAL_SITE_COLUMNS)
+    sites = [(line, _site(row)) for line, row in site_rows]
     meters = [
         (line, _meter(row)) for line, row in _rows(folder, "meters.csv", METER_COLUMNS, problems)
     ]
@@ -111,7 +114,11 @@ class _Row:
 
 
 def _rows(
-    folder: Path, file: str, columns: Sequence[str], problems: list[Problem]
+    folder: Path,
+    file: str,
+    columns: Sequence[str],
+    problems: list[Problem],
+    optional: Sequence[str] = (),
 ) -> Iterator[tuple[int, _Row]]:
     try:
         text = (folder / file).read_text("utf-8-sig")  # spreadsheets write the mark
@@ -125,8 +132,8 @@ def _rows(
     try:
         header = [cell.strip() for cell in next(reader, [])]
         wrong = [(c, "missing column") for c in columns if c not in header]
-        wrong += [(c, "unknown column") for c in header if c not in columns]
-        wrong += [(c, "column stands twice") for c in columns if header.count(c) > 1]
+        wrong += [(c, "unknown column") for c in header if c not in (*columns, *optional)]
+        wrong += [(c, "column stands twice") for c in (*columns, *optional) if header.count(c) > 1]
         if wrong:
             problems.extend(Problem(file, 1, column, reason) for column, reason in wrong)
             return
@@ -138,7 +145,8 @@ def _rows(
                 problems.append(Problem(file, reader.line_num, "", reason))
                 continue
             named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-            yield reader.line_num, _Row(file, reader.line_num, named, problems)
+            cells_by_column = {**dict.fromkeys(optional, ""), **named}
+            yield reader.line_num, _Row(file, reader.line_num, cells_by_column, problems)
     except csv.Error as error:
         problems.append(Problem(file, reader.line_num, "", str(error)))
 
@@ -154,6 +162,7 @@ def _site(row: _Row) -> Site:
         headcount=row.get("headcount", _optional(_count), None),
         latitude=row.get("latitude", _optional(_number(-90, 90)), None),
         longitude=row.get("longitude", _optional(_number(-180, 180)), None),
+        tariffs=row.get("tariff", _ids, ()),
     )
 
 
@@ -227,6 +236,10 @@ def _cycle(register: Register, meter: Meter) -> list[str]:
 
 def _id(text: str) -> str:
     return check_id(text, "id")
+
+
+def _ids(text: str) -> tuple[str, ...]:
+    return tuple(_id(part) for part in text.split())
 
 
 def _filled(text: str) -> str:

@@ -43,6 +43,8 @@ class Site:
     headcount: int | None
     latitude: float | None
     longitude: float | None
+    tariffs: tuple[str, ...] = ()
+    """Names of the tariffs it buys at, at most one per carrier and unit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,12 @@ from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey, Source
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.factors import Measure
+from aggregator.ledger.tariff_tables import builtin_tariffs
+from aggregator.ledger.tariffs import Tariff
 from aggregator.proof import ChannelFacts
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
 from contract.channels import catalogue
@@ -37,8 +40,10 @@ NOON_MS = MIDNIGHT_MS + QUARTERS * QUARTER_MS
 MODULUS_MICRO = 10_000_000_000
 
 
-def site(id_: str) -> Site:
-    return Site(id_, REGION, f"{id_} 厂", id_.title(), "metal casting", None, 10, None, None)
+def site(id_: str, *tariffs: str) -> Site:
+    return Site(
+        id_, REGION, f"{id_} 厂", id_.title(), "metal casting", None, 10, None, None, tariffs
+    )
 
 
 def meter(site_: str, id_: str, carrier: str, role: Role, multiplier: int = 1) -> Meter:
@@ -46,7 +51,11 @@ def meter(site_: str, id_: str, carrier: str, role: Role, multiplier: int = 1) -
 
 
 REGISTER = Register.of(
-    [site("foundry"), site("office"), site("empty")],
+    [
+        site("foundry", "demo-electricity", "demo-coal", "demo-water"),
+        site("office"),
+        site("empty"),
+    ],
     [
         meter("foundry", "grid", "electricity", Role.BOUNDARY_IN, 100),
         meter("foundry", "pv", "electricity", Role.OWN_GENERATION),
@@ -58,6 +67,8 @@ REGISTER = Register.of(
         meter("office", "em-01", "electricity", Role.BOUNDARY_IN),
     ],
 )
+
+SITE_TARIFFS = SiteTariffs(REGISTER, builtin_tariffs(), QUARTER_MS)
 
 # (site, meter, channel) -> register at midnight and its step per quarter [micro-units of display]
 REGISTERS = {
@@ -157,6 +168,7 @@ def build(folder: Path, set_name: str = "demo") -> Ledger:
         store,
         REGISTER,
         builtin_library().choose(set_name),
+        SITE_TARIFFS,
         live,
         facts=lambda index: _facts(directory.series.key(index)),
         counters=lambda: {"committed_readings": 490},
@@ -186,6 +198,10 @@ def _intervals(key: SeriesKey, index: int, step: int, set_name: str) -> Interval
             steps = chosen.steps(row.carrier, unit, measure, REGION)
             factor = steps.factor[np.searchsorted(steps.valid_from_ms, starts[0], "right") - 1]
         measures.append(np.full(QUARTERS, amount / 1e6 * factor))
+    cost = np.full(QUARTERS, np.nan)
+    tariff = SITE_TARIFFS.find(key.site, row.carrier, str(catalogue()[key.channel].unit))
+    if tariff is not None and key.channel in carriers()[row.carrier].forward:
+        cost = np.array([amount / 1e6 * price_at(tariff, int(start)) for start in starts])
     return IntervalColumns(
         np.full(QUARTERS, index, np.int32),
         starts,
@@ -201,8 +217,14 @@ def _intervals(key: SeriesKey, index: int, step: int, set_name: str) -> Interval
         measures[0],
         measures[1],
         measures[2],
-        np.full(QUARTERS, np.nan),
+        cost,
     )
+
+
+def price_at(tariff: Tariff, time_ms: int) -> float:
+    """CNY per unit of the channel at a time."""
+    steps = tariff.steps(time_ms, time_ms + 1)
+    return float(steps.price[np.searchsorted(steps.valid_from_ms, time_ms, "right") - 1])
 
 
 class ApiClient:

@@ -9,9 +9,11 @@ from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.directory import SeriesKey, Source
 from aggregator.ledger.factor_tables import builtin_library
+from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit, DirtyDay, StoreRetriable
 from contract.interval import GRID_MS, MINUTE_MS, day_start
 from contract.meta import Meta, MetaChannel, MetaMeter
@@ -28,6 +30,9 @@ RATING = 60.0
 T0 = 1_760_000_000_000
 
 
+TARIFFS = ("demo-electricity",)
+
+
 class District:
     """One site with two registered meters and one unknown, on a store in memory."""
 
@@ -42,15 +47,21 @@ class District:
             Meter("works", name, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
             for name in registered
         ]
-        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
-        self.parameters = Parameters(self.store.directory, Register.of([site], meters))
+        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None, TARIFFS)
+        register = Register.of([site], meters)
+        self.parameters = Parameters(self.store.directory, register)
         channel = MetaChannel("energy_import", "kWh", MODULUS, RATING, 0.01)
         self.parameters.tell(
             ADDRESS,
             Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in ("em-1", "em-2"))),
         )
         factors = builtin_library().choose("national")
-        measures = Measures(self.store.directory, self.parameters, factors)
+        measures = Measures(
+            self.store.directory,
+            self.parameters,
+            factors,
+            SiteTariffs(register, builtin_tariffs(), GRID_MS),
+        )
         self.book = Book(self.store, self.parameters, measures)
 
     def columns(

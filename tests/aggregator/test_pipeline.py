@@ -14,6 +14,7 @@ from aggregator.config import PaceSection
 from aggregator.events import Counter, Events
 from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.ledger.factor_tables import builtin_library
+from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
@@ -21,6 +22,7 @@ from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Refused
 from contract.ack import Ack, decode_ack
 from contract.data import Batch, blocks_of, encode_data
@@ -101,13 +103,16 @@ class Rig:
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
         meter = Meter("works", "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
-        self.parameters = Parameters(store.directory, Register.of([site], [meter]))
+        register = Register.of([site], [meter])
+        self.parameters = Parameters(store.directory, register)
         factors = builtin_library().choose("national")
+        tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
+        measures = Measures(store.directory, self.parameters, factors, tariffs)
         inbox = _Script(list(cycles), self.events)
         pipeline = Pipeline(
             store=store,
             records=self.records,
-            book=Book(store, self.parameters, Measures(store.directory, self.parameters, factors)),
+            book=Book(store, self.parameters, measures),
             parameters=self.parameters,
             rollups=Rollups(store, self.events),
             live=Live(),

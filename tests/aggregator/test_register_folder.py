@@ -50,6 +50,17 @@ def test_loads_sites_and_meters(tmp_path: Path):
     ]
 
 
+def test_a_site_may_name_its_tariffs(tmp_path: Path):
+    lines = SITES.splitlines()
+    named = "\n".join([lines[0] + ",tariff", lines[1] + ",contract demo-gas", lines[2] + ","])
+    register = load_folder(write(tmp_path, sites=named + "\n"))
+    assert register.sites["foundry"].tariffs == ("contract", "demo-gas")
+    assert register.sites["office"].tariffs == ()
+    assert load_folder(write(tmp_path)).sites["foundry"].tariffs == ()
+    with pytest.raises(RegisterError, match=r"sites.csv: line 2: tariff: .*Contract"):
+        load_folder(write(tmp_path, sites=named.replace("contract", "Contract")))
+
+
 def test_rows_are_dated_from_beijing_midnight(tmp_path: Path):
     register = load_folder(write(tmp_path))
     change = beijing_ms(2026, 3, 1)

@@ -106,11 +106,11 @@ class Load:
 def write_register(load: Load, folder: Path) -> None:
     """Write the aggregator's register folder for a load: every meter a boundary one."""
     folder.mkdir(parents=True, exist_ok=True)
-    sites = ["site,region,name_zh,name_en,sector,floor_area_m2,headcount,latitude,longitude"]
+    sites = ["site,region,name_zh,name_en,sector,floor_area_m2,headcount,latitude,longitude,tariff"]
     meters = ["site,meter,carrier,role,parent,multiplier,edge,valid_from,note"]
     for edge in range(load.edges):
         address = load.address(edge)
-        sites.append(f"{address.site},{REGION},压测,Load,load test,,,,")
+        sites.append(f"{address.site},{REGION},压测,Load,load test,,,,,demo-electricity")
         meters += [
             f"{address.site},em-{m:02},electricity,boundary_in,,1,{address.edge},,"
             for m in range(load.meters)

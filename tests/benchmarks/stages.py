@@ -30,6 +30,7 @@ from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.kernels.jit import warm_up
 from aggregator.kernels.register import advance, new_heads
 from aggregator.ledger.factor_tables import builtin_library
+from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
@@ -37,6 +38,7 @@ from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.folder import load_folder
 from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
 from contract.ack import decode_ack
@@ -173,8 +175,10 @@ def _pipeline(
         if not unfinished:
             pipeline.stop()
 
-    parameters = Parameters(store.directory, load_folder(folder / "register"))
-    measures = Measures(store.directory, parameters, builtin_library().choose("demo"))
+    register = load_folder(folder / "register")
+    parameters = Parameters(store.directory, register)
+    tariffs = SiteTariffs(register, builtin_tariffs(), store.grid_ms)
+    measures = Measures(store.directory, parameters, builtin_library().choose("demo"), tariffs)
     pipeline = Pipeline(
         store=store,
         records=records,

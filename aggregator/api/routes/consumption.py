@@ -46,6 +46,8 @@ class CarrierRow(Shape):
     kgce_calorific: float | None
     kgce_equivalent: float | None
     co2_kg: float | None
+    cost_cny: float | None
+    """What was bought, at the site's tariff; energy only, without demand charge."""
 
 
 class Totals(Shape):
@@ -57,6 +59,8 @@ class Totals(Shape):
     tce_calorific: float | None
     tce_equivalent: float | None
     co2_t: float | None
+    cost_cny: float | None
+    """Over everything bought, media too; null when something bought has no price."""
 
 
 class UndeterminedRow(Shape):
@@ -137,7 +141,7 @@ def site_consumption(account: SiteAccount) -> SiteConsumption:
         total=totals(account),
         measured_share=account.measured_share,
         undetermined=tuple(
-            UndeterminedRow(carrier=u.carrier, measure=str(u.measure), reason=u.reason)
+            UndeterminedRow(carrier=u.carrier, measure=u.measure, reason=u.reason)
             for u in account.undetermined
         ),
         meters_without_data=tuple(account.without_data),
@@ -157,6 +161,7 @@ def totals(account: SiteAccount) -> Totals:
         tce_calorific=_tonnes(calorific),
         tce_equivalent=_tonnes(equivalent),
         co2_t=_tonnes(co2),
+        cost_cny=known(account.cost_cny),
     )
 
 
@@ -182,6 +187,7 @@ def _carrier(account: CarrierAccount) -> CarrierRow:
         kgce_calorific=kg(Measure.KGCE_CALORIFIC),
         kgce_equivalent=kg(Measure.KGCE_EQUIVALENT),
         co2_kg=kg(Measure.CO2_KG),
+        cost_cny=None if account.cost_cny is None else known(account.cost_cny),
     )
 
 

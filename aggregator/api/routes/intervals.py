@@ -52,6 +52,8 @@ class IntervalRow(Shape):
     kgce_calorific: float | None
     kgce_equivalent: float | None
     co2_kg: float | None
+    cost_cny: float | None
+    """The forward amount at the site's tariff."""
     measured_s: float
     estimated_s: float
     missing_s: float
@@ -183,6 +185,7 @@ def _rows(
             kgce_calorific=known(row["kgce_calorific"]),
             kgce_equivalent=known(row["kgce_equivalent"]),
             co2_kg=known(row["co2_kg"]),
+            cost_cny=known(row["cost_cny"]),
             measured_s=row["measured_ms"] / 1000,
             estimated_s=row["estimated_ms"] / 1000,
             missing_s=row["missing_ms"] / 1000,

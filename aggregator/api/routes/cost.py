@@ -1,0 +1,194 @@
+"""What sites paid for what they bought, by period of their tariff (尖峰平谷深谷)."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Query, Response
+
+from aggregator.api.accounts import Span, is_bought, spans_of
+from aggregator.api.reader import LedgerReader
+from aggregator.api.shapes import (
+    Amounts,
+    Format,
+    Id,
+    Period,
+    Shape,
+    check_rows,
+    csv_response,
+    find_sites,
+    known,
+)
+from aggregator.batch import IntervalColumns
+from aggregator.ledger.tariffs import NO_PERIOD, PERIODS, Tariff
+from aggregator.register.carriers import carriers
+from aggregator.register.model import Site
+from aggregator.register.roles import Term
+from contract.stored import Level
+
+
+class CostRow(Shape):
+    """One period of one tariff; `period` null: bought while no row of a calendar holds."""
+
+    period: str | None
+    period_zh: str | None
+    amount: Amounts
+    """All that is booked; the cost is of this."""
+    amount_estimated: Amounts
+    amount_held: Amounts
+    """Awaits a decision; in no cost."""
+    cost_cny: float | None
+
+
+class CarrierCost(Shape):
+    """What a site bought of one carrier, counted in one unit."""
+
+    carrier: str
+    carrier_zh: str
+    tariff: str | None
+    tariff_title: str | None
+    verified: bool | None
+    """Whether all rows of calendar and prices that hold in the period were verified."""
+    row_ids: tuple[str, ...]
+    """Rows of calendar and prices that hold in the period."""
+    periods: tuple[CostRow, ...]
+    """Dearest period first; only those in which something was bought."""
+    cost_cny: float | None
+    reason: str | None
+    """Why the cost is null."""
+
+
+class SiteCost(Shape):
+    """One site."""
+
+    site: str
+    carriers: tuple[CarrierCost, ...]
+
+
+class CostAnswer(Shape):
+    """Cost of energy bought in intervals that start in [from, to); no demand charge, no tiers."""
+
+    from_ms: int
+    to_ms: int
+    sites: tuple[SiteCost, ...]
+
+
+class FlatRow(CostRow):
+    """A line of the CSV table."""
+
+    site: str
+    carrier: str
+    tariff: str | None
+
+
+class CostQuery(Period):
+    """Parameters of /cost."""
+
+    site: Id | None = None
+    format: Format = "json"
+
+
+def routes(reader: LedgerReader) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["ledger"])
+
+    @router.get("/cost", response_model=CostAnswer, response_model_exclude_unset=True)
+    def cost(query: Annotated[CostQuery, Query()]) -> CostAnswer | Response:
+        """Return amounts and cost by period of the tariff (default: today)."""
+        from_ms, to_ms = query.resolve(reader.now_ms())
+        sites = find_sites(reader, query.site)
+        count = sum(len(_bought(reader, site, from_ms, to_ms)) for site in sites)
+        check_rows(Level.INTERVAL, reader.grid_ms, count, from_ms, to_ms)
+        found = tuple(
+            SiteCost(site=site.id, carriers=tuple(_costs(reader, site, from_ms, to_ms)))
+            for site in sites
+        )
+        if query.format == "csv":
+            return csv_response(_flat(found))
+        return CostAnswer(from_ms=from_ms, to_ms=to_ms, sites=found)
+
+    return router
+
+
+def _bought(
+    reader: LedgerReader, site: Site, from_ms: int, to_ms: int
+) -> Sequence[tuple[Span, int, Term]]:
+    """Return (span, series, term) of what the site buys."""
+    return [
+        (span, series, term)
+        for span in spans_of(reader, site, from_ms, to_ms)
+        for series, term in span.terms
+        if is_bought(term)
+    ]
+
+
+def _costs(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterator[CarrierCost]:
+    bought = _bought(reader, site, from_ms, to_ms)
+    indexes = list({series for _, series, _ in bought})
+    figures = reader.figures(Level.INTERVAL, indexes, from_ms, to_ms)
+    parts: dict[tuple[str, str], list[IntervalColumns]] = defaultdict(list)
+    for span, series, term in bought:
+        rows = span.of(figures, series)
+        if len(rows):
+            parts[term.carrier, term.unit].append(rows)
+    for (carrier, unit), some in sorted(parts.items()):
+        tariff = reader.tariffs.find(site.id, carrier, unit)
+        rows = IntervalColumns.concatenate(some)
+        total = known(float(rows.cost_cny.sum()))
+        reason = None
+        if total is None:
+            reason = reader.tariffs.why_not(site.id, carrier, unit, from_ms, to_ms)
+            reason = reason or "stored without a price; the tariff has one now"
+        applied = [] if tariff is None else _rows_of(tariff, from_ms, to_ms)
+        yield CarrierCost(
+            carrier=carrier,
+            carrier_zh=carriers()[carrier].name_zh,
+            tariff=None if tariff is None else tariff.name,
+            tariff_title=None if tariff is None else tariff.title,
+            verified=None if tariff is None else all(verified for _, verified in applied),
+            row_ids=tuple(row for row, _ in applied),
+            periods=tuple(_periods(rows, tariff, unit, from_ms, to_ms)),
+            cost_cny=total,
+            reason=reason,
+        )
+
+
+def _periods(
+    rows: IntervalColumns, tariff: Tariff | None, unit: str, from_ms: int, to_ms: int
+) -> Iterator[CostRow]:
+    period = np.full(len(rows), NO_PERIOD, np.int8)
+    if tariff is not None:
+        period = tariff.steps(from_ms, to_ms).period_of(rows.start_ms)
+    for index in (*range(len(PERIODS)), NO_PERIOD):
+        chosen = rows.take(period == index)
+        if len(chosen):
+            name = None if index == NO_PERIOD else PERIODS[index]
+            yield CostRow(
+                period=None if name is None else str(name),
+                period_zh=None if name is None else name.name_zh,
+                amount=Amounts.of({unit: int(chosen.amount.sum())}),
+                amount_estimated=Amounts.of({unit: int(chosen.amount_estimated.sum())}),
+                amount_held=Amounts.of({unit: int(chosen.amount_held.sum())}),
+                cost_cny=known(float(chosen.cost_cny.sum())),
+            )
+
+
+def _rows_of(tariff: Tariff, from_ms: int, to_ms: int) -> list[tuple[str, bool]]:
+    """Return (id, verified) of the rows that hold somewhere in [from_ms, to_ms)."""
+    return [
+        (row.id, row.verified)
+        for rows in (tariff.hours, tariff.prices)
+        for row in rows
+        if row.valid_from_ms < to_ms and (row.valid_to_ms is None or row.valid_to_ms > from_ms)
+    ]
+
+
+def _flat(sites: Sequence[SiteCost]) -> Iterator[FlatRow]:
+    for site in sites:
+        for carrier in site.carriers:
+            for row in carrier.periods:
+                parts = {name: getattr(row, name) for name in CostRow.model_fields}
+                yield FlatRow(
+                    site=site.site, carrier=carrier.carrier, tariff=carrier.tariff, **parts
+                )

@@ -1,0 +1,134 @@
+"""What `nenghao factors apply` does: opens what an aggregator is made of, and restates.
+
+The store has one owner. The command takes it over for the time it runs, so no aggregator may run on
+the same data; the lock file of the embedded store sees to it, for InfluxDB the API's port does.
+"""
+
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aggregator.app import load_factors, load_prices, open_store
+from aggregator.config import Config
+from aggregator.events import Events
+from aggregator.kernels.jit import warm_up
+from aggregator.measures import Measures
+from aggregator.parameters import Parameters
+from aggregator.register.folder import load_folder
+from aggregator.restate import Change, Restater
+from aggregator.restatements import Restatements
+from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
+from aggregator.store.base import StoreOwned
+
+_OWNER = "nenghao factors apply"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A store that is ours for now, and the set that is to be applied to it."""
+
+    restater: Restater
+    restatements: Restatements
+    rollups: Rollups
+    set_name: str
+
+    def sites(self, site: str | None) -> Sequence[tuple[str, str]]:
+        """Return the (region, site) pairs asked for; ValueError when the store has none."""
+        found = [pair for pair in self.restater.sites() if site in (None, pair[1])]
+        if not found:
+            raise ValueError(f"no figures of site {site}" if site else "the store holds no figures")
+        return found
+
+    def plan(self, site: str | None, from_ms: int, to_ms: int, now_ms: int) -> Iterator[Change]:
+        """Say what would change."""
+        return self.restater.plan(self.sites(site), from_ms, to_ms, now_ms)
+
+    def apply(
+        self, site: str | None, from_ms: int, to_ms: int, now_ms: int, why: str
+    ) -> Iterator[Change]:
+        """Change it."""
+        return self.restater.apply(
+            self.sites(site),
+            from_ms,
+            to_ms,
+            now_ms,
+            restatements=self.restatements,
+            rollups=self.rollups,
+            cause=f"factors {self.set_name}",
+            why=why,
+        )
+
+
+@contextmanager
+def opened(config: Config, set_name: str, events: Events) -> Iterator[Application]:
+    """Open the store of a configuration for one run; StoreOwned while an aggregator has it."""
+    register_dir = Path(config.aggregator.register_dir)
+    data_dir = Path(config.aggregator.data_dir)
+    register = load_folder(register_dir)
+    factor_set = load_factors(register_dir).choose(set_name)
+    tariffs = SiteTariffs(register, load_prices(register_dir), config.aggregator.grid_ms)
+    if config.store.kind != "embedded":
+        _refuse_beside_an_aggregator(config)
+    store = open_store(config.store, data_dir, config.aggregator.grid_ms, _OWNER)
+    try:
+        restatements = Restatements(f"sqlite:///{data_dir / 'records.sqlite'}")
+        restatements.open()
+        try:
+            warm_up()
+            parameters = Parameters(store.directory, register)
+            measures = Measures(store.directory, parameters, factor_set, tariffs)
+            rollups = Rollups(store, events)
+            yield Application(Restater(store, measures), restatements, rollups, set_name)
+        finally:
+            restatements.close()
+    finally:
+        store.close()
+
+
+def _refuse_beside_an_aggregator(config: Config) -> None:
+    address = (config.api.host, config.api.port)
+    try:
+        socket.create_connection(address, timeout=2.0).close()
+    except OSError:
+        return
+    where = f"http://{address[0]}:{address[1]}"
+    raise StoreOwned(f"an aggregator seems to run: {where} answers", where)
+
+
+@dataclass(slots=True)
+class Total:
+    """All that changes in one measure of one site."""
+
+    channels: set[tuple[str, str]] = field(default_factory=set)
+    days: set[int] = field(default_factory=set)
+    settled: int = 0
+    """Days of channels that leave a restatement record."""
+    intervals: int = 0
+    before: float = 0.0
+    """Over the changed days that were determined."""
+    after: float = 0.0
+    undetermined_before: int = 0
+    undetermined_after: int = 0
+
+    def add(self, change: Change) -> None:
+        """Take one channel's day."""
+        self.channels.add((change.meter, change.channel))
+        self.days.add(change.day_ms)
+        self.settled += change.settled
+        self.intervals += change.intervals
+        self.before += change.from_value or 0.0
+        self.after += change.to_value or 0.0
+        self.undetermined_before += change.from_value is None
+        self.undetermined_after += change.to_value is None
+
+
+def totals(changes: Iterable[Change]) -> dict[tuple[str, str], Total]:
+    """Sum changes by (site, measure)."""
+    found: dict[tuple[str, str], Total] = defaultdict(Total)
+    for change in changes:
+        found[change.site, change.measure].add(change)
+    return dict(sorted(found.items()))

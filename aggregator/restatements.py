@@ -1,0 +1,163 @@
+"""What changed in settled figures, from what, to what, why and when: one table of the records.
+
+SQLAlchemy Core over SQLite (default) or PostgreSQL; times are UTC ms and arguments. A day's figure
+is *settled* at 06:00 of the next Beijing day; before that it changes freely and leaves no record.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+)
+from sqlalchemy.engine import Engine
+
+from aggregator.records import prepare_sqlite
+from contract.interval import DAY_MS, HOUR_MS
+
+SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
+"""After the start of a Beijing day [ms]."""
+
+_METADATA = MetaData()
+_RESTATEMENT = Table(
+    "restatement",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("region", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("meter", String(63), nullable=False),
+    Column("channel", String(63), nullable=False),
+    Column("day_ms", BigInteger, nullable=False),
+    Column("measure", String(63), nullable=False),
+    Column("from_value", Double, nullable=True),
+    Column("to_value", Double, nullable=True),
+    Column("cause", String, nullable=False),
+    Column("why", String, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+    Index("restatement_of_day", "region", "site", "day_ms"),
+)
+_COLUMNS = [column for column in _RESTATEMENT.c if column.name != "id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restatement:
+    """One settled day's figure of one channel that changed."""
+
+    region: str
+    site: str
+    meter: str
+    channel: str
+    day_ms: int
+    """Start of the Beijing day."""
+    measure: str
+    """Stored field: kgce_calorific, kgce_equivalent, co2_kg [kg], cost_cny [CNY]."""
+    from_value: float | None
+    """None: was not determined."""
+    to_value: float | None
+    cause: str
+    """What changed it: `factors demo`."""
+    why: str
+    """What the person who did it gave as reason."""
+    found_ms: int
+
+
+def is_settled(day_ms: int, now_ms: int) -> bool:
+    """Tell whether the figures of a Beijing day are settled."""
+    return now_ms >= day_ms + SETTLED_AFTER_MS
+
+
+class Restatements:
+    """The table, in the database of the records (`sqlite:///<path>` for a file)."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", prepare_sqlite)
+
+    def open(self) -> None:
+        """Create the table when it is absent."""
+        _METADATA.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._engine.dispose()
+
+    def add(self, restatements: Iterable[Restatement]) -> int:
+        """Keep records in one transaction, before the figures they speak of are written.
+
+        One that says what the last of its figure already says is left out: the write that should
+        have followed it did not happen, and is being repeated. Returns how many are new.
+        """
+        given = list(restatements)
+        with self._engine.begin() as db:
+            last = _last(db, given)
+            fresh = [one for one in given if last.get(_key(one)) != _said(one)]
+            if fresh:
+                rows = [
+                    {column.name: getattr(one, column.name) for column in _COLUMNS} for one in fresh
+                ]
+                db.execute(insert(_RESTATEMENT), rows)
+        return len(fresh)
+
+    def find(
+        self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
+    ) -> Sequence[Restatement]:
+        """Return the records of a site's days that start in [from_ms, to_ms), oldest first."""
+        day = _RESTATEMENT.c.day_ms
+        query = (
+            select(*_COLUMNS)
+            .filter_by(region=region, site=site)
+            .where(day >= from_ms, day < to_ms)
+            .order_by(_RESTATEMENT.c.id)
+            .limit(limit)
+        )
+        with self._engine.connect() as db:
+            return tuple(Restatement(**row) for row in db.execute(query).mappings())
+
+
+def known_or_none(value: float) -> float | None:
+    """Return a number, or None for NaN."""
+    return None if math.isnan(value) else value
+
+
+_Key = tuple[str, str, str, str, int, str]
+_Said = tuple[float | None, float | None, str]
+
+
+def _key(one: Restatement) -> _Key:
+    return one.region, one.site, one.meter, one.channel, one.day_ms, one.measure
+
+
+def _said(one: Restatement) -> _Said:
+    return one.from_value, one.to_value, one.cause
+
+
+def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, _Said]:
+    """Return what the last record of each figure says, of the sites and days of those given."""
+    found: dict[_Key, _Said] = {}
+    for region, site in sorted({(one.region, one.site) for one in given}):
+        days = [one.day_ms for one in given if (one.region, one.site) == (region, site)]
+        table = _RESTATEMENT.c
+        query = (
+            select(*_COLUMNS)
+            .filter_by(region=region, site=site)
+            .where(table.day_ms >= min(days), table.day_ms <= max(days))
+            .order_by(table.id)
+        )
+        for row in db.execute(query).mappings():
+            one = Restatement(**row)
+            found[_key(one)] = _said(one)
+    return found

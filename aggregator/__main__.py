@@ -33,12 +33,20 @@ def main(argv: Sequence[str]) -> int:
     from aggregator.app import run
     from aggregator.ledger.factors import FactorTableError
     from aggregator.parameters import ParametersError
-    from aggregator.register.folder import RegisterError
+    from aggregator.register.engine import DatabaseError
+    from aggregator.register.problems import RegisterError
     from aggregator.store.base import StoreError
 
     try:
         return run(config)
-    except (RegisterError, FactorTableError, ParametersError, StoreError, OSError) as error:
+    except (
+        DatabaseError,
+        RegisterError,
+        FactorTableError,
+        ParametersError,
+        StoreError,
+        OSError,
+    ) as error:
         print(f"nenghao aggregate: {error}", file=sys.stderr)
         return 1
 

@@ -18,8 +18,8 @@ import uvicorn
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import COUNTING, Book
-from aggregator.config import Config, StoreSection
-from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events
+from aggregator.config import AggregatorSection, Config, StoreSection
+from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events, RegisterImported
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -29,7 +29,7 @@ from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
-from aggregator.register.folder import load_folder
+from aggregator.register.database import RegisterDatabase, summary
 from aggregator.rollups import Rollups
 from aggregator.store.base import Store
 from contract.meta import decode_meta
@@ -83,6 +83,21 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
+def _register_dir(
+    settings: AggregatorSection, database: RegisterDatabase, events: Events
+) -> Path:
+    """Return the register's folder, once the database says the same as it."""
+    if settings.register_dir:
+        folder = Path(settings.register_dir)
+        changes = database.import_folder(folder, author="start", now_ms=wall_ms())
+        if changes:
+            events.emit(RegisterImported(summary(changes)))
+        return folder
+    folder = Path(settings.data_dir) / "register"
+    database.export_folder(folder)
+    return folder
+
+
 def _factors(register_dir: Path) -> FactorLibrary:
     """Load the built-in factor tables and those the register brings along."""
     own = register_dir / "factors"
@@ -94,15 +109,18 @@ def run(config: Config) -> int:
     events = Events(wall_ms)
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    register_dir = Path(config.aggregator.register_dir)
-    register = load_folder(register_dir)
+    database_url = config.aggregator.database_url()
+    with RegisterDatabase(database_url) as database:
+        database.open()
+        register_dir = _register_dir(config.aggregator, database, events)
+        register = database.register()
     factor_set = _factors(register_dir).choose(config.aggregator.factor_set)
     warm_up()
 
     listener = socket.create_server((config.api.host, config.api.port))
     address = f"http://{config.api.host}:{listener.getsockname()[1]}"
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, address)
-    records = Records(f"sqlite:///{data_dir / 'records.sqlite'}")
+    records = Records(database_url)
     records.open()
     live = Live()
     for known in records.states():

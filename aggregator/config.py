@@ -8,8 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from sqlalchemy import URL
 
+from aggregator.register.engine import DatabaseError, database_url, sqlite_file
 from contract.interval import MINUTE_MS
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -30,18 +32,42 @@ class AggregatorSection(_Section):
     regions: Annotated[list[Annotated[str, Field(pattern=r"^[0-9]{6}$")]], Field(min_length=1)]
     """GB/T 2260 codes; one aggregator owns a region."""
     data_dir: Text
-    """Folder of the embedded store and the records; made when absent."""
-    register_dir: Text = Field(alias="register")
-    """Folder of sites.csv and meters.csv."""
+    """Folder of the embedded store and the register's file; made when absent."""
+    register_dir: str = Field(default="", alias="register")
+    """Folder of sites.csv and meters.csv, imported at each start; empty: the database's stands."""
+    database: str = ""
+    """Address of the register's database; empty: a file in data_dir."""
+    database_password_file: str = ""
     factor_set: Text
     """Name of a set in aggregator/ledger/tables/sets.toml."""
     grid_min: Annotated[int, Field(ge=1, le=60)] = 15
     """Length of the base interval [min]; fixed when the store is created."""
 
+    @field_validator("database")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        try:
+            if address:
+                database_url(address)
+        except DatabaseError as error:
+            raise ValueError(str(error)) from None
+        return address
+
     @property
     def grid_ms(self) -> int:
         """Length of the base interval [ms]."""
         return self.grid_min * MINUTE_MS
+
+    def database_url(self) -> URL:
+        """Return the address of the register's database, password included.
+
+        Raises:
+            DatabaseError: it is no such address.
+            OSError: the password's file cannot be read.
+        """
+        if self.database:
+            return database_url(self.database, self.database_password_file)
+        return sqlite_file(Path(self.data_dir) / "records.sqlite")
 
 
 class BrokerSection(_Section):

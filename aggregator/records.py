@@ -66,7 +66,7 @@ class Records:
         self._engine = make_engine(url)
 
     def open(self) -> None:
-        """Bring the database to the newest version; RegisterDatabaseError when it cannot be used."""
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
         migrate(self._engine)
 
     def close(self) -> None:

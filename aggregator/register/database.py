@@ -5,10 +5,11 @@ changed row leaves one audit record with who, when, before and after. A file tha
 its table; a table whose file is absent stays as it is.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     URL,
@@ -47,6 +48,19 @@ class Change:
     after: Texts | None
     """None: the row was removed."""
 
+    def __str__(self) -> str:
+        key = " ".join(text for text in self.key.values() if text)
+        before, after = self.before, self.after
+        if before is None:
+            return f"{self.table}: {key}: added"
+        if after is None:
+            return f"{self.table}: {key}: removed"
+        altered = [name for name in after if before.get(name, "") != after[name]]
+        if self.table == _DOCUMENTS:
+            return f"{self.table}: {key}: altered"
+        cells = (f"{name} {before.get(name, '')!r} -> {after[name]!r}" for name in altered)
+        return f"{self.table}: {key}: {', '.join(cells)}"
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
@@ -58,6 +72,12 @@ class AuditRecord:
     change: Change
 
 
+def summary(changes: Sequence[Change]) -> str:
+    """Say how many rows of which table changed."""
+    counts = Counter(change.table for change in changes)
+    return ", ".join(f"{table} {count}" for table, count in sorted(counts.items())) or "nothing"
+
+
 class RegisterDatabase:
     """The register in one database. Methods may be called from any thread."""
 
@@ -65,8 +85,14 @@ class RegisterDatabase:
         self._engine = make_engine(url)
 
     def open(self) -> None:
-        """Bring the database to the newest version; RegisterDatabaseError when it cannot be used."""
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
         migrate(self._engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all connections; idempotent."""

@@ -14,7 +14,7 @@ _MIGRATION_LOCK = 0x6E656E67
 """PostgreSQL's advisory lock of whoever migrates: 'neng'."""
 
 
-class RegisterDatabaseError(Exception):
+class DatabaseError(Exception):
     """The database cannot be used as it is; permanent until a person acts."""
 
 
@@ -24,7 +24,7 @@ def sqlite_file(path: Path) -> URL:
 
 
 def database_url(address: str, password_file: str = "") -> URL:
-    """Return a database's address, its password read from a file; RegisterDatabaseError when it is none.
+    """Return a database's address, its password read from a file; DatabaseError when it is none.
 
     Args:
         address: sqlite:///<path> or postgresql+psycopg://<user>@<host>:<port>/<database>
@@ -33,15 +33,13 @@ def database_url(address: str, password_file: str = "") -> URL:
     try:
         url = make_url(address)
     except ArgumentError:
-        raise RegisterDatabaseError(f"{address!r} is no database address") from None
+        raise DatabaseError(f"{address!r} is no database address") from None
     if url.drivername not in {"sqlite", "postgresql+psycopg"}:
-        raise RegisterDatabaseError(
+        raise DatabaseError(
             f"{url.drivername}: the register is kept in sqlite or postgresql+psycopg"
         )
     if url.password is not None:
-        raise RegisterDatabaseError(
-            "the address holds a password; put it into a file and name that"
-        )
+        raise DatabaseError("the address holds a password; put it into a file and name that")
     if password_file:
         url = url.set(password=Path(password_file).read_text("utf-8").strip())
     return url
@@ -59,7 +57,7 @@ def migrate(engine: Engine) -> None:
     """Bring the database to the newest version, or make it; idempotent, safe beside others.
 
     Raises:
-        RegisterDatabaseError: it cannot be reached, is no database, or a newer nenghao has made it.
+        DatabaseError: it cannot be reached, is no database, or a newer nenghao has made it.
     """
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -70,9 +68,9 @@ def migrate(engine: Engine) -> None:
             config.attributes["connection"] = db
             command.upgrade(config, "head")
     except CommandError as error:
-        raise RegisterDatabaseError(f"{engine.url!r}: {error}; made by a newer version?") from None
+        raise DatabaseError(f"{engine.url!r}: {error}; made by a newer version?") from None
     except DBAPIError as error:
-        raise RegisterDatabaseError(f"{engine.url!r}: {error.orig}") from None
+        raise DatabaseError(f"{engine.url!r}: {error.orig}") from None
 
 
 def _lock(db: Connection) -> None:

@@ -19,7 +19,13 @@ from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import COUNTING, Book
 from aggregator.config import AggregatorSection, Config, StoreSection
-from aggregator.events import AggregatorFailed, AggregatorStarted, AggregatorStopped, Events, RegisterImported
+from aggregator.events import (
+    AggregatorFailed,
+    AggregatorStarted,
+    AggregatorStopped,
+    Events,
+    RegisterImported,
+)
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -83,9 +89,7 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
-def _register_dir(
-    settings: AggregatorSection, database: RegisterDatabase, events: Events
-) -> Path:
+def _register_dir(settings: AggregatorSection, database: RegisterDatabase, events: Events) -> Path:
     """Return the register's folder, once the database says the same as it."""
     if settings.register_dir:
         folder = Path(settings.register_dir)

@@ -63,7 +63,11 @@ class PostgresServer:
                 [
                     self._program,
                     *("-D", self._folder / "data"),
-                    *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+                    *(
+                        part
+                        for name, value in settings.items()
+                        for part in ("-c", f"{name}={value}")
+                    ),
                 ],
                 user=self._user,
                 cwd=self._folder,

@@ -88,11 +88,17 @@ def number(low: float, high: float, unit: str) -> Cell:
             raise ValueError(f"{text} is not between {low:g} and {high:g}")
         return value + 0.0  # no negative zero
 
-    return Cell(read, f"number, {low:g} to {high:g} [{unit}]", Stored.FLOAT, _number_text)
+    return Cell(
+        read,
+        f"number, {_number_text(low)} to {_number_text(high)} [{unit}]",
+        Stored.FLOAT,
+        _number_text,
+    )
 
 
 def _number_text(value: float) -> str:
     """Return the shortest decimal that is this number: 24000, 0.1, 1e+16."""
+    value = float(value)
     return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 

@@ -1,6 +1,8 @@
 """Opens the register's database, SQLite or PostgreSQL, and brings it to the newest version."""
 
+from contextlib import suppress
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 from alembic import command
@@ -85,5 +87,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Let readers go on while one writes, and writers wait for each other."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.execute("PRAGMA journal_mode=WAL")
+    # The switch does not wait for a lock; who holds it is switching too, and the file remembers.
+    with suppress(OperationalError):
+        cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()

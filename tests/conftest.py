@@ -7,7 +7,6 @@ fail where NENGHAO_REQUIRE_SERVERS=1 says that it must be.
 import os
 import shutil
 import tomllib
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 def find_server(marker: str) -> str | None:
     """Path of the program behind a marker; Debian keeps servers off a user's PATH."""
-    folders = ["/usr/sbin", "/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)]
+    folders = [
+        "/usr/sbin",
+        "/sbin",
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    ]
     path = os.pathsep.join([os.environ.get("PATH", ""), *folders])
     return shutil.which(SERVERS[marker][0], path=path)
 

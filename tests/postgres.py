@@ -63,11 +63,7 @@ class PostgresServer:
                 [
                     self._program,
                     *("-D", self._folder / "data"),
-                    *(
-                        part
-                        for name, value in settings.items()
-                        for part in ("-c", f"{name}={value}")
-                    ),
+                    *(f"--{name}={value}" for name, value in settings.items()),
                 ],
                 user=self._user,
                 cwd=self._folder,

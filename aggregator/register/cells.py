@@ -88,18 +88,14 @@ def number(low: float, high: float, unit: str) -> Cell:
             raise ValueError(f"{text} is not between {low:g} and {high:g}")
         return value + 0.0  # no negative zero
 
-    return Cell(
-        read,
-        f"number, {_number_text(low)} to {_number_text(high)} [{unit}]",
-        Stored.FLOAT,
-        _number_text,
-    )
+    says = f"number, {_number_text(low)} to {_number_text(high)} [{unit}]"
+    return Cell(read, says, Stored.FLOAT, _number_text)
 
 
 def _number_text(value: float) -> str:
-    """Return the shortest decimal that is this number: 24000, 0.1, 1e+16."""
+    """Return the shortest decimal that is this number: 24000, 0.1, 1e-06."""
     value = float(value)
-    return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return repr(int(value)) if value.is_integer() and abs(value) <= 1e15 else repr(value)
 
 
 def _read_id(text: str) -> str:

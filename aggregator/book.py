@@ -9,6 +9,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory
@@ -19,11 +20,12 @@ from aggregator.kernels.register import (
     LIMIT,
     MAX_VALUE_MICRO,
     MODULUS,
+    RAW_T,
     SLACK,
+    SLOT,
     TAKEN,
     IntervalRows,
     advance,
-    last_times,
     new_heads,
 )
 from aggregator.measures import Measures
@@ -52,7 +54,12 @@ class Book:
         self._measures = measures
         none = np.empty(0, np.int64)
         self._heads = new_heads(none, none, none, none)
-        self._loaded: set[tuple[str, str]] = set()
+        self._unloaded: dict[tuple[str, str], list[int]] = {}
+        """Cumulative series with readings in the store and no head yet, by (region, site)."""
+        channels = catalogue()
+        for index, key in enumerate(self._directory.series.keys()):
+            if channels[key.channel].cumulative:
+                self._unloaded.setdefault((key.region, key.site), []).append(index)
 
     def counted(self, readings: ReadingColumns) -> ReadingColumns:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
@@ -60,11 +67,7 @@ class Book:
         size = np.abs(readings.value) <= (
             MAX_VALUE_MICRO // self._parameters.multiplier[readings.series]
         )
-        rows = (
-            size
-            & self._parameters.registered[readings.series]
-            & np.isin(readings.quality, list(COUNTING))
-        )
+        rows = size & self._parameters.registered[readings.series] & _counts(readings)
         return settle(readings.take(rows), self._directory.outbox_rank())
 
     def unregistered(self, readings: ReadingColumns) -> int:
@@ -73,19 +76,19 @@ class Book:
         return int(np.count_nonzero(~self._parameters.registered[readings.series]))
 
     def is_late(self, readings: ReadingColumns) -> bool:
-        """Tell whether a counting reading is not newer than its channel's head."""
-        self._grow()
-        late = readings.time_ms <= last_times(self._heads)[readings.series]
+        """Tell whether a reading is not newer than its channel's head."""
+        known = readings.series < len(self._heads)  # the others were never read before
+        series, time_ms = readings.series[known], readings.time_ms[known]
+        late = (self._heads[series, COUNT] > 0) & (time_ms <= self._heads[series, RAW_T + 3])
         return bool(late.any())
 
     def load_site(self, region: str, site: str) -> None:
         """Load the heads of a site from the store, once."""
-        if (region, site) in self._loaded:
-            return
-        self._grow()
-        series = self._cumulative(self._directory.series_of_site(region, site))
-        self._reload(series, ReadingColumns.empty(cumulative=True))
-        self._loaded.add((region, site))
+        series = self._unloaded.get((region, site))
+        if series is not None:
+            self._grow()
+            self._reload(np.array(series, np.int32), ReadingColumns.empty(cumulative=True))
+            del self._unloaded[(region, site)]  # not before: the store may have been away
 
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
@@ -131,7 +134,7 @@ class Book:
         self, series: Int32, start_ms: int, end_ms: int, fresh: ReadingColumns
     ) -> IntervalColumns:
         readings = self._read(series, start_ms, end_ms - 1, fresh)
-        rows = self._run(self._blank(), readings)
+        rows = self._run(self._blank(series), readings, series)
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
         return self._figures(IntervalRows(rows.block[:, inside]))
 
@@ -140,19 +143,20 @@ class Book:
         if len(series) == 0:
             return
         last = self._store.last_times(series)
-        for index, time_ms in zip(fresh.series.tolist(), fresh.time_ms.tolist(), strict=True):
-            at = np.searchsorted(series, index)
-            if at < len(series) and series[at] == index:
-                last[at] = max(int(last[at]), time_ms)
+        at = np.searchsorted(series, fresh.series).clip(max=len(series) - 1)
+        own = series[at] == fresh.series
+        np.maximum.at(last, at[own], fresh.time_ms[own])
         known = last != NO_TIME
         for time_ms in np.unique(last[known]).tolist():
             group = series[known & (last == time_ms)]
             near = self._read(group, time_ms, time_ms, fresh)
+            if len(near) == 0:  # readings, but none that counts
+                continue
             start, _ = affected_span(int(near.time_ms.min()), time_ms, self._store.grid_ms)
             readings = self._read(group, start, time_ms, fresh)
-            heads = self._blank()
-            self._run(heads, readings)
-            self._heads[group] = heads[group]
+            heads = self._blank(group)
+            self._run(heads, readings, group)
+            self._heads[group] = heads
 
     def _read(
         self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
@@ -165,7 +169,7 @@ class Book:
         stored = self._store.readings(
             series, from_ms, to_ms, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING
         )
-        stored = stored.take(np.isin(stored.quality, list(COUNTING)))
+        stored = stored.take(_counts(stored))
         own = fresh.take(np.isin(fresh.series, series))
         if len(own) == 0:
             return stored
@@ -174,27 +178,37 @@ class Book:
 
     # ------------------------------------------------------------------ kernels
 
-    def _run(self, heads: Int64, readings: ReadingColumns) -> IntervalRows:
-        """Run settled readings through heads; sorted by (series, time) as they are."""
-        series, first = np.unique(readings.series, return_index=True)
+    def _run(
+        self, heads: Int64, readings: ReadingColumns, listed: Int32 | None = None
+    ) -> IntervalRows:
+        """Run settled readings through heads; sorted by (series, time) as they are.
+
+        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i; the slots of the
+        rows returned are series.
+        """
+        first = np.flatnonzero(np.diff(readings.series, prepend=-1))
+        series = readings.series[first]
+        slots = series if listed is None else np.searchsorted(listed, series)
         value = readings.value * self._parameters.multiplier[readings.series]
         rows, status = advance(
             heads,
-            series.astype(np.int64),
-            np.append(first, len(readings)).astype(np.int64),
-            np.ascontiguousarray(readings.time_ms),
-            np.ascontiguousarray(value),
+            slots.astype(np.int64),
+            np.append(first, len(readings)),
+            readings.time_ms.copy(),  # writable, as the kernel was compiled for
+            value.astype(np.int64),
             self._store.grid_ms,
         )
         if (status != TAKEN).any():
             bad = int(np.flatnonzero(status != TAKEN)[0])
             key = self._directory.series.key(int(series[bad]))
             raise RuntimeError(f"{'/'.join(key)}: the register kernel says {status[bad]}")
+        if listed is not None:
+            rows.block[SLOT] = listed[rows.slot]
         return rows
 
-    def _blank(self) -> Int64:
-        """Return heads of all channels without readings."""
-        blank = self._heads.copy()
+    def _blank(self, series: Int32) -> Int64:
+        """Return heads of these series without readings."""
+        blank: Int64 = self._heads[series]
         blank[:, COUNT:] = 0
         return blank
 
@@ -224,28 +238,23 @@ class Book:
     def _grow(self) -> None:
         """Give every listed series a head, and every head its present parameters."""
         parameters = self._parameters
-        parameters.refresh()
-        known = len(self._heads)
-        if known < len(parameters.registered):
-            added = [
-                column[known:]
-                for column in (
-                    parameters.modulus_micro,
-                    parameters.limit_micro_per_h,
-                    parameters.gap_limit_ms,
-                    parameters.slack_micro,
-                )
-            ]
-            self._heads = np.concatenate([self._heads, new_heads(*added)])
-        self._heads[:, MODULUS] = parameters.modulus_micro
-        self._heads[:, LIMIT] = parameters.limit_micro_per_h
-        self._heads[:, SLACK] = parameters.slack_micro
-        self._heads[:, GAP] = parameters.gap_limit_ms
+        changed = parameters.refresh()
+        if len(changed) == 0:
+            return
+        added = len(parameters.registered) - len(self._heads)
+        if added:
+            room = np.zeros((added, self._heads.shape[1]), np.int64)
+            self._heads = np.concatenate([self._heads, room])
+        self._heads[changed, MODULUS] = parameters.modulus_micro[changed]
+        self._heads[changed, LIMIT] = parameters.limit_micro_per_h[changed]
+        self._heads[changed, SLACK] = parameters.slack_micro[changed]
+        self._heads[changed, GAP] = parameters.gap_limit_ms[changed]
 
-    def _cumulative(self, series: Int32) -> Int32:
-        keys, channels = self._directory.series, catalogue()
-        kept = [i for i in series.tolist() if channels[keys.key(i).channel].cumulative]
-        return np.array(kept, np.int32)
+
+def _counts(readings: ReadingColumns) -> NDArray[np.bool_]:
+    counting = np.zeros(256, np.bool_)
+    counting[list(COUNTING)] = True
+    return counting[readings.quality]
 
 
 def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:

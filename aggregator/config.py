@@ -105,7 +105,7 @@ class PaceSection(_Section):
 
     commit_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A commit is begun this long after its first batch came [ms] ..."""
-    commit_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    commit_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
     """... or when so many readings wait."""
     late_debounce_s: Annotated[float, Field(ge=0, le=300)] = 5.0
     """Late batches of a site are gathered at most this long [s] ..."""

@@ -83,15 +83,18 @@ class Directory:
         self.series: Index[SeriesKey] = Index()
         self.sources: Index[Source] = Index()
         self._rank = np.empty(0, np.int32)
+        self._of_site: dict[tuple[str, str], list[int]] = {}
+        self._sorted_out = 0
+        """How many series are in ``_of_site``."""
+        self._sorting = Lock()
 
     def series_of_site(self, region: str, site: str) -> NDArray[np.int32]:
         """Return the series of one site, ascending."""
-        found = [
-            index
-            for index, key in enumerate(self.series.keys())
-            if key.site == site and key.region == region
-        ]
-        return np.array(found, np.int32)
+        with self._sorting:
+            for key in self.series.keys(self._sorted_out):
+                self._of_site.setdefault((key.region, key.site), []).append(self._sorted_out)
+                self._sorted_out += 1
+            return np.array(self._of_site.get((region, site), ()), np.int32)
 
     def outbox_rank(self) -> NDArray[np.int32]:
         """Return per source the rank of its outbox id: the order in which conflicts are settled.

@@ -7,8 +7,8 @@ says of the meter; the multiplier (CT x VT) is the register's.
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -18,6 +18,14 @@ from contract.meta import Meta, MetaChannel
 from contract.topics import Address
 from contract.units import MICRO, to_micro
 
+_COLUMNS = (
+    "registered",
+    "multiplier",
+    "modulus_micro",
+    "limit_micro_per_h",
+    "slack_micro",
+    "gap_limit_ms",
+)
 UNKNOWN = 0
 """Modulus or rating nobody has told."""
 
@@ -27,7 +35,7 @@ class ParametersError(ValueError):
 
 
 class Parameters:
-    """Per-series parameters; ``refresh`` before use when the directory has grown.
+    """Per-series parameters; ``refresh`` before use when the directory has grown or a meta came.
 
     registered            bool     the register knows meter and channel's carrier
     multiplier            int64    CT x VT
@@ -47,6 +55,8 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._outdated: set[tuple[str, str]] = set()
+        """(region, site) of metas told since the last refresh."""
         self.registered = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
         self.modulus_micro = np.empty(0, np.int64)
@@ -59,12 +69,20 @@ class Parameters:
         for meter in meta.meters:
             channels = {channel.name: channel for channel in meter.channels}
             self._told[(address.region, address.site, meter.id)] = channels
-        self._build(0)
+        self._outdated.add((address.region, address.site))
 
-    def refresh(self) -> None:
-        """Add rows for series listed since the last call."""
-        if len(self.registered) < len(self._directory.series):
-            self._build(len(self.registered))
+    def refresh(self) -> Int32:
+        """Return the series whose rows are new or were made again since the last call."""
+        known = len(self.registered)
+        changed = [np.arange(known, len(self._directory.series), dtype=np.int32)]
+        for site in self._outdated:
+            series = self._directory.series_of_site(*site)
+            changed.append(series[series < known])
+        self._outdated.clear()
+        series = np.concatenate(changed)
+        if len(series):
+            self._build(series)
+        return series
 
     def meter(self, series: int) -> Meter | None:
         """Return the register's newest row for a series' meter; None when unregistered."""
@@ -80,16 +98,16 @@ class Parameters:
         rows = self._register.rows.get((key.site, key.meter), ())
         return rows[-1] if rows and site is not None and site.region == key.region else None
 
-    def _build(self, start: int) -> None:
-        keys = self._directory.series.keys(start)
-        rows = [self._row(key) for key in keys]
-        table: NDArray[np.int64] = np.array(rows, np.int64).reshape(len(rows), 6)
-        self.registered = np.append(self.registered[:start], table[:, 0] != 0)
-        self.multiplier = np.append(self.multiplier[:start], table[:, 1])
-        self.modulus_micro = np.append(self.modulus_micro[:start], table[:, 2])
-        self.limit_micro_per_h = np.append(self.limit_micro_per_h[:start], table[:, 3])
-        self.slack_micro = np.append(self.slack_micro[:start], table[:, 4])
-        self.gap_limit_ms = np.append(self.gap_limit_ms[:start], table[:, 5])
+    def _build(self, series: Int32) -> None:
+        """Make the rows of these series; new ones follow those that are there without a gap."""
+        keys = self._directory.series
+        rows = np.array([self._row(keys.key(i)) for i in series.tolist()], np.int64)
+        for column, values in zip(_COLUMNS, rows.T, strict=True):
+            old = getattr(self, column)
+            new = np.zeros(max(len(old), int(series.max()) + 1), old.dtype)
+            new[: len(old)] = old
+            new[series] = values
+            setattr(self, column, new)
 
     def _row(self, key: SeriesKey) -> tuple[int, int, int, int, int, int]:
         meter = self._meter(key)

@@ -33,7 +33,7 @@ from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.live import Live
 from aggregator.parameters import Parameters
-from aggregator.records import Records
+from aggregator.records import Records, StoredState
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.ack import Ack, OutboxAck, encode_ack
@@ -45,7 +45,7 @@ from contract.wire import DecodeError
 
 _RETRY_S = (0.2, 10.0)
 _IDLE_S = 0.05
-
+_STATES_S = 5.0
 
 Result = TypeVar("Result")
 
@@ -126,6 +126,9 @@ class Pipeline:
         self._faulty: set[str] = set()
         """Topics whose last payload went to quarantine."""
         self._rolled_up = time.monotonic()
+        self._states: dict[Address, StoredState] = {}
+        """Last states that are not in the records yet: the broker retains them too."""
+        self._states_kept = self._rolled_up
 
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
@@ -160,9 +163,12 @@ class Pipeline:
             ):
                 del self._late[site]
                 self._commit(group.arrivals, late=True)
+        if now - self._states_kept >= _STATES_S:
+            self._states_kept = now
+            self._keep_states()
         if now - self._rolled_up >= self._pace.rollup_s:
             self._rolled_up = now
-            self._persist(self._rollups.flush)
+            self._insist(self._rollups.flush)
         self._send_acks()
 
     def _commit_all(self) -> None:
@@ -170,8 +176,14 @@ class Pipeline:
         for group, late in groups:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
-        self._persist(self._rollups.flush)
+        self._insist(self._rollups.flush)
         self._send_acks()
+
+    def _keep_states(self) -> None:
+        """Write what edges last said of themselves: one transaction for all of them."""
+        states, self._states = self._states, {}
+        if states:
+            self._records.put_states(list(states.values()))
 
     def _answer(self, address: Address) -> _Answer:
         return self._answers.setdefault(address, _Answer())
@@ -208,7 +220,7 @@ class Pipeline:
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
         self._live.take_state(address, state)
-        self._records.put_state(address, payload, self._time_ms())
+        self._states[address] = StoredState(address, payload, self._time_ms())
 
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
@@ -230,7 +242,7 @@ class Pipeline:
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._quarantine(message, "impossible time", event)
         self._waiting.add((source, batch.seq))
-        self._book.load_site(address.region, address.site)
+        self._insist(lambda: self._book.load_site(address.region, address.site))
         now = time.monotonic()
         if self._book.is_late(arrival.cumulative):
             group = self._late.setdefault((address.region, address.site), _Group())
@@ -256,7 +268,7 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._book.recompute(counted)
+            intervals = self._insist(lambda: self._book.recompute(counted))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
@@ -271,11 +283,13 @@ class Pipeline:
             },
             dirty=self._dirty(intervals),
         )
-        result = self._persist(lambda: self._store.commit(commit))
+        result = self._insist(lambda: self._store.commit(commit))
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
             self._events.emit(LineRefused(refused.line, refused.reason))
-        self._rollups.mark(commit.dirty)
+        if len(intervals):
+            first_ms, last_ms = int(intervals.start_ms.min()), int(intervals.start_ms.max())
+            self._rollups.mark(commit.dirty, first_ms, last_ms)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -305,13 +319,13 @@ class Pipeline:
                 found.add(DirtyDay(key.region, key.site, day_ms))
         return frozenset(found)
 
-    def _persist(self, write: Callable[[], Result]) -> Result:
-        """Repeat a write unchanged until the store takes it; `_Stopped` when asked to end."""
+    def _insist(self, call: Callable[[], Result]) -> Result:
+        """Repeat a call of the store until it succeeds; `_Stopped` when asked to end."""
         lost_at: float | None = None
         wait_s = _RETRY_S[0]
         while True:
             try:
-                result = write()
+                result = call()
             except StoreRetriable as error:
                 self._events.count(Counter.STORE_RETRIES)
                 if lost_at is None:

@@ -5,6 +5,7 @@ from any thread; each is one transaction. Times are UTC ms and arguments.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,12 +170,21 @@ class Records:
 
     def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""
-        key = {"region": address.region, "site": address.site, "edge": address.edge}
-        value: dict[str, Any] = {"payload": payload, "received_ms": now_ms}
+        self.put_states([StoredState(address, payload, now_ms)])
+
+    def put_states(self, states: Sequence[StoredState]) -> None:
+        """Keep the last state payloads of some edges, each edge once."""
         with self._engine.begin() as db:
-            known = update(EDGE_STATE).filter_by(**key).values(**value)
-            if db.execute(known).rowcount == 0:
-                db.execute(insert(EDGE_STATE).values(**key, **value))
+            for state in states:
+                address = state.address
+                key = {"region": address.region, "site": address.site, "edge": address.edge}
+                value: dict[str, Any] = {
+                    "payload": state.payload,
+                    "received_ms": state.received_ms,
+                }
+                known = update(EDGE_STATE).filter_by(**key).values(**value)
+                if db.execute(known).rowcount == 0:
+                    db.execute(insert(EDGE_STATE).values(**key, **value))
 
     def states(self) -> tuple[StoredState, ...]:
         """Return the last state of every edge, by region, site and edge."""

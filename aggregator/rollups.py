@@ -1,10 +1,11 @@
-"""Hour, day and month figures: sums of base intervals, redone for days that were touched.
+"""Hour, day and month figures: sums of the level below, redone where base intervals were touched.
 
 A day is marked in the store in the same commit as its intervals, and the mark goes when the
 roll-ups are written, so that a crash between the two only means doing them again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from aggregator.events import Counter, Events
 from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from aggregator.store.base import DirtyDay, Store
 from contract.channels import catalogue
-from contract.interval import DAY_MS, HOUR_MS, month_start, next_month
+from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
 
 _SUMMED = (
@@ -24,41 +25,71 @@ _SUMMED = (
     "estimated_ms",
     "received",
 )
+_PORTION = 20_000
+"""Series that are redone at once."""
 _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
-    """Keeps the higher levels equal to the sums of the base level."""
+    """Keeps the higher levels equal to the sums of the level below."""
 
     def __init__(self, store: Store, events: Events) -> None:
         self._store = store
         self._events = events
-        self._marked: set[DirtyDay] = set(store.dirty_days())
+        self._marked: dict[DirtyDay, tuple[int, int]] = {
+            day: (day.day_ms, day.day_ms + DAY_MS - 1) for day in store.dirty_days()
+        }
+        """First and last start of a base interval that was written [ms]; may be too wide."""
 
-    def mark(self, days: Iterable[DirtyDay]) -> None:
-        """Note days whose intervals were written."""
-        self._marked.update(days)
+    def mark(self, days: Iterable[DirtyDay], first_ms: int, last_ms: int) -> None:
+        """Note days of which intervals that start in [first_ms, last_ms] were written."""
+        for day in days:
+            low, high = self._marked.get(day, (first_ms, last_ms))
+            self._marked[day] = min(low, first_ms), max(high, last_ms)
 
     def flush(self) -> None:
         """Redo all marked days. StoreRetriable: call again; nothing is forgotten."""
-        for day in sorted(self._marked):
-            self._redo(day)
-            self._marked.discard(day)
-            self._events.count(Counter.ROLLUP_DAYS)
+        for days, series in self._portions():
+            self._redo(days, series)
+            for day in days:
+                del self._marked[day]
+            self._events.count(Counter.ROLLUP_DAYS, len(days))
 
-    def _redo(self, day: DirtyDay) -> None:
-        store, grid_ms = self._store, self._store.grid_ms
-        series = self._cumulative(day)
-        base = store.intervals(Level.INTERVAL, series, day.day_ms, day.day_ms + DAY_MS)
-        hours = summed(base, fixed_starts(base.start_ms, HOUR_MS), HOUR_MS, grid_ms)
+    def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
+        """Yield the sites of one Beijing day, as many at once as memory may hold."""
+        marked = sorted(self._marked, key=lambda day: (day.day_ms, day))
+        for _, of_day in groupby(marked, key=lambda day: day.day_ms):
+            days: list[DirtyDay] = []
+            parts: list[Int32] = []
+            for day in of_day:
+                days.append(day)
+                parts.append(self._cumulative(day))
+                if sum(map(len, parts)) >= _PORTION:
+                    yield days, np.concatenate(parts)
+                    days, parts = [], []
+            if days:
+                yield days, np.concatenate(parts)
+
+    def _redo(self, days: list[DirtyDay], series: Int32) -> None:
+        """Redo the hours that were touched, the day from its hours, the month from its days."""
+        store, grid_ms, day_ms = self._store, self._store.grid_ms, days[0].day_ms
+        end_ms = day_ms + DAY_MS
+        spans = [self._marked[day] for day in days]
+        low_ms = max(day_ms, hour_start(min(low for low, _ in spans)))
+        high_ms = min(end_ms, hour_start(max(high for _, high in spans)) + HOUR_MS)
+        base = store.intervals(Level.INTERVAL, series, low_ms, high_ms)
+        # A copy is writable, as the kernel was compiled for
+        starts = fixed_starts(base.start_ms.copy(), HOUR_MS)
+        hours = summed(base, starts, HOUR_MS, grid_ms)
         store.write_intervals(Level.HOUR, hours)
-        days = summed(base, fixed_starts(base.start_ms, DAY_MS), DAY_MS, grid_ms)
-        store.write_intervals(Level.DAY, days)
-        month_ms, end_ms = month_start(day.day_ms), next_month(day.day_ms)
-        of_month = store.intervals(Level.DAY, series, month_ms, end_ms)
-        starts = np.full(len(of_month), month_ms, np.int64)
-        month = summed(of_month, starts, end_ms - month_ms, grid_ms)
-        store.write_intervals(Level.MONTH, month, clear=[day])
+        of_day = store.intervals(Level.HOUR, series, day_ms, end_ms)
+        day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
+        store.write_intervals(Level.DAY, day)
+        month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
+        of_month = store.intervals(Level.DAY, series, month_ms, month_end_ms)
+        starts = np.full(len(of_month), month_ms)
+        month = summed(of_month, starts, month_end_ms - month_ms, grid_ms)
+        store.write_intervals(Level.MONTH, month, clear=days)
 
     def _cumulative(self, day: DirtyDay) -> Int32:
         directory, channels = self._store.directory, catalogue()

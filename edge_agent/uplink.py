@@ -181,12 +181,12 @@ class Uplink:
             self._counts.connects += 1
             self._up = True
             self._emit(UplinkUp(self._broker))
-            with contextlib.suppress(_Finished):
-                await self._tasks(client)
+            await self._tasks(client)
             offline = encode_state(offline_state(self._clock.time_ms()))
             await self._publish(client, MessageKind.STATE, offline, retain=True)
 
     async def _tasks(self, client: aiomqtt.Client) -> None:
+        finished = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(client, tasks))
@@ -194,7 +194,10 @@ class Uplink:
                 tasks.create_task(self._send(client))
                 tasks.create_task(self._end())
         except* _Finished:
-            raise _Finished from None
+            finished = True
+        except* (aiomqtt.MqttError, OSError):
+            if not finished:  # else it is a publish that the end of the session cut off
+                raise
 
     def _client(self) -> aiomqtt.Client:
         config = self._config

@@ -48,6 +48,8 @@ class Assembler:
         self._names = tuple(catalogue())
         self._rows: dict[tuple[str, str, str], Int32] = {}
         """(region, site, meter) -> series per catalogue channel, -1 where not yet seen."""
+        self._tables: dict[Address, tuple[tuple[str, ...], Int32]] = {}
+        """Per edge the meters of its last batch, and their rows one below the other."""
 
     def source(self, address: Address, outbox: str) -> int:
         """Return the index of an edge's outbox."""
@@ -85,13 +87,20 @@ class Assembler:
     def _series(self, address: Address, meters: tuple[str, ...], cells: Cells) -> Int32:
         if len(cells.block) == 0:
             return np.empty(0, np.int32)
-        rows = np.stack([self._row(address, meter) for meter in meters])
-        series: Int32 = rows[cells.block, cells.channel]
+        known, table = self._tables.get(address, ((), None))
+        if table is None or known != meters:
+            table = self._table(address, meters)
+        series: Int32 = table[cells.block, cells.channel]
         unseen = series < 0
         if unseen.any():
             self._list(address, meters, cells.block[unseen], cells.channel[unseen])
-            return self._series(address, meters, cells)
+            series = self._table(address, meters)[cells.block, cells.channel]
         return series
+
+    def _table(self, address: Address, meters: tuple[str, ...]) -> Int32:
+        table: Int32 = np.stack([self._row(address, meter) for meter in meters])
+        self._tables[address] = meters, table
+        return table
 
     def _row(self, address: Address, meter: str) -> Int32:
         key = (address.region, address.site, meter)

@@ -72,6 +72,8 @@ _MAX_REFUSED = 200
 _MAX_NAMED_METERS = 50
 """Beyond this a query asks for the whole site: long OR chains cost more than they save."""
 _STATEMENTS_PER_QUERY = 100
+_END_OF_TIME_MS = (2**63 - 1) // NS_PER_MS
+"""The server counts int64 nanoseconds, to 2262, and refuses a query that names a later time."""
 _READING_TAGS = '"region", "site", "meter", "edge", "outbox"'
 _FIGURE_COLUMNS = (*INTEGER_FIELDS, *MEASURE_FIELDS, DETERMINED)
 
@@ -154,7 +156,7 @@ class InfluxReader:
             fields = ", ".join(f'"{name}", "{name}{QUALITY_SUFFIX}"' for name in channels)
             statements.append(
                 f'SELECT "{SEQ}", {fields} FROM "{READING}" WHERE {where} '
-                f"AND time >= {from_ms}ms AND time < {to_ms + 1}ms GROUP BY {_READING_TAGS}"
+                f"AND {_span(from_ms, to_ms + 1)} GROUP BY {_READING_TAGS}"
             )
         wanted = set(series.tolist())
         parts = []
@@ -200,7 +202,7 @@ class InfluxReader:
             among = " OR ".join(f"\"channel\" = '{name}'" for name in channels)
             statements.append(
                 f'SELECT {fields} FROM "{level}" WHERE {where} AND ({among}) '
-                f"AND time >= {from_ms}ms AND time < {to_ms}ms "
+                f"AND {_span(from_ms, to_ms)} "
                 'GROUP BY "region", "site", "meter", "channel"'
             )
         wanted = set(series.tolist())
@@ -245,6 +247,12 @@ class InfluxReader:
 
     def close(self) -> None:
         self._query.close()
+
+
+def _span(from_ms: int, to_ms: int) -> str:
+    """Say that a time lies in [from_ms, to_ms)."""
+    low, high = (max(-_END_OF_TIME_MS, min(ms, _END_OF_TIME_MS)) for ms in (from_ms, to_ms))
+    return f"time >= {low}ms AND time < {high}ms"
 
 
 def _figures(index: int, values: Sequence[Sequence[Any]]) -> IntervalColumns:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -74,6 +74,7 @@ class Demo:
         self._district: District = load_district(find_district(options.district))
         self._processes = Processes(options.work_dir / "logs")
         self._scene = Scene(f"nenghao 能耗  {self._district.name_zh} {self._district.name_en}")
+        self._picture = self._scene  # the last screen with all edges on line
         self._parts: list[Child] = []
 
     async def run(self) -> int:
@@ -209,6 +210,7 @@ class Demo:
                 raise DemoFailedError(f"outboxes are not empty {CAUGHT_UP_S:.0f} s after the end")
             await asyncio.sleep(0.2)
         self._scene.left_s = None
+        self._picture = replace(self._scene)
         return running
 
     async def _end_edges(
@@ -301,7 +303,7 @@ class Demo:
         table = proof_table(summarise(verdicts, units), verdicts)
         self._console.print(table)
         if self._options.picture is not None:
-            save_picture(self._options.picture, render(self._scene), table)
+            save_picture(self._options.picture, render(self._picture), table)
         good = all(not verdict.problems for verdict in verdicts)
         if good and verdicts and not self._options.keep:
             shutil.rmtree(self._options.work_dir)

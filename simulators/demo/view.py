@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -177,11 +179,22 @@ def proof_table(lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Renderabl
     return Group(table, note, text)
 
 
+_TEXT = re.compile(r'textLength="([\d.]+)"([^>]*)>([^<]*)<')
+
+
+def _true_width(match: re.Match[str]) -> str:
+    """Rich gives a Chinese character the width of one cell in its SVG; it is two."""
+    text = html.unescape(match[3])
+    length = float(match[1]) * cell_len(text) / len(text)
+    return f'textLength="{length:g}"{match[2]}>{match[3]}<'
+
+
 def save_picture(path: Path, *parts: RenderableType) -> None:
     """Save what was shown as an SVG without addresses of web fonts."""
     console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO())
     for part in parts:
         console.print(part)
     svg = console.export_svg(title="make demo")
+    svg = _TEXT.sub(_true_width, svg)
     svg = re.sub(r"@font-face\s*{[^}]*}|<!--.*?-->", "", svg, flags=re.DOTALL)
     path.write_text(svg, encoding="utf-8")

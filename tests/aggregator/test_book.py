@@ -12,9 +12,10 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.register.model import Meter, Register, Role, Site
-from aggregator.store.base import Commit
+from aggregator.store.base import Commit, StoreRetriable
 from contract.interval import GRID_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter
+from contract.reading import Quality
 from contract.stored import Level
 from contract.topics import Address
 from tests.oracle import register as oracle
@@ -52,7 +53,9 @@ class District:
         measures = Measures(self.store.directory, self.parameters, factors)
         self.book = Book(self.store, self.parameters, measures)
 
-    def columns(self, readings: list[tuple[str, int, int]], seq: int) -> ReadingColumns:
+    def columns(
+        self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0
+    ) -> ReadingColumns:
         """Readings (meter, time_ms, micro) as columns of one batch."""
         directory = self.store.directory
         series = [
@@ -65,14 +68,14 @@ class District:
             np.array(series, np.int32),
             np.array([time for _, time, _ in readings], np.int64),
             np.array([value for _, _, value in readings], np.int64),
-            np.zeros(n, np.uint8),
+            np.full(n, quality, np.uint8),
             np.full(n, source, np.int32),
             np.full(n, seq, np.int64),
         )
 
-    def take(self, readings: list[tuple[str, int, int]], seq: int) -> None:
+    def take(self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0) -> None:
         """Do what the pipeline does with one commit."""
-        raw = self.columns(readings, seq)
+        raw = self.columns(readings, seq, quality)
         self.book.load_site("370114", "works")
         counted = self.book.counted(raw)
         if self.book.is_late(counted):
@@ -196,3 +199,28 @@ def test_a_first_reading_makes_one_empty_interval(micro):
     district = District()
     district.take([("em-1", T0, micro)], 1)
     assert [row[0] for row in district.figures("em-1").values()] == [0]
+
+
+def test_a_site_whose_store_was_away_is_loaded_at_the_next_try(monkeypatch):
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 50_000 * i) for i in range(40)]
+    district = District()
+    district.take([("em-1", *reading) for reading in minutes[:20]], 1)
+    district.restart()
+    with monkeypatch.context() as away:
+
+        def refuse(*_args, **_kwargs):
+            raise StoreRetriable("away")
+
+        away.setattr(district.store, "readings", refuse)
+        with pytest.raises(StoreRetriable):
+            district.book.load_site("370114", "works")
+    district.take([("em-1", *reading) for reading in minutes[20:]], 2)
+    assert district.figures("em-1") == expected(minutes)
+
+
+def test_readings_that_do_not_count_are_no_head():
+    district = District()
+    district.take([("em-1", T0, 5_000_000)], 1, quality=int(Quality.RANGE))
+    district.restart()
+    district.take([("em-1", T0 + MINUTE_MS, 6_000_000)], 2)
+    assert district.figures("em-1") == expected([(T0 + MINUTE_MS, 6_000_000)])

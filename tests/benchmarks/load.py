@@ -13,7 +13,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from contract.ack import decode_ack
 from contract.channels import catalogue
 from contract.data import Block, encode_blocks, encode_envelope
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
+from contract.state import BusState, EdgeState, MeterState, encode_state
 from contract.topics import Address, MessageKind, filter_for, parse_topic, topic
 
 REGION = "370114"
@@ -33,6 +34,7 @@ INSTANTANEOUS = ("power", "reactive_power", "power_factor", "voltage_a", "curren
 CHANNELS = len(CUMULATIVE) + len(INSTANTANEOUS)
 DISPLAY_STEP_MICRO = 10_000
 WINDOW = 8
+STATE_S = 30
 RESEND_S = 30.0
 SHARED_BATCHES = 256
 
@@ -75,6 +77,14 @@ class Load:
                     for m in range(self.meters)
                 )
             )
+        )
+
+    def state(self) -> bytes:
+        """What every edge says of itself."""
+        meters = tuple(MeterState(f"em-{m:02}", ok=True, polls=9) for m in range(self.meters))
+        bus = BusState("lan", "modbus-tcp", cycles=9)
+        return encode_state(
+            EdgeState(online=True, time_ms=self.start_ms, buses=(bus,), meters=meters)
         )
 
     def blocks(self, k: int) -> bytes:
@@ -142,6 +152,7 @@ class Generator:
         self._by_site = {edge.address.site: edge for edge in self._edges}
         self._meta = load.meta()
         self._hash = meta_hash(self._meta)
+        self._state = load.state()
         self._blocks: dict[int, bytes] = {}
         self._began = 0.0
         self._offered = 0
@@ -161,6 +172,20 @@ class Generator:
         for _ in range(rounds):
             for edge in self._edges:
                 self._send_next(edge)
+
+    def send_rounds_with_states(self, rounds: int) -> None:
+        """The same, with a state of every edge as often as its samples would take."""
+        spans = STATE_S * 1_000 // (self._load.samples * self._load.period_ms) or 1
+        for number in range(rounds):
+            self.send_rounds(1)
+            if number % spans == 0:
+                self.send_states(range(len(self._edges)))
+
+    def send_states(self, edges: Iterable[int]) -> None:
+        """Publish the states of some edges."""
+        for edge in edges:
+            name = topic(self._edges[edge].address, MessageKind.STATE)
+            self._publish(name, self._state, True)
 
     def tick(self) -> None:
         """Open loop: send what is due."""
@@ -235,21 +260,23 @@ def main(port: int, load: Load) -> None:
 
     client.on_subscribe = on_subscribe
     client.on_message = lambda _client, _data, message: generator.take_ack(
-        message.topic, message.payload
+        message.topic, bytes(message.payload)
     )
     client.connect("127.0.0.1", port)
     client.subscribe(filter_for(MessageKind.ACK, REGION), qos=1)
     while not subscribed:
         assert client.loop(0.1) == paho.MQTT_ERR_SUCCESS
     generator.start()
-    told = time.monotonic()
+    told, second = time.monotonic(), 0
     while True:
         if client.loop(0.01) != paho.MQTT_ERR_SUCCESS:
             raise ConnectionError("the broker left")
         generator.tick()
         if time.monotonic() - told >= 1:
             told += 1
+            second += 1
             generator.resend()
+            generator.send_states(range(second % STATE_S, load.edges, STATE_S))
             print(json.dumps(asdict(generator.tally)), flush=True)
             generator.tally = Tally()
 

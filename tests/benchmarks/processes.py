@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 START_S = 60.0
@@ -43,15 +44,28 @@ def child(
 
 def wait_for_event(log: Path, event: str, process: subprocess.Popen[str]) -> dict[str, Any]:
     """Return the first log line of that event."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    for _ in _patiently(log, process):
         for line in log.read_text("utf-8").splitlines():
             if f'"{event}"' in line:
                 found: dict[str, Any] = json.loads(line)
                 return found
+    raise AssertionError(f"no {event}: {log.read_text('utf-8')}")
+
+
+def wait_for_file(path: Path, log: Path, process: subprocess.Popen[str]) -> None:
+    """Return once the process has written a file."""
+    for _ in _patiently(log, process):
+        if path.exists():
+            return
+    raise AssertionError(f"no {path}: {log.read_text('utf-8')}")
+
+
+def _patiently(log: Path, process: subprocess.Popen[str]) -> Iterator[None]:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        yield
         assert process.poll() is None, log.read_text("utf-8")
         time.sleep(0.05)
-    raise AssertionError(f"no {event} in {log}: {log.read_text('utf-8')}")
 
 
 def mosquitto() -> psutil.Process:
@@ -68,6 +82,17 @@ def cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
 def written_bytes(process: psutil.Process) -> int:
     """Bytes sent to the disk, as /proc/<pid>/io counts them."""
     return int(process.io_counters().write_bytes)
+
+
+def counters(api: str) -> dict[str, float]:
+    """What the aggregator at this address has counted."""
+    prefix, suffix = "nenghao_aggregator_", "_total "
+    text = httpx.get(f"{api}/metrics", timeout=30, trust_env=False).text
+    rows = (line for line in text.splitlines() if line.startswith(prefix) and suffix in line)
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, _, value in (row.partition(suffix) for row in rows)
+    }
 
 
 def peak_rss(pid: int) -> int:

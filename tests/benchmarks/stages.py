@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 from aggregator import pipeline as pipeline_module
-from aggregator.batch import IntervalColumns
+from aggregator.batch import Int64, IntervalColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.directory import Directory
@@ -45,6 +45,8 @@ from contract.topics import MessageKind, parse_topic
 from tests.benchmarks.load import Generator, Load, write_register
 
 STAGES: tuple[tuple[str, Any, str], ...] = (
+    ("states", Pipeline, "_receive_state"),
+    ("states", Pipeline, "_keep_states"),
     ("decode", pipeline_module, "decode_batch"),
     ("assemble", Assembler, "assemble"),
     ("load site", Book, "load_site"),
@@ -64,14 +66,13 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Wall seconds of the pipeline's thread, which waits for nothing but the disk.
+    """One run of the pipeline's thread, which waits for nothing but the disk.
 
-    cpu_seconds: of the whole process, DuckDB's threads included.
+    seconds: by the wall. stages: CPU seconds of the pipeline's thread, and of the others (DuckDB).
     """
 
     readings: int
     seconds: float
-    cpu_seconds: float
     stages: dict[str, float]
     commits: list[Commit]
     directory: Directory
@@ -86,11 +87,11 @@ class _Stopwatch:
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._inner.append(0.0)
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                took = time.perf_counter() - start
+                took = time.thread_time() - start
                 self.own[name] += took - self._inner.pop()
                 self._inner[-1] += took
 
@@ -98,13 +99,13 @@ class _Stopwatch:
 
 
 def messages(load: Load, batches: int) -> list[Message]:
-    """All metas, then `batches` batches of every edge, in turn."""
+    """All metas; `batches` batches of every edge in turn, and its states in between."""
     sent: list[Message] = []
     generator = Generator(
         replace(load, rate=1.0), lambda name, data, _retain: sent.append(Message(name, data))
     )
     generator.start()
-    generator.send_rounds(batches)
+    generator.send_rounds_with_states(batches)
     return sent
 
 
@@ -133,16 +134,18 @@ def profile(load: Load, batches: int, pace: PaceSection) -> Profile:
         records.open()
         stack.callback(records.close)
         pipeline, inbox = _pipeline(folder, store, records, messages(load, batches), load, pace)
-        for _ in range(load.edges):  # metas come once in an edge's life
+        for _ in range(load.edges):  # metas come once in an edge's life, and first
             pipeline._receive(inbox.take(0, 1)[0])
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu, whole = time.perf_counter(), time.thread_time(), time.process_time()
         pipeline.run()
-        took, cpu = time.perf_counter() - start, time.process_time() - cpu
+        whole, cpu = time.process_time() - whole, time.thread_time() - cpu
+        took = time.perf_counter() - start
     stages = {stage: stopwatch.own[stage] for stage, _, _ in STAGES if stage in stopwatch.own}
-    stages["the rest"] = took - sum(stages.values())
+    stages["the rest"] = cpu - sum(stages.values())
+    stages["other threads"] = whole - cpu
     readings = sum(len(c.cumulative) + len(c.instantaneous) for c in commits)
     assert readings == batches * load.edges * load.readings
-    return Profile(readings, took, cpu, stages, commits, store.directory)
+    return Profile(readings, took, stages, commits, store.directory)
 
 
 def _pipeline(
@@ -158,7 +161,7 @@ def _pipeline(
     inbox = Inbox(sum(len(message.payload) for message in sent), events)
     for message in sent:
         inbox.put(message)
-    last = len(sent) // load.edges - 1
+    last = sum(message.topic.endswith(MessageKind.DATA) for message in sent) // load.edges
     unfinished = set(range(load.edges))
 
     def publish(topic: str, payload: bytes) -> None:
@@ -197,7 +200,9 @@ def raw_append(found: Profile) -> float:
         store.directory.sources.add_all(found.directory.sources.keys())
         start = time.perf_counter()
         for commit in found.commits:
-            store.commit(replace(commit, intervals=IntervalColumns.empty(), receipts={}, dirty=()))
+            store.commit(
+                replace(commit, intervals=IntervalColumns.empty(), receipts={}, dirty=frozenset())
+            )
         took = time.perf_counter() - start
         store.close()
     return took
@@ -207,14 +212,16 @@ def kernel_alone(found: Profile) -> tuple[int, float]:
     """Cumulative readings and wall seconds for the register kernel on the same commits."""
     count = len(found.directory.series)
     heads = new_heads(*(np.full(count, x, np.int64) for x in (0, 10**9, 1_800_000, 10_000)))
-    calls = []
+    calls: list[tuple[Int64, Int64, Int64, Int64]] = []
     for commit in found.commits:
         columns = commit.cumulative
         rows = columns.take(np.lexsort((columns.time_ms, columns.series)))
         series, first = np.unique(rows.series, return_index=True)
         # Copies are writable, as the arrays are that the kernel was compiled for
         offsets = np.append(first, len(rows))
-        calls.append((series.astype(np.int64), offsets, rows.time_ms.copy(), rows.value.copy()))
+        calls.append(
+            (series.astype(np.int64), offsets, rows.time_ms.copy(), rows.value.astype(np.int64))
+        )
     start = time.perf_counter()
     for slots, offsets, times, values in calls:
         _, status = advance(heads, slots, offsets, times, values, GRID_MS)

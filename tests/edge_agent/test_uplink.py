@@ -331,6 +331,23 @@ async def test_stop_drains_then_says_offline(broker, district):
     assert [decode_state(payload).online for payload in district.states] == [True, False]
 
 
+async def test_an_end_that_cuts_off_a_publish_is_still_an_end(broker, district, monkeypatch):
+    edge = Edge(broker.port)
+
+    async def cut_off(_client):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise aiomqtt.MqttError("cut off in the middle of a publish") from None
+
+    monkeypatch.setattr(edge.uplink, "_report", cut_off)
+    task = asyncio.create_task(edge.uplink.run())
+    await until(lambda: edge.uplink.connected, "connected")
+    edge.uplink.stop(drain_s=10)
+    await asyncio.wait_for(task, 5)
+    await until(lambda: len(district.states) == 1, "the offline state")
+
+
 async def test_stop_without_acks_or_broker_ends_in_time(broker, district):
     district.acking = False
     edge = Edge(broker.port)

@@ -20,7 +20,7 @@ from aggregator.store.base import (
     Store,
     StoreMismatch,
 )
-from contract.reading import Quality
+from contract.reading import MAX_TIME_MS, MIN_TIME_MS, Quality
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level
 
 GRID_MS = 900_000
@@ -394,6 +394,16 @@ class StoreSuite:
         store.commit(commit_of(store, [R(border + i * MINUTE, i + 9) for i in (-2, -1, 0, 1, 2)]))
         found = read(store, store, low=border - MINUTE, high=border, before=1, after=1)
         assert [v for _, v in found] == [7, 8, 9, 10]
+
+    def test_all_of_time_may_be_asked_for(self, kit):
+        """As the proof does: from the first to the last moment of the contract."""
+        store = kit.open()
+        store.commit(commit_of(store, [R(0, 5)], [R(0, 1.5, channel="power")], figures(store, [0])))
+        series, always = series_of(store), (MIN_TIME_MS, MAX_TIME_MS)
+        assert store.readings(series, *always, before=1, after=1).value.tolist() == [5]
+        power = store.instant(series_of(store, channel="power"), *always)
+        assert power.value.tolist() == [1.5]
+        assert store.intervals(Level.INTERVAL, series, *always).start_ms.tolist() == [T0]
 
     def test_another_grid_is_refused(self, kit):
         kit.open(GRID_MS)

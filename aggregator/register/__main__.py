@@ -126,7 +126,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     from aggregator.register.database import summary
 
-    with _open(arguments) as database:
+    with _open(arguments, make_folder=True) as database:
         changes = database.import_folder(
             arguments.folder,
             author=arguments.author or getpass.getuser(),
@@ -178,13 +178,16 @@ def _log(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _open(arguments: argparse.Namespace) -> "RegisterDatabase":
+def _open(arguments: argparse.Namespace, *, make_folder: bool = False) -> "RegisterDatabase":
     from aggregator.config import load
     from aggregator.register.database import RegisterDatabase
     from aggregator.register.engine import database_url
 
     if arguments.config is not None:
-        url = load(arguments.config).aggregator.database_url()
+        settings = load(arguments.config).aggregator
+        url = settings.database_url()
+        if make_folder:
+            Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     else:
         url = database_url(arguments.database, arguments.password_file)
     database = RegisterDatabase(url)

@@ -45,14 +45,14 @@ _ENUMS: Mapping[str, Callable[[str], object]] = {
 def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
     """Return the register of rows by table name; a table may be absent.
 
-    The rows have passed `aggregator.register.checks`.
+    The rows have passed `aggregator.register.checks`; their order does not matter.
     """
 
     def make(table: str, kind: Callable[..., Made], named: str = "") -> Iterator[Made]:
         enums = {c.name: _ENUMS[c.name] for c in TABLES[table].columns if c.name in _ENUMS}
         if table == "targets":
             del enums["indicator"]  # any id: a plan sets targets for what it likes
-        for row in rows.get(table, ()):
+        for row in sorted(rows.get(table, ()), key=TABLES[table].key_of):
             fields: dict[str, Any] = dict(row)
             if named:
                 fields["id"] = fields.pop(named)

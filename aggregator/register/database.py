@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from aggregator.register.build import build_register
 from aggregator.register.checks import Line, check
-from aggregator.register.engine import make_engine, migrate
+from aggregator.register.engine import make_engine, migrate, snapshot
 from aggregator.register.folder import Contents, read_folder, write_folder
 from aggregator.register.model import Register
 from aggregator.register.problems import Problem, RegisterError
@@ -105,7 +105,7 @@ class RegisterDatabase:
 
     def register(self) -> Register:
         """Return the register as it stands."""
-        with self._engine.connect() as db:
+        with snapshot(self._engine) as db:
             return build_register(_rows(db))
 
     def import_folder(
@@ -135,7 +135,7 @@ class RegisterDatabase:
 
     def export_folder(self, folder: Path) -> None:
         """Write the register's normal form into a folder; see `write_folder`."""
-        with self._engine.connect() as db:
+        with snapshot(self._engine) as db:
             rows, documents = _rows(db), _documents(db)
         write_folder(folder, rows, documents)
 

@@ -1,6 +1,7 @@
 """Opens the register's database, SQLite or PostgreSQL, and brings it to the newest version."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Any
@@ -73,6 +74,17 @@ def migrate(engine: Engine) -> None:
         raise DatabaseError(f"{engine.url!r}: {error}; made by a newer version?") from None
     except DBAPIError as error:
         raise DatabaseError(f"{engine.url!r}: {error.orig}") from None
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """Give a connection whose reads all see one moment, whatever others commit meanwhile."""
+    with engine.connect() as db:
+        if db.dialect.name == "sqlite":
+            db.exec_driver_sql("BEGIN")
+        else:
+            db = db.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+        yield db
 
 
 def _lock(db: Connection) -> None:

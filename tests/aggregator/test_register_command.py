@@ -14,7 +14,7 @@ from tests.register_example import example, read_folder, write_folder
 def config(tmp_path):
     path = tmp_path / "aggregator.toml"
     path.write_text(
-        f'[aggregator]\nregions = ["370114"]\ndata_dir = "{tmp_path}"\nfactor_set = "demo"\n'
+        f'[aggregator]\nregions = ["370114"]\ndata_dir = "{tmp_path}/var"\nfactor_set = "demo"\n'
     )
     return str(path)
 
@@ -83,7 +83,7 @@ def test_an_address_with_a_password_is_refused():
 
 def test_the_configuration_names_the_database(tmp_path, config):
     path = tmp_path / "aggregator.toml"
-    assert load(path).aggregator.database_url().database == str(tmp_path / "records.sqlite")
+    assert load(path).aggregator.database_url().database == str(tmp_path / "var" / "records.sqlite")
     good = path.read_text()
     path.write_text(good + 'database = "postgresql+psycopg://me@db.example/x"\n')
     assert load(path).aggregator.database_url().host == "db.example"

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, text
+from sqlalchemy import event, insert, text
 from sqlalchemy.exc import IntegrityError
 
 from aggregator.records import Records
@@ -216,6 +216,26 @@ class RegisterSuite:
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(work, range(4))) == [0, 0, 0, 1]
         assert (len(filled.audit()), filled.revision()) == (records + 1, 2)
+
+    def test_a_reader_sees_one_moment_though_an_import_comes_between(self, filled, folder, url):
+        before = filled.register()
+        files = {
+            "entities.csv": example()["entities.csv"].replace("Example Metals", "Changed"),
+            "targets.csv": example()["targets.csv"].replace("7.9", "7.8"),
+        }
+        write_folder(folder, files)
+
+        def interrupt(_db, _cursor, statement, *_: object) -> None:
+            if "FROM targets" in statement and not done:
+                done.append(True)
+                with RegisterDatabase(url) as other:
+                    other.import_folder(folder, author="other", now_ms=T0)
+
+        done: list[bool] = []
+        event.listen(filled._engine, "before_cursor_execute", interrupt)
+        assert filled.register() == before
+        assert done
+        assert filled.register() == load_folder(folder) != before
 
     def test_a_new_database_may_be_opened_by_several_at_once(self, url):
         together = threading.Barrier(4)

@@ -86,7 +86,7 @@ def number(low: float, high: float, unit: str) -> Cell:
         value = float(text)
         if not (math.isfinite(value) and low <= value <= high):
             raise ValueError(f"{text} is not between {low:g} and {high:g}")
-        return value + 0.0  # no negative zero
+        return value
 
     says = f"number, {_number_text(low)} to {_number_text(high)} [{unit}]"
     return Cell(read, says, Stored.FLOAT, _number_text)

@@ -115,10 +115,28 @@ def test_a_file_nobody_knows_is_named(tmp_path):
 
 def test_a_row_is_named_by_its_first_line_though_a_cell_holds_line_breaks(tmp_path):
     files = example()
+    first, rest = files["meters.csv"].replace("belt scale", '"belt\n\nscale"').split("em-01", 1)
     files["meters.csv"] = (
-        files["meters.csv"]
-        .replace("belt scale", '"belt\nscale"')
-        .replace("raw_coal,boundary_in", "raw_coal,main")
+        first.replace(",boundary_in", ",main")
+        + "em-01"
+        + rest.replace("office,em-02,electricity,sub", "office,em-02,electricity,main")
     )
-    with pytest.raises(RegisterError, match=r"^meters\.csv: line 2: role: unknown role 'main'"):
+    with pytest.raises(RegisterError) as caught:
         load_folder(write_folder(tmp_path, files))
+    assert [(p.line, p.column) for p in caught.value.problems] == [(2, "role"), (9, "role")]
+
+
+def test_a_meter_below_a_cycle_is_not_in_it(tmp_path):
+    files = example()
+    files["meters.csv"] = (
+        files["meters.csv"].replace(
+            "office,em-01,electricity,boundary_in,,", "office,em-01,electricity,sub,em-02,"
+        )
+        + "office,em-03,electricity,sub,em-02,1,,,,,,,,\n"
+    )
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.line, p.reason) for p in caught.value.problems] == [
+        (6, "is its own ancestor: em-01 > em-02 > em-01"),
+        (7, "is its own ancestor: em-02 > em-01 > em-02"),
+    ]

@@ -52,7 +52,8 @@ def test_import_export_log(config, folder, tmp_path, capsys):
 
     capsys.readouterr()
     assert main(["log", "--config", config, "--limit", "1"]) == 0
-    assert capsys.readouterr().out.endswith(f"+08:00 district (new shift): {told}")
+    (line,) = capsys.readouterr().out.splitlines(keepends=True)
+    assert line.endswith(f"+08:00 district (new shift): {told}")
     assert main(["log", "--config", config, "--table", "sites", "--format", "json"]) == 0
     *_, last = capsys.readouterr().out.splitlines()
     record = json.loads(last)

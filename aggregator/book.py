@@ -17,6 +17,7 @@ from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
     COUNT,
     GAP,
+    GOOD_T,
     LIMIT,
     MAX_VALUE_MICRO,
     MODULUS,
@@ -117,7 +118,7 @@ class Book:
         series = np.unique(late.series)
         from_ms, to_ms = int(late.time_ms.min()), int(late.time_ms.max())
         near = self._read(series, from_ms, to_ms, fresh)
-        low, high, after = _extent(near, series, to_ms)
+        low, high = _extent(near, series)
         parts = []
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
@@ -127,8 +128,20 @@ class Book:
                     int(low[rows].min()), int(high[rows].max()), self._store.grid_ms
                 )
                 parts.append(self._rewrite(group, start, end, fresh))
-        self._reload(series[after < NEIGHBOURS], fresh)
+                self._reload(group[self._outdated(group, end)], fresh)
         return IntervalColumns.concatenate(parts)
+
+    def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
+        """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.
+
+        A head holds what its last settled reading's interval has so far, so it is not enough that
+        its last readings are untouched.
+        """
+        heads = self._heads[series]
+        grid_ms = self._store.grid_ms
+        open_ms = heads[:, GOOD_T] // grid_ms * grid_ms
+        outdated: NDArray[np.bool_] = (heads[:, COUNT] == 0) | (open_ms < end_ms)
+        return outdated
 
     def _rewrite(
         self, series: Int32, start_ms: int, end_ms: int, fresh: ReadingColumns
@@ -268,15 +281,11 @@ def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:
         yield readings.take(rows)
 
 
-def _extent(readings: ReadingColumns, series: Int32, to_ms: int) -> tuple[Int64, Int64, Int64]:
-    """Return per series the first and last time read, and how many were read after ``to_ms``.
-
-    Every one of ``series`` (ascending) has a reading.
-    """
+def _extent(readings: ReadingColumns, series: Int32) -> tuple[Int64, Int64]:
+    """Return the first and last time read of each of ``series``, which all have a reading."""
     first = np.searchsorted(readings.series, series, "left")
     end = np.searchsorted(readings.series, series, "right")
-    after = np.add.reduceat(readings.time_ms > to_ms, first, dtype=np.int64)
-    return readings.time_ms[first], readings.time_ms[end - 1], after
+    return readings.time_ms[first], readings.time_ms[end - 1]
 
 
 def _nearest(readings: ReadingColumns, from_ms: int, to_ms: int) -> ReadingColumns:

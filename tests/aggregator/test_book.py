@@ -133,12 +133,16 @@ def expected(readings: list[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
 @st.composite
 def register_walks(draw):
     """A register's life: steps, gaps, rollovers, jumps and dips."""
-    n = draw(st.integers(0, 40))
+    n = draw(st.integers(0, 60))
     time_ms, value = T0 + draw(st.integers(0, 3_000_000)), draw(st.integers(0, 999_000_000))
     readings = []
     for _ in range(n):
         readings.append((time_ms, value))
-        gap = draw(st.sampled_from([MINUTE_MS, 5 * MINUTE_MS, 20 * MINUTE_MS, 700 * MINUTE_MS]))
+        gap = draw(
+            st.sampled_from(
+                [30_000, 30_000, MINUTE_MS, 5 * MINUTE_MS, 20 * MINUTE_MS, 700 * MINUTE_MS]
+            )
+        )
         time_ms += gap + draw(st.integers(-20_000, 20_000))
         change = draw(
             st.sampled_from(["step", "step", "step", "step", "still", "jump", "fall", "back"])
@@ -186,6 +190,19 @@ def test_a_day_of_backlog_after_live_readings():
     figures = district.figures("em-1")
     assert figures == expected(minutes)
     assert sum(row[0] for row in figures.values()) == MULTIPLIER * 50_000 * 1_439
+
+
+def test_late_readings_behind_many_live_ones_of_the_same_interval():
+    """The head holds what the interval has so far: it is outdated though its newest part is not."""
+    border = T0 // GRID_MS * GRID_MS + GRID_MS
+    times = [border - 10 * MINUTE_MS, *(border + i * 10_000 for i in range(1, 60))]
+    readings = [(time, 1_000_000 + 500 * i) for i, time in enumerate(times)]
+    late = [(border - 1_000, 1_000_100), (border + 95_000, readings[10][1] - 50)]
+    district = District()
+    district.take([("em-1", *reading) for reading in readings[:40]], 1)
+    district.take([("em-1", *reading) for reading in late], 2)
+    district.take([("em-1", *reading) for reading in readings[40:]], 3)
+    assert district.figures("em-1") == expected(sorted(readings + late))
 
 
 def test_a_register_too_large_for_its_multiplier_is_not_counted():

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aggregator.kernels.neighbourhood import sort_readings
 from aggregator.kernels.register import (
     ESTIMATED,
     HELD,
@@ -146,32 +145,6 @@ def test_register_difference_plus_events_is_booked_plus_held(given_):
     assert all(row[3] + row[4] + row[5] <= GRID_MS for row in rows.values())
     covered = sum(row[3] + row[4] + row[5] for row in rows.values())
     assert covered == readings[-1][0] - readings[0][0]
-
-
-@given(given_=channel_and_readings(), data=st.data())
-@settings(max_examples=100, deadline=None)
-def test_permutation_and_duplicates_change_nothing(given_, data):
-    channel, readings = given_
-    again = data.draw(st.permutations(readings + data.draw(st.lists(st.sampled_from(readings)))))
-    slots, offsets, times, values = sort_readings(
-        np.zeros(len(again), np.int64),
-        np.array([r[0] for r in again], np.int64), np.array([r[1] for r in again], np.int64),
-    )  # fmt: skip
-    assert offsets.tolist() == [0, len(readings)]
-    rows, _ = advance(heads_of(channel), slots, offsets, times, values, GRID_MS)
-    assert {row[1]: tuple(row[2:]) for row in rows.block.T.tolist()} == oracle_rows(
-        channel, readings
-    )
-
-
-def test_the_first_given_of_two_values_counts():
-    slots, offsets, times, values = sort_readings(
-        np.array([1, 0, 1, 1]), np.array([5, 5, 3, 5]), np.array([10, 20, 30, 40])
-    )
-    assert (slots.tolist(), offsets.tolist()) == ([0, 1], [0, 1, 3])
-    assert (times.tolist(), values.tolist()) == ([5, 3, 5], [20, 30, 10])
-    empty = np.zeros(0, np.int64)
-    assert [a.tolist() for a in sort_readings(empty, empty, empty)] == [[], [0], [], []]
 
 
 @given(many=st.lists(channel_and_readings(longest=8), min_size=1, max_size=5))

@@ -17,7 +17,7 @@ import uvicorn
 
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
-from aggregator.book import COUNTING, Book
+from aggregator.book import Book
 from aggregator.config import AggregatorSection, Config, StoreSection
 from aggregator.events import (
     AggregatorFailed,
@@ -155,7 +155,6 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
-        counting=COUNTING,
     )
     server = uvicorn.Server(
         uvicorn.Config(build_app(reader), log_level="error", access_log=False, lifespan="off")

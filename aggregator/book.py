@@ -27,18 +27,19 @@ from aggregator.kernels.register import (
     TAKEN,
     IntervalRows,
     advance,
+    last_times,
     new_heads,
 )
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
-from aggregator.store.base import NO_TIME, Store, settle
+from aggregator.store.base import NO_TIME, Store, counts, settle
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS
-from contract.reading import Quality
+from contract.reading import COUNTING_CODES
+from contract.stored import Level
 
-COUNTING = frozenset({int(Quality.GOOD), int(Quality.MANUAL), int(Quality.FREEZE)})
-"""Qualities with which a reading counts; others are kept raw and shown."""
-
+_TOGETHER_MS = 300_000
+"""Channels whose last readings follow each other this closely are loaded together."""
 _CLUSTER_MS = 6 * HOUR_MS
 """Late readings further apart than this are recomputed apart."""
 _FAR_MS = DAY_MS
@@ -65,11 +66,13 @@ class Book:
     def counted(self, readings: ReadingColumns) -> ReadingColumns:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
         self._grow()
-        size = np.abs(readings.value) <= (
-            MAX_VALUE_MICRO // self._parameters.multiplier[readings.series]
-        )
-        rows = size & self._parameters.registered[readings.series] & _counts(readings)
-        return settle(readings.take(rows), self._directory.outbox_rank())
+        return settle(self._admitted(readings), self._directory.outbox_rank())
+
+    def _admitted(self, readings: ReadingColumns) -> ReadingColumns:
+        """Leave out what is not registered, not of counting quality, or too large to be true."""
+        largest = MAX_VALUE_MICRO // self._parameters.multiplier[readings.series]
+        rows = counts(readings) & self._parameters.registered[readings.series]
+        return readings.take(rows & (np.abs(readings.value) <= largest))
 
     def unregistered(self, readings: ReadingColumns) -> int:
         """Count readings of meters that the register does not know."""
@@ -83,13 +86,39 @@ class Book:
         late = (self._heads[series, COUNT] > 0) & (time_ms <= self._heads[series, RAW_T + 3])
         return bool(late.any())
 
-    def load_site(self, region: str, site: str) -> None:
-        """Load the heads of a site from the store, once."""
-        series = self._unloaded.get((region, site))
-        if series is not None:
-            self._grow()
-            self._reload(np.array(series, np.int32), ReadingColumns.empty(cumulative=True))
-            del self._unloaded[(region, site)]  # not before: the store may have been away
+    def load_site(self, region: str, site: str) -> IntervalColumns:
+        """Load the heads of a site from the store, once; return figures that the store lacks.
+
+        It lacks those of a meter that was registered since the last start, and, when a commit is
+        not atomic, may lack some of the days that carry a dirty mark.
+        """
+        found = self._unloaded.get((region, site))
+        if found is None:
+            return IntervalColumns.empty()
+        self._grow()
+        series, none = np.array(found, np.int32), ReadingColumns.empty(cumulative=True)
+        self._reload(series, none)
+        parts = [self._rewrite(own, start, end, none) for own, start, end in self._lacking(series)]
+        if not self._store.atomic:
+            days = [d.day_ms for d in self._store.dirty_days() if d[:2] == (region, site)]
+            parts += [self._rewrite(series, day, day + DAY_MS, none) for day in sorted(days)]
+        del self._unloaded[(region, site)]  # not before: the store may have been away
+        return _joined(parts)
+
+    def _lacking(self, series: Int32) -> Iterator[tuple[Int32, int, int]]:
+        """Yield channels whose last reading has no figure, with the span to be written."""
+        grid_ms = self._store.grid_ms
+        loaded = series[self._heads[series, COUNT] > 0]
+        last = last_times(self._heads[loaded]) // grid_ms * grid_ms
+        if len(loaded) == 0:
+            return
+        there = self._store.intervals(
+            Level.INTERVAL, loaded, int(last.min()), int(last.max()) + grid_ms
+        )
+        known = set(zip(there.series.tolist(), there.start_ms.tolist(), strict=True))
+        for index, last_ms in zip(loaded.tolist(), last.tolist(), strict=True):
+            if (index, last_ms) not in known:
+                yield np.array([index], np.int32), 0, last_ms + grid_ms
 
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
@@ -99,17 +128,7 @@ class Book:
     def recompute(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings of any age, not yet in the store; return changed intervals."""
         self._grow()
-        parts = [self._window(window, readings) for window in _clusters(readings)]
-        if not parts:
-            return IntervalColumns.empty()
-        rows = IntervalColumns.concatenate(parts)
-        order = np.lexsort((rows.start_ms, rows.series))
-        rows = rows.take(order)
-        first = np.ones(len(rows), np.bool_)  # windows may meet in an interval: same figures
-        first[1:] = (rows.series[1:] != rows.series[:-1]) | (
-            rows.start_ms[1:] != rows.start_ms[:-1]
-        )
-        return rows.take(first)
+        return _joined([self._window(window, readings) for window in _clusters(readings)])
 
     # ------------------------------------------------------------------ recomputing
 
@@ -117,19 +136,29 @@ class Book:
         """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""
         series = np.unique(late.series)
         from_ms, to_ms = int(late.time_ms.min()), int(late.time_ms.max())
-        near = self._read(series, from_ms, to_ms, fresh)
-        low, high = _extent(near, series)
         parts = []
+        for group, start, end in self._spans(series, from_ms, to_ms, fresh):
+            parts.append(self._rewrite(group, start, end, fresh))
+            self._reload(group[self._outdated(group, end)], fresh)
+        return IntervalColumns.concatenate(parts)
+
+    def _spans(
+        self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
+    ) -> Iterator[tuple[Int32, int, int]]:
+        """Yield channels that have readings, and the intervals that readings in between touch."""
+        near = self._read(series, from_ms, to_ms, fresh)
+        series = np.unique(near.series)
+        low, high = _extent(near, series)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
                 rows = np.isin(series, group)
-                start, end = affected_span(
-                    int(low[rows].min()), int(high[rows].max()), self._store.grid_ms
+                yield (
+                    group,
+                    *affected_span(
+                        int(low[rows].min()), int(high[rows].max()), self._store.grid_ms
+                    ),
                 )
-                parts.append(self._rewrite(group, start, end, fresh))
-                self._reload(group[self._outdated(group, end)], fresh)
-        return IntervalColumns.concatenate(parts)
 
     def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
         """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.
@@ -159,17 +188,15 @@ class Book:
         at = np.searchsorted(series, fresh.series).clip(max=len(series) - 1)
         own = series[at] == fresh.series
         np.maximum.at(last, at[own], fresh.time_ms[own])
-        known = last != NO_TIME
-        for time_ms in np.unique(last[known]).tolist():
-            group = series[known & (last == time_ms)]
-            near = self._read(group, time_ms, time_ms, fresh)
-            if len(near) == 0:  # readings, but none that counts
-                continue
-            start, _ = affected_span(int(near.time_ms.min()), time_ms, self._store.grid_ms)
-            readings = self._read(group, start, time_ms, fresh)
-            heads = self._blank(group)
-            self._run(heads, readings, group)
-            self._heads[group] = heads
+        order = np.argsort(last, kind="stable")
+        order = order[last[order] != NO_TIME]
+        for rows in np.split(order, np.flatnonzero(np.diff(last[order]) > _TOGETHER_MS) + 1):
+            if len(rows):
+                from_ms, to_ms = int(last[rows[0]]), int(last[rows[-1]])
+                for group, start, end in self._spans(np.sort(series[rows]), from_ms, to_ms, fresh):
+                    heads = self._blank(group)
+                    self._run(heads, self._read(group, start, end - 1, fresh), group)
+                    self._heads[group] = heads
 
     def _read(
         self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
@@ -180,9 +207,9 @@ class Book:
         leave unread readings between.
         """
         stored = self._store.readings(
-            series, from_ms, to_ms, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING
+            series, from_ms, to_ms, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
         )
-        stored = stored.take(_counts(stored))
+        stored = self._admitted(stored)
         own = fresh.take(np.isin(fresh.series, series))
         if len(own) == 0:
             return stored
@@ -264,10 +291,15 @@ class Book:
         self._heads[changed, GAP] = parameters.gap_limit_ms[changed]
 
 
-def _counts(readings: ReadingColumns) -> NDArray[np.bool_]:
-    counting = np.zeros(256, np.bool_)
-    counting[list(COUNTING)] = True
-    return counting[readings.quality]
+def _joined(parts: list[IntervalColumns]) -> IntervalColumns:
+    """Put rewritten spans together; where they meet in an interval their figures are the same."""
+    if not parts:
+        return IntervalColumns.empty()
+    rows = IntervalColumns.concatenate(parts)
+    rows = rows.take(np.lexsort((rows.start_ms, rows.series)))
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (rows.series[1:] != rows.series[:-1]) | (rows.start_ms[1:] != rows.start_ms[:-1])
+    return rows.take(first)
 
 
 def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
+from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
 from contract.channels import catalogue
@@ -116,8 +117,17 @@ class Parameters:
         modulus = rating = UNKNOWN
         slack = MICRO * multiplier
         if told is not None:
-            modulus = to_micro(told.modulus) * multiplier if told.modulus else UNKNOWN
-            rating = to_micro(told.rating) * multiplier if told.rating else UNKNOWN
-            slack = to_micro(told.step) * multiplier if told.step else slack
+            modulus = _scaled(told.modulus, multiplier)
+            rating = _scaled(told.rating, multiplier)
+            slack = _scaled(told.step, multiplier) or slack
         gap_limit_ms = catalogue()[key.channel].gap_limit_s * SECOND_MS
         return int(meter is not None), multiplier, modulus, rating, slack, gap_limit_ms
+
+
+def _scaled(value: float | None, multiplier: int) -> int:
+    """Return what a meta tells [unit] behind the multiplier [micro-units].
+
+    UNKNOWN where it is not told, or beyond what any register may hold.
+    """
+    scaled = to_micro(value) * multiplier if value else UNKNOWN
+    return scaled if scaled <= MAX_VALUE_MICRO else UNKNOWN

@@ -8,7 +8,7 @@ same commit is repeated, the inbox fills, and edges keep what was not acked.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -36,16 +36,20 @@ from aggregator.parameters import Parameters
 from aggregator.records import Records, StoredState
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
-from contract.ack import Ack, OutboxAck, encode_ack
+from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import decode_meta, meta_hash
 from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
-from contract.wire import DecodeError
+from contract.wire import MAX_ACK_BYTES, DecodeError
 
 _RETRY_S = (0.2, 10.0)
 _IDLE_S = 0.05
 _STATES_S = 5.0
+_ACK_FRAME_BYTES = 128 + 70 * MAX_NEED_META
+"""What an ack without outboxes takes at most [bytes]: a name of 64 digits, quotes and a comma."""
+_OUTBOX_BYTES, _RANGE_BYTES = 80, 36
+"""What an outbox, and each of its ranges, takes at most [bytes]: a seq has up to 16 digits."""
 
 Result = TypeVar("Result")
 
@@ -242,7 +246,7 @@ class Pipeline:
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._quarantine(message, "impossible time", event)
         self._waiting.add((source, batch.seq))
-        self._insist(lambda: self._book.load_site(address.region, address.site))
+        self._load_site(address)
         now = time.monotonic()
         if self._book.is_late(arrival.cumulative):
             group = self._late.setdefault((address.region, address.site), _Group())
@@ -301,6 +305,16 @@ class Pipeline:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
 
+    def _load_site(self, address: Address) -> None:
+        """Load a site's heads once, and write what the store lacks of its figures."""
+        lacking = self._insist(lambda: self._book.load_site(address.region, address.site))
+        if len(lacking):
+            none = (ReadingColumns.empty(cumulative=kind) for kind in (True, False))
+            commit = Commit(*none, lacking, receipts={}, dirty=self._dirty(lacking))
+            self._insist(lambda: self._store.commit(commit))
+            self._rollups.mark(commit.dirty)
+            self._events.count(Counter.INTERVALS, len(lacking))
+
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
             settled = self._settled.setdefault(arrival.source, Settled())
@@ -340,15 +354,35 @@ class Pipeline:
                 return result
 
     def _send_acks(self) -> None:
-        """Send each edge one ack on what it sent since the last."""
+        """Tell each edge what is settled of what it sent since the last ack, and what is unknown.
+
+        Metas beyond the limit are asked for when their data come again.
+        """
         answers, self._answers = self._answers, {}
         now_ms = self._time_ms()
         for address, answer in answers.items():
-            outboxes = {}
+            outboxes: dict[str, OutboxAck] = {}
             for source in answer.sources:
                 settled = self._settled.get(source, Settled())
                 outbox = self._store.directory.sources.key(source).outbox
                 outboxes[outbox] = OutboxAck(settled.upto, settled.above())
-            ack = Ack(now_ms, outboxes, tuple(sorted(answer.need_meta)))
-            self._publish(topic(address, MessageKind.ACK), encode_ack(ack))
-            self._events.count(Counter.ACKS)
+            need_meta = tuple(sorted(answer.need_meta)[:MAX_NEED_META])
+            for portion in _portions(outboxes):
+                ack = encode_ack(Ack(now_ms, portion, need_meta))
+                self._publish(topic(address, MessageKind.ACK), ack)
+                self._events.count(Counter.ACKS)
+                need_meta = ()
+
+
+def _portions(outboxes: Mapping[str, OutboxAck]) -> Iterator[dict[str, OutboxAck]]:
+    """Yield the outboxes as many at once as an ack may hold: one portion at least."""
+    portion: dict[str, OutboxAck] = {}
+    size = _ACK_FRAME_BYTES
+    for outbox, settled in outboxes.items():
+        its_size = _OUTBOX_BYTES + _RANGE_BYTES * len(settled.ranges)
+        if portion and (len(portion) == MAX_OUTBOXES or size + its_size > MAX_ACK_BYTES):
+            yield portion
+            portion, size = {}, _ACK_FRAME_BYTES
+        portion[outbox] = settled
+        size += its_size
+    yield portion

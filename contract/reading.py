@@ -27,6 +27,8 @@ class Quality(IntEnum):
 
 
 QUALITY_CODES = frozenset(int(code) for code in Quality)
+COUNTING_CODES = frozenset({int(Quality.GOOD), int(Quality.MANUAL), int(Quality.FREEZE)})
+"""Qualities with which a reading enters the ledger; others are kept raw and shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ import numpy as np
 
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey
+from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.ledger.factors import FactorSet
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
-from aggregator.store.base import Health, Store, StoreReader
+from aggregator.store.base import Health, Store, StoreReader, counts
 from contract.channels import catalogue
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
@@ -145,9 +146,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        counting: frozenset[int],
     ) -> None:
-        """`counting`: qualities of readings that the ledger counts (contract.reading.Quality)."""
         self.register = register
         self.factor_set = factor_set
         self.live = live
@@ -155,7 +154,6 @@ class StoreLedgerReader:
         self.counters = counters
         self.now_ms = now_ms
         self._store = store
-        self._counting = np.array(sorted(counting), np.uint8)
         self._lock = threading.Lock()
         self._by_site: dict[str, list[Series]] = defaultdict(list)
         self._seen = 0
@@ -195,7 +193,8 @@ class StoreLedgerReader:
                 intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        return readings.take(np.isin(readings.quality, self._counting)), intervals
+        largest = MAX_VALUE_MICRO // self.facts(series).multiplier  # beyond, it is not counted
+        return readings.take(counts(readings) & (np.abs(readings.value) <= largest)), intervals
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

@@ -4,8 +4,9 @@ Promises every implementation keeps (tests/suites/store_suite.py):
 
 * `commit` returns only when everything in it survives a crash. The same commit again changes
   nothing, so after `StoreRetriable` the caller repeats it unchanged.
-* Readings are kept as they came; of several with the same (series, time) the one with the lowest
-  (outbox id, seq) counts, then lowest (quality, value): any order of arrival reads the same.
+* Readings are kept as they came; of several with the same (series, time) one of counting quality
+  goes before the others, then the lowest (outbox id, seq), then lowest (quality, value): any order
+  of arrival reads the same.
 * A dirty mark is durable no later than the intervals that caused it, so roll-ups are redone after
   a crash between the two.
 * One thread writes (and may read); any other thread reads through a `reader()` of its own.
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.batch import (
     ColumnError,
@@ -35,6 +37,7 @@ from aggregator.batch import (
     UInt8,
 )
 from aggregator.directory import Directory, Source
+from contract.reading import COUNTING_CODES
 from contract.stored import Level
 
 NO_TIME = int(np.iinfo(np.int64).min)
@@ -185,6 +188,13 @@ class Store(StoreReader, Protocol):
         """Length of the base interval [ms], fixed when the store was created."""
         ...
 
+    @property
+    def atomic(self) -> bool:
+        """Whether a commit is there whole or not at all; else a crash may leave raw readings
+        without their intervals, on days that carry a dirty mark.
+        """
+        ...
+
     def open(self) -> None:
         """Create or open; StoreMismatch on another grid, StoreOwned when held elsewhere."""
         ...
@@ -220,6 +230,13 @@ class Store(StoreReader, Protocol):
         ...
 
 
+def counts(columns: ReadingColumns) -> NDArray[np.bool_]:
+    """Tell which readings have a quality with which they enter the ledger."""
+    counting = np.zeros(256, np.bool_)
+    counting[list(COUNTING_CODES)] = True
+    return counting[columns.quality]
+
+
 def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
     """Sort by (series, time) and keep the one reading per key that counts.
 
@@ -233,6 +250,7 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
             columns.quality,
             columns.seq,
             rank[columns.source],
+            ~counts(columns),
             columns.time_ms,
             columns.series,
         )

@@ -21,7 +21,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -197,6 +197,10 @@ class EmbeddedStore(EmbeddedReader):
     @property
     def grid_ms(self) -> int:
         return self._grid_ms
+
+    @property
+    def atomic(self) -> bool:
+        return True
 
     def open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -389,7 +393,8 @@ class EmbeddedStore(EmbeddedReader):
         try:
             self._cursor.execute(statement)
         finally:
-            self._cursor.unregister("fresh")
+            with suppress(duckdb.Error):  # an aborted transaction refuses this too: not the cause
+                self._cursor.unregister("fresh")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -399,7 +404,8 @@ class EmbeddedStore(EmbeddedReader):
             try:
                 yield
             except BaseException:
-                con.execute("ROLLBACK")
+                with suppress(duckdb.Error):  # DuckDB may have done so itself
+                    con.execute("ROLLBACK")
                 raise
             con.execute("COMMIT")
         except duckdb.Error as error:
@@ -407,8 +413,14 @@ class EmbeddedStore(EmbeddedReader):
 
 
 def _translated(path: Path | str, error: duckdb.Error) -> StoreRetriable | StoreRefused:
-    """A full disk or memory may pass; a statement that DuckDB rejects will not."""
-    if isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+    """A full disk or memory may pass; a statement that DuckDB rejects will not.
+
+    With one writer nothing conflicts, so a commit that fails is one that could not be written.
+    """
+    passing = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) or (
+        isinstance(error, duckdb.TransactionException) and "Failed to commit" in str(error)
+    )
+    if passing:
         return StoreRetriable(f"{path}: {error}")
     return StoreRefused(f"{path}: {error}")
 

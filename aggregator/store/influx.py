@@ -295,6 +295,10 @@ class InfluxStore(InfluxReader, ABC):
     def grid_ms(self) -> int:
         return self._grid_ms
 
+    @property
+    def atomic(self) -> bool:
+        return False
+
     def open(self) -> None:
         self._create()
         grids = [

@@ -17,6 +17,7 @@ Crash cases
     killed before COMMIT returns   the WAL has no commit frame: nothing of the batch is seen
     killed after COMMIT returns    synchronous=FULL: the frames are on disk and replayed at opening
     killed while checkpointing     the WAL stays valid until it is all in the main file
+    power cut before the schema    a file without tables is as good as none: they are made
     power cut tears a WAL frame    its checksum fails; the WAL ends before that transaction
     main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
                                    the file; nothing is deleted, a person moves it away
@@ -452,7 +453,6 @@ def _lock(path: Path) -> TextIO:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open or make the file; checks what can be checked in reasonable time."""
-    fresh = not path.exists() or path.stat().st_size == 0
     db = sqlite3.connect(path, isolation_level=None, cached_statements=32)
     try:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -461,7 +461,8 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
-        if fresh and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        # Empty also after a power cut between the first page (journal_mode) and the schema.
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(db)
         _check(db, path)
     except BaseException:

@@ -161,7 +161,6 @@ def build(folder: Path, set_name: str = "demo") -> Ledger:
         facts=lambda index: _facts(directory.series.key(index)),
         counters=lambda: {"committed_readings": 490},
         now_ms=lambda: clock[0],
-        counting=frozenset({0}),
     )
     return Ledger(store, reader, live, clock)
 

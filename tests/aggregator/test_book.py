@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.batch import ReadingColumns
+from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.directory import SeriesKey, Source
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.register.model import Meter, Register, Role, Site
-from aggregator.store.base import Commit, StoreRetriable
-from contract.interval import GRID_MS, MINUTE_MS
+from aggregator.store.base import Commit, DirtyDay, StoreRetriable
+from contract.interval import GRID_MS, MINUTE_MS, day_start
 from contract.meta import Meta, MetaChannel, MetaMeter
 from contract.reading import Quality
 from contract.stored import Level
@@ -37,10 +37,10 @@ class District:
         self.store.open()
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, registered: tuple[str, ...] = ("em-1", "em-2")) -> None:
         meters = [
             Meter("works", name, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
-            for name in ("em-1", "em-2")
+            for name in registered
         ]
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
         self.parameters = Parameters(self.store.directory, Register.of([site], meters))
@@ -76,15 +76,16 @@ class District:
     def take(self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0) -> None:
         """Do what the pipeline does with one commit."""
         raw = self.columns(readings, seq, quality)
-        self.book.load_site("370114", "works")
+        none = ReadingColumns.empty(cumulative=True)
+        instant = ReadingColumns.empty(cumulative=False)
+        lacking = self.book.load_site("370114", "works")
+        self.store.commit(Commit(none, instant, lacking, {}, frozenset()))
         counted = self.book.counted(raw)
         if self.book.is_late(counted):
             intervals = self.book.recompute(counted)
         else:
             intervals = self.book.advance(counted)
-        self.store.commit(
-            Commit(raw, ReadingColumns.empty(cumulative=False), intervals, {}, frozenset())
-        )
+        self.store.commit(Commit(raw, instant, intervals, {}, frozenset()))
 
     def figures(self, meter: str) -> dict[int, tuple[int, ...]]:
         index = self.store.directory.series.find(
@@ -241,3 +242,92 @@ def test_readings_that_do_not_count_are_no_head():
     district.restart()
     district.take([("em-1", T0 + MINUTE_MS, 6_000_000)], 2)
     assert district.figures("em-1") == expected([(T0 + MINUTE_MS, 6_000_000)])
+
+
+def test_a_meter_registered_later_gets_its_past():
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 50_000 * i) for i in range(46)]
+    district = District()
+    district.restart(registered=("em-2",))
+    district.take([("em-1", *reading) for reading in minutes[:40]], 1)
+    assert district.figures("em-1") == {}
+    district.restart()
+    district.take([("em-1", *reading) for reading in minutes[40:]], 2)
+    assert district.figures("em-1") == expected(minutes)
+
+
+def test_figures_lost_between_readings_and_intervals_are_made_again(monkeypatch):
+    """What a crash of a store that is not atomic leaves behind: raw readings and a dirty mark."""
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 50_000 * i) for i in range(200)]
+    late = minutes[60:120]
+    district = District()
+    district.take([("em-1", *r) for r in minutes if r not in late], 1)
+    dirty = frozenset(
+        DirtyDay("370114", "works", day_start(time)) for time in (late[0][0], late[-1][0])
+    )
+    none, instant = (ReadingColumns.empty(cumulative=kind) for kind in (True, False))
+    raw = district.columns([("em-1", *reading) for reading in late], 2)
+    district.store.commit(Commit(raw, instant, IntervalColumns.empty(), {}, dirty))
+    monkeypatch.setattr(MemoryStore, "atomic", False)
+    district.restart()
+    lacking = district.book.load_site("370114", "works")
+    district.store.commit(Commit(none, instant, lacking, {}, frozenset()))
+    assert district.figures("em-1") == expected(minutes)
+
+
+def test_a_register_too_large_is_left_out_of_late_and_restarted_books_too():
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 500 * i) for i in range(30)]
+    huge = (T0 + 10 * MINUTE_MS + 1, 429_496_729_500_000)
+    district = District(multiplier=20_000)
+    district.take([("em-1", *r) for r in [*minutes[:8], *minutes[9:20], huge]], 1)
+    district.take([("em-1", *minutes[8])], 2)
+    district.restart()
+    district.take([("em-1", *reading) for reading in minutes[20:]], 3)
+    assert sum(row[0] for row in district.figures("em-1").values()) == 20_000 * 500 * 29
+
+
+def test_a_good_reading_goes_before_a_doubtful_one_of_the_same_time():
+    good, doubtful = ("em-1", T0 + MINUTE_MS, 2_000_000), ("em-1", T0 + MINUTE_MS, 900_000_000)
+    around = [("em-1", T0, 1_000_000), ("em-1", T0 + 3 * MINUTE_MS, 3_000_000)]
+    for doubtful_first in (True, False):
+        district = District()
+        district.take(around, 1)
+        for seq, what in enumerate((doubtful, good) if doubtful_first else (good, doubtful), 2):
+            district.take([what], seq, int(Quality.RANGE) if what is doubtful else 0)
+        district.take([("em-1", T0 + 2 * MINUTE_MS, 2_500_000)], 9)
+        times = [(T0, 1_000_000), (T0 + 2 * MINUTE_MS, 2_500_000)]
+        assert district.figures("em-1") == expected(sorted([*times, good[1:], around[1][1:]]))
+
+
+def test_a_modulus_that_no_register_can_hold_is_unknown():
+    district = District(multiplier=20_000)
+    district.parameters.tell(
+        ADDRESS,
+        Meta((MetaMeter("em-1", "s", "m", (MetaChannel("energy_import", "kWh", 1e9, 1e9),)),)),
+    )
+    district.take([("em-1", T0, 5_000_000)], 1)
+    assert district.parameters.modulus_micro.tolist() == [0]
+
+
+def test_a_site_is_loaded_with_few_queries(monkeypatch):
+    """Real pollers stamp each meter with a millisecond of its own."""
+    district = District()
+    district.restart(registered=tuple(f"em-{i}" for i in range(60)))
+    readings = [
+        (f"em-{i}", T0 + minute * MINUTE_MS + 37 * i, 1_000_000 + 50_000 * minute)
+        for i in range(60)
+        for minute in range(20)
+    ]
+    district.take(readings, 1)
+    before = {f"em-{i}": district.figures(f"em-{i}") for i in range(60)}
+    district.restart(registered=tuple(f"em-{i}" for i in range(60)))
+    asked = []
+    real = MemoryStore.readings
+    monkeypatch.setattr(
+        MemoryStore, "readings", lambda *a, **k: (asked.append(1), real(*a, **k))[1]
+    )
+    assert len(district.book.load_site("370114", "works")) == 0
+    assert len(asked) <= 2
+    district.take([("em-7", T0 + 20 * MINUTE_MS + 259, 2_000_000)], 2)
+    assert {k: v for k, v in before.items() if k != "em-7"} == {
+        name: district.figures(name) for name in before if name != "em-7"
+    }

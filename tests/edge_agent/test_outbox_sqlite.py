@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -98,6 +99,19 @@ def test_a_torn_file_is_named_and_not_touched(path):
     path.write_bytes(b"x" * 5000)
     with pytest.raises(OutboxError, match="not a database"):
         opened(path)
+
+
+def test_a_power_cut_before_the_tables_were_made_leaves_a_file_that_opens(path):
+    path.parent.mkdir()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    assert path.stat().st_size == PAGE_BYTES
+    outbox = opened(path)
+    outbox.append(some(1))
+    assert list(outbox.commit(NOW)) == [1]
+    outbox.close()
 
 
 def test_a_commit_the_disk_refuses_changes_nothing(path):

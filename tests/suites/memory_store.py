@@ -49,6 +49,10 @@ class MemoryStore:
     def directory(self) -> Directory:
         return self._db.directory
 
+    @property
+    def atomic(self) -> bool:
+        return True
+
     def open(self) -> None:
         if self._db.grid_ms not in (0, self.grid_ms):
             raise StoreMismatch(f"grid {self._db.grid_ms}, asked for {self.grid_ms}")

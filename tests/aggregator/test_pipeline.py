@@ -1,0 +1,154 @@
+"""The pipeline's answers to what edges send and to what its surroundings refuse to do."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from aggregator.book import Book
+from aggregator.config import PaceSection
+from aggregator.events import Counter, Events
+from aggregator.ingest.subscriber import Inbox, Message
+from aggregator.ledger.factor_tables import builtin_library
+from aggregator.live import Live
+from aggregator.measures import Measures
+from aggregator.parameters import Parameters
+from aggregator.pipeline import Pipeline
+from aggregator.records import Records
+from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.rollups import Rollups
+from contract.ack import Ack, decode_ack
+from contract.data import Batch, blocks_of, encode_data
+from contract.interval import GRID_MS, MINUTE_MS
+from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
+from contract.reading import Reading
+from contract.topics import Address, MessageKind, topic
+from contract.units import to_micro
+from contract.wire import MAX_SEQ
+from tests.suites.memory_store import MemoryDatabase, MemoryStore
+
+GW = Address("370114", "works", "gw-1")
+T0 = 1_760_000_000_000
+NOW = T0 + 60 * MINUTE_MS
+OUTBOX = "00000000000000aa"
+
+
+def meta_of(modulus: float = 1_000.0, meters: Sequence[str] = ("em-1",)) -> bytes:
+    channel = MetaChannel("energy_import", "kWh", modulus, 60.0, 0.01)
+    return encode_meta(Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in meters)))
+
+
+META = meta_of()
+
+
+def told(payload: bytes = META) -> Message:
+    return Message(topic(GW, MessageKind.META), payload)
+
+
+def batch(
+    seq: int,
+    meta: bytes = META,
+    outbox: str = OUTBOX,
+    meter: str = "em-1",
+    time_ms: int | None = None,
+) -> Message:
+    at = T0 + seq % 1_000 * MINUTE_MS // 10 if time_ms is None else time_ms
+    reading = Reading(meter, "energy_import", at, to_micro(seq % 1_000))
+    payload = encode_data(Batch(outbox, seq, meta_hash(meta), 1, (), blocks_of([reading])))
+    return Message(topic(GW, MessageKind.DATA), payload)
+
+
+class _Script(Inbox):
+    """Hands out one prepared list per cycle, then stops the pipeline."""
+
+    def __init__(self, cycles: list[Sequence[Message] | Callable[[], None]], events: Events):
+        super().__init__(1, events)
+        self.cycles = cycles
+        self.stop: Callable[[], None] = lambda: None
+
+    def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
+        while self.cycles:
+            cycle = self.cycles.pop(0)
+            if not callable(cycle):
+                return list(cycle)
+            cycle()
+        self.stop()
+        return []
+
+
+class Rig:
+    """A pipeline on a store in memory; each `run` is a new process on the same data."""
+
+    def __init__(self, folder):
+        self.database = MemoryDatabase()
+        self.records = Records(f"sqlite:///{folder / 'records.sqlite'}")
+        self.records.open()
+        self.log = io.StringIO()
+        self.acks: list[Ack] = []
+        self.parameters: Parameters
+
+    def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
+        self.events = Events(lambda: NOW, self.log)
+        store = MemoryStore(self.database, GRID_MS)
+        store.open()
+        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
+        meter = Meter("works", "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
+        self.parameters = Parameters(store.directory, Register.of([site], [meter]))
+        factors = builtin_library().choose("national")
+        inbox = _Script(list(cycles), self.events)
+        pipeline = Pipeline(
+            store=store,
+            records=self.records,
+            book=Book(store, self.parameters, Measures(store.directory, self.parameters, factors)),
+            parameters=self.parameters,
+            rollups=Rollups(store, self.events),
+            live=Live(),
+            inbox=inbox,
+            publish=lambda _topic, payload: self.acks.append(decode_ack(payload)),
+            events=self.events,
+            pace=PaceSection(commit_readings=1),
+            time_ms=lambda: NOW,
+        )
+        inbox.stop = pipeline.stop
+        pipeline.run()
+
+    def count(self, counter: Counter) -> int:
+        return self.events.counts()[counter]
+
+    def logged(self, event: str) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    yield rig
+    rig.records.close()
+
+
+def test_more_unknown_metas_than_an_ack_may_name_are_asked_for_in_turn(rig):
+    metas = [meta_of(1_000.0 + i) for i in range(20)]
+    data = [batch(i + 1, meta) for i, meta in enumerate(metas)]
+    rig.run(data, data)
+    first, second = (set(ack.need_meta) for ack in rig.acks)
+    assert len(first) == len(second) == 16
+    wanted = [meta for meta in metas if meta_hash(meta) in first]
+    rig.acks.clear()
+    rig.run([told(meta) for meta in wanted], data)
+    assert set().union(*(ack.need_meta for ack in rig.acks)) == {
+        meta_hash(meta) for meta in metas if meta not in wanted
+    }
+
+
+@pytest.mark.parametrize(("outboxes", "ranges"), [(17, 1), (40, 1), (9, 70)])
+def test_many_outboxes_are_acknowledged_in_several_acks(rig, outboxes, ranges):
+    names = [f"{i:016x}" for i in range(outboxes)]
+    high = MAX_SEQ - MAX_SEQ % 1_000
+    data = [batch(high - 2 * i, outbox=name) for i in range(ranges) for name in names]
+    rig.run([told(), *data])
+    assert len(rig.acks) > 1
+    settled = {name: outbox for ack in rig.acks for name, outbox in ack.outboxes.items()}
+    assert set(settled) == set(names)
+    assert {len(outbox.ranges) for outbox in settled.values()} == {min(ranges, 64)}

@@ -287,20 +287,13 @@ class Pipeline:
             },
             dirty=self._dirty(intervals),
         )
-        result = self._insist(lambda: self._store.commit(commit))
-        for refused in result.refused:
-            self._events.count(Counter.REFUSED)
-            self._events.emit(LineRefused(refused.line, refused.reason))
-        if len(intervals):
-            first_ms, last_ms = int(intervals.start_ms.min()), int(intervals.start_ms.max())
-            self._rollups.mark(commit.dirty, first_ms, last_ms)
+        self._write(commit)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
         self._events.count(Counter.UNREGISTERED, unregistered)
-        self._events.count(Counter.INTERVALS, len(intervals))
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
@@ -309,11 +302,21 @@ class Pipeline:
         """Load a site's heads once, and write what the store lacks of its figures."""
         lacking = self._insist(lambda: self._book.load_site(address.region, address.site))
         if len(lacking):
-            none = (ReadingColumns.empty(cumulative=kind) for kind in (True, False))
-            commit = Commit(*none, lacking, receipts={}, dirty=self._dirty(lacking))
-            self._insist(lambda: self._store.commit(commit))
-            self._rollups.mark(commit.dirty)
-            self._events.count(Counter.INTERVALS, len(lacking))
+            instantaneous = ReadingColumns.empty(cumulative=False)
+            cumulative = ReadingColumns.empty(cumulative=True)
+            dirty = self._dirty(lacking)
+            self._write(Commit(cumulative, instantaneous, lacking, receipts={}, dirty=dirty))
+
+    def _write(self, commit: Commit) -> None:
+        """Commit, however long it takes, and see to the roll-ups."""
+        result = self._insist(lambda: self._store.commit(commit))
+        for refused in result.refused:
+            self._events.count(Counter.REFUSED)
+            self._events.emit(LineRefused(refused.line, refused.reason))
+        starts = commit.intervals.start_ms
+        if len(starts):
+            self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
+        self._events.count(Counter.INTERVALS, len(starts))
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

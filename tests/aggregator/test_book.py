@@ -322,9 +322,12 @@ def test_a_site_is_loaded_with_few_queries(monkeypatch):
     district.restart(registered=tuple(f"em-{i}" for i in range(60)))
     asked = []
     real = MemoryStore.readings
-    monkeypatch.setattr(
-        MemoryStore, "readings", lambda *a, **k: (asked.append(1), real(*a, **k))[1]
-    )
+
+    def counted(*args, **kwargs):
+        asked.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(MemoryStore, "readings", counted)
     assert len(district.book.load_site("370114", "works")) == 0
     assert len(asked) <= 2
     district.take([("em-7", T0 + 20 * MINUTE_MS + 259, 2_000_000)], 2)

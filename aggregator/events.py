@@ -33,6 +33,9 @@ class Counter(StrEnum):
     """Readings whose time is impossible."""
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"
     """Payloads that left the quarantine for want of room: what they held is lost here."""
+    RECORDS_FAILED = "failed_record_writes"
+    """Metas, states and quarantined payloads that the records did not take: metas are asked for
+    again, states written again, payloads lost here."""
     UNREGISTERED = "unregistered_readings"
     INTERVALS = "written_intervals"
     REFUSED = "refused_lines"
@@ -109,6 +112,19 @@ class StoreBack(Event):
     """The store takes commits again."""
 
     lost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsLost(Event):
+    """The records take no meta, state or quarantined payload; readings go on."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsBack(Event):
+    """The records take writes again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from aggregator.events import (
     Events,
     LineRefused,
     PayloadQuarantined,
+    RecordsBack,
+    RecordsLost,
     StoreBack,
     StoreLost,
     TimesQuarantined,
@@ -33,7 +35,7 @@ from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.live import Live
 from aggregator.parameters import Parameters
-from aggregator.records import Records, StoredState
+from aggregator.records import Records, RecordsUnavailable, StoredState
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
@@ -129,6 +131,7 @@ class Pipeline:
         self._answers: dict[Address, _Answer] = {}
         self._faulty: set[str] = set()
         """Topics whose last payload went to quarantine."""
+        self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
         """Last states that are not in the records yet: the broker retains them too."""
@@ -185,9 +188,24 @@ class Pipeline:
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
-        states, self._states = self._states, {}
-        if states:
-            self._records.put_states(list(states.values()))
+        states = list(self._states.values())
+        if states and self._record(lambda: self._records.put_states(states)) is not None:
+            self._states.clear()
+
+    def _record(self, write: Callable[[], Result]) -> Result | None:
+        """Write to the records; None when they do not take it now: no reading waits for them."""
+        try:
+            result = write()
+        except RecordsUnavailable as error:
+            self._events.count(Counter.RECORDS_FAILED)
+            if not self._records_lost:
+                self._records_lost = True
+                self._events.emit(RecordsLost(str(error)))
+            return None
+        if self._records_lost:
+            self._records_lost = False
+            self._events.emit(RecordsBack())
+        return result
 
     def _answer(self, address: Address) -> _Answer:
         return self._answers.setdefault(address, _Answer())
@@ -217,7 +235,10 @@ class Pipeline:
         meta = decode_meta(payload)
         name = meta_hash(payload)
         if (address, name) not in self._metas:
-            self._records.put_meta(name, payload, address, self._time_ms())
+            now_ms = self._time_ms()
+            kept = self._record(lambda: self._records.put_meta(name, payload, address, now_ms))
+            if kept is None:
+                return  # unknown as before: the edge is asked for it when its data come
             self._metas.add((address, name))
             self._parameters.tell(address, meta)
 
@@ -256,8 +277,9 @@ class Pipeline:
 
     def _quarantine(self, message: Message, reason: str, event: Event) -> None:
         """Keep a payload aside; say so when this edge's payloads were good until now."""
-        evicted = self._records.quarantine(message.payload, message.topic, reason, self._time_ms())
-        self._events.count(Counter.QUARANTINE_EVICTED, evicted)
+        payload, topic, now_ms = message.payload, message.topic, self._time_ms()
+        evicted = self._record(lambda: self._records.quarantine(payload, topic, reason, now_ms))
+        self._events.count(Counter.QUARANTINE_EVICTED, evicted or 0)
         if message.topic not in self._faulty:
             self._faulty.add(message.topic)
             self._events.emit(event)

@@ -1,19 +1,28 @@
 """Small records beside the store: metas, quarantine, last state of each edge.
 
 They stand in the register's database, SQLite (default) or PostgreSQL. Methods may be called
-from any thread; each is one transaction. Times are UTC ms and arguments.
+from any thread; each is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable
+when the database does not do what it is asked (away, locked, disk full); nothing of the call is
+kept then.
 """
 
 import hashlib
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Connection, delete, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from contract.topics import Address
+
+
+class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
+    """The records were not read or written; the same call may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,18 @@ class Records:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
+            cause = getattr(error, "orig", None) or error
+            raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
+
     def put_meta(self, name: str, payload: bytes, address: Address, now_ms: int) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             key = {"hash": name, "region": address.region, "site": address.site}
             key["edge"] = address.edge
             if db.execute(select(META.c.id).filter_by(**key)).first():
@@ -86,7 +104,7 @@ class Records:
 
     def metas(self) -> tuple[StoredMeta, ...]:
         """Return all metas in the order in which they were first seen."""
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             rows = db.execute(select(META).order_by(META.c.id))
             return tuple(
                 StoredMeta(row.hash, Address(row.region, row.site, row.edge), bytes(row.payload))
@@ -100,7 +118,7 @@ class Records:
         """
         name = hashlib.sha256(payload).hexdigest()
         payload = payload[: self._max_quarantine_bytes]
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             again = db.execute(
                 update(QUARANTINE)
                 .where(QUARANTINE.c.hash == name)
@@ -148,18 +166,18 @@ class Records:
             .order_by(QUARANTINE.c.last_seen_ms.desc(), QUARANTINE.c.hash)
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
 
     def quarantine_size(self) -> tuple[int, int]:
         """Return how many payloads and how many bytes are in quarantine."""
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return _totals(db)
 
     def release(self, content_hash: str) -> Quarantined | None:
         """Take a payload out of quarantine, to be tried again; None when it is not there."""
         columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
-        with self._engine.begin() as db:
+        with self._transaction() as db:
             row = (
                 db.execute(select(*columns).where(QUARANTINE.c.hash == content_hash))
                 .mappings()
@@ -172,9 +190,9 @@ class Records:
         """Keep the last state payload of an edge."""
         self.put_states([StoredState(address, payload, now_ms)])
 
-    def put_states(self, states: Sequence[StoredState]) -> None:
-        """Keep the last state payloads of some edges, each edge once."""
-        with self._engine.begin() as db:
+    def put_states(self, states: Sequence[StoredState]) -> int:
+        """Keep the last state payloads of some edges, each edge once; return how many."""
+        with self._transaction() as db:
             for state in states:
                 address = state.address
                 key = {"region": address.region, "site": address.site, "edge": address.edge}
@@ -185,13 +203,14 @@ class Records:
                 known = update(EDGE_STATE).filter_by(**key).values(**value)
                 if db.execute(known).rowcount == 0:
                     db.execute(insert(EDGE_STATE).values(**key, **value))
+        return len(states)
 
     def states(self) -> tuple[StoredState, ...]:
         """Return the last state of every edge, by region, site and edge."""
         query = select(EDGE_STATE).order_by(
             EDGE_STATE.c.region, EDGE_STATE.c.site, EDGE_STATE.c.edge
         )
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return tuple(
                 StoredState(
                     Address(row.region, row.site, row.edge), bytes(row.payload), row.received_ms

@@ -127,7 +127,12 @@ class UplinkConfig:
     state_period_s: Annotated[float, Rule("period of the state message [s]", 1, 900)] = 30.0
     keepalive_s: Annotated[int, Rule("MQTT keep-alive [s]", 5, 3600)] = 30
     publish_timeout_s: Annotated[
-        float, Rule("wait for the broker to take one message [s]", 0.5, 60)
+        float,
+        Rule(
+            "wait for the broker to take one message [s], and 1 s more per 1000 bytes of it",
+            0.5,
+            60,
+        ),
     ] = 5.0
     window: Annotated[int, Rule("batches in flight without the aggregator's ack", 1, 8)] = 8
     ack_timeout_s: Annotated[float, Rule("first wait for an ack [s]; doubles", 0.1, 300)] = 30.0

@@ -140,6 +140,16 @@ class BatchGivenUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchUnreadable(Event):
+    """The outbox cannot read this batch back: given up, as far as its readings can be counted."""
+
+    level: ClassVar[Level] = "error"
+    seq: int
+    readings: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnackedEvicted(Event):
     """The outbox is full of unacked batches: the oldest were lost."""
 

@@ -7,7 +7,8 @@ A connection: subscribe to ack and cmd, publish the retained state, then data; t
 read under is published before the first batch of it on each connection, and again when asked for.
 Only the meta in use is retained, so that a backlog read under an old one does not replace it.
 `publish` always gets a timeout: in aiomqtt one that is under way when the broker dies hangs
-without it.
+without it. It is `publish_timeout_s` and 1 s per 1000 bytes, so that a link of 8 kbit/s passes the
+largest message; one message goes at a time, so that a small one does not time out behind it.
 """
 
 import asyncio
@@ -30,10 +31,11 @@ from contract.topics import Address, MessageKind, topic
 from contract.wire import DecodeError
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkConfig
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, OutboxError
 from edge_agent.events import (
     AckIgnored,
     BatchGivenUp,
+    BatchUnreadable,
     CommandRefused,
     Emit,
     MetaRepeated,
@@ -43,6 +45,8 @@ from edge_agent.events import (
 from edge_agent.outbox.base import Outbox
 from edge_agent.window import Window
 
+SLOWEST_BYTES_PER_S = 1000
+"""A link this slow is slow, not lost."""
 META_PAUSE_S = 1.0
 """A burst of acks that all need the same meta gets it once."""
 
@@ -93,6 +97,7 @@ class Uplink:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
+        self._publishing = asyncio.Lock()
         self._drain_s = 0.0
         self._counts = _Counts()
         self._offset_ms: int | None = None
@@ -235,13 +240,14 @@ class Uplink:
     async def _publish(
         self, client: aiomqtt.Client, kind: MessageKind, payload: bytes, *, retain: bool = False
     ) -> None:
-        await client.publish(
-            self._topic(kind),
-            payload,
-            qos=1,
-            retain=retain,
-            timeout=self._config.publish_timeout_s,
-        )
+        async with self._publishing:
+            await client.publish(
+                self._topic(kind),
+                payload,
+                qos=1,
+                retain=retain,
+                timeout=self._config.publish_timeout_s + len(payload) / SLOWEST_BYTES_PER_S,
+            )
 
     async def _end(self) -> None:
         """After `stop`: wait for the last acks, within bounds, then end the session."""
@@ -285,7 +291,11 @@ class Uplink:
             self._window.resend_meta(name, now_s)
 
     async def _send_batch(self, client: aiomqtt.Client, seq: int) -> None:
-        batch = self._outbox.batch(seq)
+        try:
+            batch = self._outbox.batch(seq)
+        except OutboxError as error:
+            self._give_up_unreadable(seq, error)
+            return
         if batch is None:  # cannot be: unsettled is held. Not sent, and not picked again and again
             self._window.sent(seq, "", self._clock.monotonic())
             return
@@ -303,7 +313,9 @@ class Uplink:
         self._counts.resent += self._window.sent_before(seq)
         # In flight before it is published: its ack may be here before the broker's PUBACK.
         self._window.sent(seq, batch.meta, self._clock.monotonic())
+        began_s = self._clock.monotonic()
         await self._publish(client, MessageKind.DATA, payload)
+        self._window.delayed(seq, self._clock.monotonic() - began_s)
 
     async def _publish_meta(self, client: aiomqtt.Client, name: str) -> None:
         payload = self._outbox.meta(name)
@@ -318,6 +330,13 @@ class Uplink:
         readings = self._outbox.give_up(seq)
         self._counts.quarantined += 1
         self._emit(BatchGivenUp(seq, readings, tries))
+
+    def _give_up_unreadable(self, seq: int, error: OutboxError) -> None:
+        """One bad row costs its own readings, not the agent."""
+        readings = self._outbox.give_up(seq)
+        self._counts.quarantined += 1
+        self._emit(BatchUnreadable(seq, readings, str(error)))
+        self._check_drained()
 
     # ----------------------------------------------------------------------------- receiving
 

@@ -91,6 +91,11 @@ class Window:
         deadline = now_s + wait_s * self._random.uniform(0.8, 1.2)
         self._flights[seq] = _Flight(meta, deadline, self._acked)
 
+    def delayed(self, seq: int, by_s: float) -> None:
+        """The broker took so long to take it: the wait for the ack begins only now."""
+        if seq in self._flights:
+            self._flights[seq].deadline += by_s
+
     def heard(self, now_s: float) -> None:
         """The outbox took an ack: forget what is settled."""
         for seq in [seq for seq in self._flights if self._outbox.is_settled(seq)]:

@@ -127,7 +127,11 @@ class InfluxQuery:
 
 
 class InfluxReader:
-    """Reads through a connection of its own."""
+    """Reads through a connection of its own.
+
+    The server writes a point field by field: a reader beside the writer may meet a point half
+    there. Such a point is left out; it is whole before its commit returns.
+    """
 
     def __init__(self, query: InfluxQuery, directory: Directory) -> None:
         self._query = query
@@ -167,22 +171,22 @@ class InfluxReader:
             )
             table = list(zip(*found["values"], strict=True))
             time_ms = np.array(table[0], np.int64) // NS_PER_MS
-            seq = np.array(table[1], np.int64)
+            seq = table[1]
             for column in range(2, len(names), 2):
                 key = SeriesKey(tags["region"], tags["site"], tags["meter"], names[column])
                 index = self._directory.series.find(key)
                 if index not in wanted:
                     continue
                 values = table[column]
-                rows = np.array([i for i, v in enumerate(values) if v is not None], np.int64)
+                rows = [i for i, v in enumerate(values) if v is not None and seq[i] is not None]
                 parts.append(
                     ReadingColumns(
                         np.full(len(rows), index, np.int32),
                         time_ms[rows],
-                        np.array([v for v in values if v is not None], value),
-                        np.array([v or 0 for v in table[column + 1]], np.uint8)[rows],
+                        np.array([values[i] for i in rows], value),
+                        np.array([table[column + 1][i] or 0 for i in rows], np.uint8),
                         np.full(len(rows), source, np.int32),
-                        seq[rows],
+                        np.array([seq[i] for i in rows], np.int64),
                     )
                 )
         if not parts:
@@ -255,7 +259,21 @@ def _span(from_ms: int, to_ms: int) -> str:
     return f"time >= {low}ms AND time < {high}ms"
 
 
+def _is_whole(row: Sequence[Any]) -> bool:
+    """Tell whether a point has all integer fields and every measure that it says it has."""
+    _, *values, determined = row
+    integers, measures = values[: len(INTEGER_FIELDS)], values[len(INTEGER_FIELDS) :]
+    return (
+        determined is not None
+        and None not in integers
+        and all(value is not None or not determined >> i & 1 for i, value in enumerate(measures))
+    )
+
+
 def _figures(index: int, values: Sequence[Sequence[Any]]) -> IntervalColumns:
+    values = [row for row in values if _is_whole(row)]
+    if not values:
+        return IntervalColumns.empty()
     start, *table = zip(*values, strict=True)
     integers = [np.array(column, np.int64) for column in table[: len(INTEGER_FIELDS)]]
     start_ms = np.array(start, np.int64)

@@ -122,7 +122,10 @@ class Outbox(Protocol):
         ...
 
     def give_up(self, seq: int) -> int:
-        """Void one unsettled batch, keeping its body here; returns its readings."""
+        """Void one unsettled batch, keeping its body here; returns its readings.
+
+        Works without reading the body; readings that cannot even be counted are 0.
+        """
         ...
 
     def is_settled(self, seq: int) -> bool:

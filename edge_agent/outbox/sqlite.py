@@ -20,7 +20,8 @@ Crash cases
     power cut before the schema    a file without tables is as good as none: they are made
     power cut tears a WAL frame    its checksum fails; the WAL ends before that transaction
     main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
-                                   the file; nothing is deleted, a person moves it away
+                                   the file; nothing is deleted, a person moves it away. A batch
+                                   found unreadable while running is given up, the others go on
     no room, read-only, I/O error  the transaction is rolled back and OutboxError raised; readings
                                    stay pending and the next commit takes them
 
@@ -334,13 +335,22 @@ class SqliteOutbox:
         return max([upto, *(high for _, high in spans)]) < self._next_seq
 
     def give_up(self, seq: int) -> int:
-        batch = None if self.is_settled(seq) else self.batch(seq)
-        if batch is None:
+        if self.is_settled(seq):
             return 0
-        self._ledger.give_up(seq, batch.readings)
-        with self._errors("reading"):
-            self._count(seq, seq, -1)
-        return batch.readings
+        try:
+            row = self._db.execute(
+                "SELECT readings, size FROM batch WHERE seq = ?", (seq,)
+            ).fetchone()
+        except sqlite3.Error:
+            row = (0, 0)  # the page itself is gone, and with it how many they were
+        if row is None:
+            return 0
+        readings, size = row
+        self._ledger.give_up(seq, readings)
+        self._depth.batches -= 1
+        self._depth.readings -= readings
+        self._depth.size -= size
+        return int(readings)
 
     def is_settled(self, seq: int) -> bool:
         return seq in self._ledger.settled

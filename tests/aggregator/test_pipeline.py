@@ -1,7 +1,9 @@
 """The pipeline's answers to what edges send and to what its surroundings refuse to do."""
 
+import contextlib
 import io
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -23,6 +25,7 @@ from contract.data import Batch, blocks_of, encode_data
 from contract.interval import GRID_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
+from contract.state import encode_state, offline_state
 from contract.topics import Address, MessageKind, topic
 from contract.units import to_micro
 from contract.wire import MAX_SEQ
@@ -82,7 +85,8 @@ class Rig:
 
     def __init__(self, folder):
         self.database = MemoryDatabase()
-        self.records = Records(f"sqlite:///{folder / 'records.sqlite'}")
+        self.file = folder / "records.sqlite"
+        self.records = Records(f"sqlite:///{self.file}")
         self.records.open()
         self.log = io.StringIO()
         self.acks: list[Ack] = []
@@ -112,6 +116,19 @@ class Rig:
         )
         inbox.stop = pipeline.stop
         pipeline.run()
+
+    def records_fail(self, *, failing: bool) -> None:
+        """Let the database refuse every insert and update, as a full disk does."""
+        with contextlib.closing(sqlite3.connect(self.file)) as db:
+            for table in ("meta", "quarantine", "edge_state"):
+                for action in ("INSERT", "UPDATE"):
+                    name = f"no_{action}_{table}"
+                    db.execute(
+                        f"CREATE TRIGGER {name} BEFORE {action} ON {table} "
+                        "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+                        if failing
+                        else f"DROP TRIGGER {name}"
+                    )
 
     def count(self, counter: Counter) -> int:
         return self.events.counts()[counter]
@@ -152,3 +169,25 @@ def test_many_outboxes_are_acknowledged_in_several_acks(rig, outboxes, ranges):
     settled = {name: outbox for ack in rig.acks for name, outbox in ack.outboxes.items()}
     assert set(settled) == set(names)
     assert {len(outbox.ranges) for outbox in settled.values()} == {min(ranges, 64)}
+
+
+def test_records_that_take_nothing_do_not_end_the_pipeline(rig, monkeypatch):
+    monkeypatch.setattr("aggregator.pipeline._STATES_S", 0.0)
+    state = encode_state(offline_state(T0))
+    broken = Message(topic(GW, MessageKind.DATA), b"{")
+    rig.run(
+        lambda: rig.records_fail(failing=True),
+        [told(), Message(topic(GW, MessageKind.STATE), state), broken, batch(1)],
+        [broken],
+        lambda: rig.records_fail(failing=False),
+        [told(), batch(1)],
+    )
+    asked, settled = rig.acks
+    assert asked.need_meta == (meta_hash(META),)
+    assert settled.outboxes[OUTBOX].upto == 1
+    assert [kept.payload for kept in rig.records.states()] == [state]
+    assert [kept.hash for kept in rig.records.metas()] == [meta_hash(META)]
+    assert rig.count(Counter.RECORDS_FAILED) >= 4
+    (lost,) = rig.logged("records_lost")
+    assert "full" in str(lost["reason"])
+    assert len(rig.logged("records_back")) == 1

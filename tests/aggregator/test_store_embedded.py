@@ -138,3 +138,52 @@ def test_a_commit_that_fails_half_way_leaves_nothing_and_may_be_repeated(tmp_pat
     assert again.receipts() == {source: ((1, 1),)}
     assert again.dirty_days() == {day}
     again.close()
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from aggregator.store.base import StoreRetriable
+from aggregator.store.embedded import EmbeddedStore
+from tests.suites.store_suite import R, SITE, Source, commit_of
+
+path, readings = Path(sys.argv[1]), int(sys.argv[2])
+store = EmbeddedStore(path, 900_000)
+store.open()
+source = Source(*SITE, "gw1", "00000000000000aa")
+
+def commit(seq):
+    rows = [R(seq * 1000 + i, i, meter=f"m{i % 50}", seq=seq) for i in range(readings)]
+    store.commit(commit_of(store, rows, receipts={source: ((1, seq),)}))
+
+commit(1)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+most = max(file.stat().st_size for file in path.parent.iterdir())
+resource.setrlimit(resource.RLIMIT_FSIZE, (most + 100, hard))
+for _ in range(3):
+    try:
+        commit(2)
+    except StoreRetriable as error:
+        print(error)
+    else:
+        sys.exit("the disk was not full")
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+commit(2)
+store.close()
+"""
+
+
+@pytest.mark.parametrize("readings", [500, 130_000])
+def test_a_full_disk_is_retriable_and_the_repeat_succeeds_when_there_is_room(tmp_path, readings):
+    """Small commits go to the write-ahead log, large ones straight into the file."""
+    path = tmp_path / "store.duckdb"
+    ended = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(path), str(readings)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    store = EmbeddedStore(path, GRID_MS)
+    store.open()
+    assert list(store.receipts().values()) == [((1, 2),)]
+    store.close()

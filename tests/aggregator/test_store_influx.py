@@ -107,6 +107,18 @@ def test_a_reading_in_order_keeps_its_own_millisecond(store, influx_server, data
     assert past_ms == [60_000_000_000, 60_000_000_002, 120_000_000_000, 120_000_000_003]
 
 
+def test_a_point_half_written_is_not_there_yet(store, influx_server, database):
+    store.commit(commit_of(store, [R(0, 5)], intervals=figures(store, [0, GRID_MS])))
+    tags = ",region=370114,site=foundry,meter=m1,channel=energy_import"
+    later = T0 + 2 * GRID_MS
+    influx_server.write(database, f"{Level.INTERVAL}{tags} amount=1i {later}")
+    tags = ",region=370114,site=foundry,meter=m1,edge=gw1,outbox=00000000000000aa"
+    influx_server.write(database, f"reading{tags} energy_import=1i {later}")
+    assert read(store, store) == [(0, 5)]
+    found = store.intervals(Level.INTERVAL, series_of(store), T0, later + 1)
+    assert found.start_ms.tolist() == [T0, T0 + GRID_MS]
+
+
 def test_refused_lines_are_named_and_the_rest_is_stored(store, influx_server, database):
     # somebody else has put floats where the ledger keeps integers
     influx_server.write(database, f"reading,site=x volume=1.5 {T0}")

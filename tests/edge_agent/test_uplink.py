@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,8 +22,9 @@ from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
 from edge_agent.clock import SystemClock
 from edge_agent.config import UplinkConfig
-from edge_agent.events import BatchGivenUp, Event, MetaRepeated, UplinkDown
-from edge_agent.outbox.base import MemoryOutbox
+from edge_agent.events import BatchGivenUp, BatchUnreadable, Event, MetaRepeated, UplinkDown
+from edge_agent.outbox.base import MemoryOutbox, Outbox
+from edge_agent.outbox.sqlite import SqliteOutbox
 from edge_agent.uplink import Uplink
 from edge_agent.window import Window
 from tests.brokers import Mosquitto, free_port, iotcore_broker, mosquitto_broker
@@ -104,11 +106,11 @@ class District:
 
 
 class Edge:
-    """An uplink on an in-memory outbox."""
+    """An uplink on an outbox, in memory if none is given."""
 
-    def __init__(self, port: int, **settings) -> None:
+    def __init__(self, port: int, outbox: Outbox | None = None, **settings) -> None:
         defaults = {"ack_timeout_s": 1.0, "reconnect_min_s": 0.1, "reconnect_max_s": 0.4}
-        self.outbox = MemoryOutbox(1 << 24, 190)
+        self.outbox = outbox or MemoryOutbox(1 << 24, 190)
         self.outbox.use_meta(META)
         self.events: list[Event] = []
         self.uplink = Uplink(
@@ -203,6 +205,53 @@ async def test_newest_before_backfill_and_neither_starves(broker, district):
     assert len(district.seqs) == 100
     backlog = [seq for seq in district.seqs if seq < 80]
     assert backlog == sorted(backlog)
+
+
+@contextlib.asynccontextmanager
+async def slow_link(port: int, bytes_per_s: int) -> AsyncIterator[int]:
+    """A port that leads to another: slow towards it, as fast as it goes back."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader, writer, pause_s_per_byte: float) -> None:
+        try:
+            while chunk := await reader.read(1000):
+                await asyncio.sleep(len(chunk) * pause_s_per_byte)  # the slowness is the point
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            pass  # one end has gone; the other is told by the close
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def join(reader, writer) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        tasks.add(asyncio.create_task(pump(reader, far_writer, 1 / bytes_per_s)))
+        tasks.add(asyncio.create_task(pump(far_reader, writer, 0)))
+
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slow_link_passes_a_large_message_with_small_ones_behind_it(broker, district):
+    async with slow_link(broker.port, bytes_per_s=10_000) as port:
+        edge = Edge(port, publish_timeout_s=0.5, state_period_s=0.2, ack_timeout_s=0.5)
+        edge.outbox.append(some(2000))
+        edge.outbox.commit(NOW)
+        stored = edge.outbox.batch(1)
+        assert stored is not None
+        assert len(stored.blocks_json) > 20_000, "takes seconds, the timeout alone half of one"
+        async with running(edge.uplink):
+            await until(lambda: edge.done, "acked")
+    assert edge.uplink.counts().connects == 1
+    assert district.seqs == [1], "nor sent again while it was under way"
 
 
 async def test_at_most_a_window_in_flight(broker, district):
@@ -306,6 +355,49 @@ async def test_a_batch_nobody_acks_is_given_up_while_others_pass(broker, distric
     assert [e for e in edge.events if isinstance(e, BatchGivenUp)] == [BatchGivenUp(2, 3, 3)]
     assert edge.outbox.batch(2) is not None, "kept here"
     assert edge.uplink.counts().quarantined_batches == 1
+
+
+@pytest.mark.parametrize("lost", ["body", "row"])
+async def test_an_unreadable_batch_is_given_up_and_the_others_pass(
+    broker, district, tmp_path, lost, monkeypatch
+):
+    outbox = SqliteOutbox(tmp_path / "outbox.sqlite", 1 << 24, 190)
+    with contextlib.closing(outbox):
+        outbox.use_meta(META)
+        edge = Edge(broker.port, outbox)
+        edge.commit(3)
+        if lost == "body":
+            outbox._db.execute("UPDATE batch SET body = x'00' WHERE seq = 2")
+        else:
+            monkeypatch.setattr(outbox, "_db", OnePageGone(outbox._db))
+        async with running(edge.uplink):
+            await until(lambda: edge.done, "the others acked")
+            edge.commit(1)
+            await until(lambda: edge.done, "the next is acked too")
+        known = 3 if lost == "body" else 0
+        found = [event for event in edge.events if isinstance(event, BatchUnreadable)]
+        assert [(event.seq, event.readings) for event in found] == [(2, known)]
+        assert "batch 2" in found[0].reason
+        assert sorted(district.seqs) == [1, 3, 4]
+        assert district.batches[-1].void == ((2, 2),)
+        assert edge.uplink.counts().quarantined_batches == 1
+        assert outbox.stats().dropped_readings == known
+        monkeypatch.undo()
+
+
+class OnePageGone:
+    """A connection to a file in which the page of batch 2 is overwritten."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def execute(self, query, values=()):
+        if "WHERE seq = ?" in query and values == (2,):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return self._db.execute(query, values)
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
 
 
 async def test_nothing_is_given_up_while_the_aggregator_is_away(broker, district):

@@ -218,7 +218,9 @@ class StoreSuite:
         assert [v for _, v in read(store, store)] == [0, 1, 3, 5, 7, 9]
 
     @pytest.mark.parametrize("turned", [False, True])
-    def test_of_two_values_for_one_time_the_lower_outbox_then_seq_counts(self, kit, turned):
+    def test_of_two_values_for_one_time_a_good_one_then_the_lower_outbox_then_seq_counts(
+        self, kit, turned
+    ):
         store = kit.open()
         rows = [
             R(0, 10, seq=7), R(0, 11, seq=6, quality=Quality.RANGE), R(0, 12, seq=8),
@@ -228,9 +230,9 @@ class StoreSuite:
         ]  # fmt: skip
         for row in reversed(rows) if turned else rows:
             store.commit(commit_of(store, [row]))
-        assert read(store, store) == [(0, 11), (MINUTE, 21), (2 * MINUTE, 30)]
+        assert read(store, store) == [(0, 10), (MINUTE, 21), (2 * MINUTE, 30)]
         found = store.readings(series_of(store), T0, T0)
-        assert (found.seq.tolist(), found.quality.tolist()) == ([6], [Quality.RANGE])
+        assert (found.seq.tolist(), found.quality.tolist()) == ([7], [Quality.GOOD])
 
     def test_conflicting_values_inside_one_commit(self, kit):
         store = kit.open()
@@ -471,7 +473,7 @@ class StoreSuite:
                     R,
                     at=st.integers(0, 6).map(lambda n: n * 7 * 60 * MINUTE),
                     value=st.integers(-5, 5),
-                    quality=st.sampled_from([0, 2]),
+                    quality=st.sampled_from([Quality.GOOD, Quality.RANGE]),
                     outbox=st.sampled_from(["00000000000000aa", "00000000000000ab"]),
                     seq=st.integers(1, 4),
                 ),
@@ -487,8 +489,8 @@ class StoreSuite:
         for row in again:
             store.commit(commit_of(store, [replace(row, site=site)]))
         expected: dict[int, R] = {}
-        for row in sorted(rows, key=lambda r: (r.outbox, r.seq), reverse=True):
-            expected[row.at] = row
+        for row in sorted(rows, key=lambda r: (r.quality == Quality.RANGE, r.outbox, r.seq)):
+            expected.setdefault(row.at, row)
         series = np.array(
             [store.directory.series.add(SeriesKey(SITE[0], site, "m1", "energy_import"))], np.int32
         )

@@ -30,9 +30,12 @@ def main(argv: Sequence[str]) -> int:
         print(f"{arguments.config}: good")
         return 0
 
+    from sqlalchemy.exc import OperationalError
+
     from aggregator.app import run
     from aggregator.ledger.factors import FactorTableError
     from aggregator.parameters import ParametersError
+    from aggregator.records import RecordsUnavailable
     from aggregator.register.engine import DatabaseError
     from aggregator.register.problems import RegisterError
     from aggregator.store.base import StoreError
@@ -41,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
         return run(config)
     except (
         DatabaseError,
+        RecordsUnavailable,
+        OperationalError,
         RegisterError,
         FactorTableError,
         ParametersError,

@@ -11,6 +11,7 @@ import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
@@ -18,7 +19,7 @@ import uvicorn
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
-from aggregator.config import AggregatorSection, Config, StoreSection
+from aggregator.config import Config, StoreSection
 from aggregator.events import (
     AggregatorFailed,
     AggregatorStarted,
@@ -89,23 +90,19 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
-def _register_dir(settings: AggregatorSection, database: RegisterDatabase, events: Events) -> Path:
-    """Return the register's folder, once the database says the same as it."""
-    if settings.register_dir:
-        folder = Path(settings.register_dir)
-        changes = database.import_folder(folder, author="start", now_ms=wall_ms())
+def _bring_in(folder: str, database: RegisterDatabase, events: Events) -> None:
+    """Make the database what the register's folder says, where there is one."""
+    if folder:
+        changes = database.import_folder(Path(folder), author="start", now_ms=wall_ms())
         if changes:
             events.emit(RegisterImported(summary(changes)))
-        return folder
-    folder = Path(settings.data_dir) / "register"
-    database.export_folder(folder)
-    return folder
 
 
-def _factors(register_dir: Path) -> FactorLibrary:
+def _factors(database: RegisterDatabase) -> FactorLibrary:
     """Load the built-in factor tables and those the register brings along."""
-    own = register_dir / "factors"
-    return load_library([tables_folder(), *([own] if own.is_dir() else [])])
+    with TemporaryDirectory(prefix="nenghao-register-") as scratch:
+        database.export_folder(Path(scratch))
+        return load_library([tables_folder(), Path(scratch) / "factors"])
 
 
 def run(config: Config) -> int:
@@ -116,9 +113,9 @@ def run(config: Config) -> int:
     database_url = config.aggregator.database_url()
     with RegisterDatabase(database_url) as database:
         database.open()
-        register_dir = _register_dir(config.aggregator, database, events)
+        _bring_in(config.aggregator.register_dir, database, events)
         register = database.register()
-    factor_set = _factors(register_dir).choose(config.aggregator.factor_set)
+        factor_set = _factors(database).choose(config.aggregator.factor_set)
     warm_up()
 
     listener = socket.create_server((config.api.host, config.api.port))

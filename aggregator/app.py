@@ -26,6 +26,7 @@ from aggregator.events import (
     AggregatorStopped,
     Events,
     RegisterImported,
+    SecretExposed,
 )
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
@@ -108,6 +109,8 @@ def _factors(database: RegisterDatabase) -> FactorLibrary:
 def run(config: Config) -> int:
     """Run one aggregator until SIGTERM or SIGINT; return the exit code."""
     events = Events(wall_ms)
+    for section, host in config.exposed():
+        events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     database_url = config.aggregator.database_url()
@@ -130,7 +133,9 @@ def run(config: Config) -> int:
     for told in records.metas():
         parameters.tell(told.address, decode_meta(told.payload))
     inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
-    subscriber = Subscriber(config.broker, config.aggregator.regions, inbox, events)
+    subscriber = Subscriber(
+        config.broker, config.client_id, config.aggregator.regions, inbox, events
+    )
     pipeline = Pipeline(
         store=store,
         records=records,

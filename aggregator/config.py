@@ -4,15 +4,18 @@
 Secrets are given as paths of files, never as values.
 """
 
+import ipaddress
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from sqlalchemy import URL
 
 from aggregator.register.engine import DatabaseError, database_url, sqlite_file
-from contract.interval import MINUTE_MS
+from contract.interval import MINUTE_MS, check_grid
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Text = Annotated[str, Field(min_length=1)]
@@ -24,6 +27,13 @@ class ConfigError(Exception):
 
 class _Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _needs(value: str, info: ValidationInfo, other: str) -> str:
+    """Refuse a key that does nothing without another one, which stands before it."""
+    if value and info.data.get(other) == "":
+        raise ValueError(f"does nothing without {other}")
+    return value
 
 
 class AggregatorSection(_Section):
@@ -40,8 +50,13 @@ class AggregatorSection(_Section):
     database_password_file: str = ""
     factor_set: Text
     """Name of a set in aggregator/ledger/tables/sets.toml."""
-    grid_min: Annotated[int, Field(ge=1, le=60)] = 15
-    """Length of the base interval [min]; fixed when the store is created."""
+    grid_min: int = 15
+    """Length of the base interval [min]; divides the hour, fixed when the store is created."""
+
+    @field_validator("grid_min")
+    @classmethod
+    def _check_grid(cls, grid_min: int) -> int:
+        return check_grid(grid_min * MINUTE_MS) // MINUTE_MS
 
     @field_validator("database")
     @classmethod
@@ -52,6 +67,11 @@ class AggregatorSection(_Section):
         except DatabaseError as error:
             raise ValueError(str(error)) from None
         return address
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _check_needs(cls, value: str, info: ValidationInfo) -> str:
+        return _needs(value, info, "database")
 
     @property
     def grid_ms(self) -> int:
@@ -70,12 +90,20 @@ class AggregatorSection(_Section):
         return sqlite_file(Path(self.data_dir) / "records.sqlite")
 
 
+_NEEDED = {
+    "password_file": "username",
+    "tls_certificate": "tls_ca",
+    "tls_key": "tls_certificate",
+}
+
+
 class BrokerSection(_Section):
     """The MQTT broker."""
 
     host: Text = "127.0.0.1"
     port: Port = 1883
-    client_id: Text = "nenghao-aggregator"
+    client_id: str = ""
+    """Of two sessions with one id the broker ends the older. Empty = made from the regions."""
     keepalive_s: Annotated[int, Field(ge=5, le=3_600)] = 30
     username: str = ""
     password_file: str = ""
@@ -83,6 +111,11 @@ class BrokerSection(_Section):
     """CA certificates (PEM); empty = no TLS."""
     tls_certificate: str = ""
     tls_key: str = ""
+
+    @field_validator("password_file", "tls_certificate", "tls_key")
+    @classmethod
+    def _check_needs(cls, value: str, info: ValidationInfo) -> str:
+        return _needs(value, info, _NEEDED[str(info.field_name)])
 
 
 class StoreSection(_Section):
@@ -98,6 +131,11 @@ class StoreSection(_Section):
     username: str = ""
     password_file: str = ""
     token_file: str = ""
+
+    @field_validator("password_file")
+    @classmethod
+    def _check_needs(cls, value: str, info: ValidationInfo) -> str:
+        return _needs(value, info, "username")
 
 
 class PaceSection(_Section):
@@ -134,6 +172,29 @@ class Config(_Section):
     pace: PaceSection = PaceSection()
     api: ApiSection = ApiSection()
 
+    @property
+    def client_id(self) -> str:
+        """MQTT client id: regions have one aggregator each, so the least one names it."""
+        return self.broker.client_id or f"aggregator-{min(self.aggregator.regions)}"
+
+    def exposed(self) -> Iterator[tuple[str, str]]:
+        """Yield (section, host) of each server that would be told a secret without TLS."""
+        broker, store = self.broker, self.store
+        if broker.password_file and not broker.tls_ca and not _is_loopback(broker.host):
+            yield "broker", broker.host
+        if store.kind != "embedded" and (store.password_file or store.token_file):
+            url = urlsplit(store.url)
+            host = url.hostname or ""
+            if url.scheme != "https" and not _is_loopback(host):
+                yield "store", host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 def load(path: Path) -> Config:
     """Read and check a configuration file; ConfigError names every problem."""
@@ -146,7 +207,8 @@ def load(path: Path) -> Config:
         return Config.model_validate(document)
     except ValidationError as error:
         problems = [
-            f"{path}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            f"{path}: {'.'.join(str(part) for part in problem['loc'])}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()
         ]
         raise ConfigError("\n".join(problems)) from None

@@ -71,6 +71,15 @@ class AggregatorStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SecretExposed(Event):
+    """A password or token is sent without TLS to a host that is not this one."""
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    section: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorStopped(Event):
     """The aggregator ends in order."""
 
@@ -138,7 +147,7 @@ class PayloadQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class TimesQuarantined(Event):
-    """Readings of a batch carry impossible times; the payload is kept for a clock event."""
+    """Readings of a batch carry impossible times; the payload is kept in quarantine."""
 
     level: ClassVar[Literal["warning"]] = "warning"
     topic: str

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import (
@@ -22,6 +22,7 @@ from aggregator.events import (
     Event,
     Events,
     LineRefused,
+    MeterUnregistered,
     PayloadQuarantined,
     RecordsBack,
     RecordsLost,
@@ -130,7 +131,11 @@ class Pipeline:
         self._late: dict[tuple[str, str], _Group] = {}
         self._answers: dict[Address, _Answer] = {}
         self._faulty: set[str] = set()
-        """Topics whose last payload went to quarantine."""
+        """Topics whose last payload broke the contract."""
+        self._misdated: set[str] = set()
+        """Topics whose last batch had readings with impossible times."""
+        self._unregistered: set[str] = set()
+        """Meters told to be unregistered."""
         self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
@@ -227,7 +232,10 @@ class Pipeline:
                 self._receive_state(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
-            self._quarantine(message, str(error), PayloadQuarantined(message.topic, str(error)))
+            self._quarantine(message, str(error))
+            self._say_once(
+                self._faulty, message.topic, PayloadQuarantined(message.topic, str(error))
+            )
         else:
             self._faulty.discard(message.topic)
 
@@ -264,8 +272,11 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
+            self._quarantine(message, "impossible time")
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
-            self._quarantine(message, "impossible time", event)
+            self._say_once(self._misdated, message.topic, event)
+        else:
+            self._misdated.discard(message.topic)
         self._waiting.add((source, batch.seq))
         self._load_site(address)
         now = time.monotonic()
@@ -275,13 +286,16 @@ class Pipeline:
         else:
             self._prompt.add(arrival, now)
 
-    def _quarantine(self, message: Message, reason: str, event: Event) -> None:
-        """Keep a payload aside; say so when this edge's payloads were good until now."""
+    def _quarantine(self, message: Message, reason: str) -> None:
+        """Keep a payload aside."""
         payload, topic, now_ms = message.payload, message.topic, self._time_ms()
         evicted = self._record(lambda: self._records.quarantine(payload, topic, reason, now_ms))
         self._events.count(Counter.QUARANTINE_EVICTED, evicted or 0)
-        if message.topic not in self._faulty:
-            self._faulty.add(message.topic)
+
+    def _say_once(self, said: set[str], key: str, event: Event) -> None:
+        """Emit an event unless it is said already."""
+        if key not in said:
+            said.add(key)
             self._events.emit(event)
 
     # ------------------------------------------------------------------ committing
@@ -315,10 +329,18 @@ class Pipeline:
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
-        self._events.count(Counter.UNREGISTERED, unregistered)
+        self._tell_unregistered(unregistered)
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
+
+    def _tell_unregistered(self, series: Int32) -> None:
+        """Count readings of unregistered meters; name each meter once."""
+        self._events.count(Counter.UNREGISTERED, len(series))
+        for index in np.unique(series).tolist():
+            region, site, meter, _ = self._store.directory.series.key(index)
+            event = MeterUnregistered(region, site, meter)
+            self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
     def _load_site(self, address: Address) -> None:
         """Load a site's heads once, and write what the store lacks of its figures."""

@@ -174,18 +174,6 @@ class Records:
         with self._transaction() as db:
             return _totals(db)
 
-    def release(self, content_hash: str) -> Quarantined | None:
-        """Take a payload out of quarantine, to be tried again; None when it is not there."""
-        columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
-        with self._transaction() as db:
-            row = (
-                db.execute(select(*columns).where(QUARANTINE.c.hash == content_hash))
-                .mappings()
-                .first()
-            )
-            db.execute(delete(QUARANTINE).where(QUARANTINE.c.hash == content_hash))
-            return None if row is None else Quarantined(**row)
-
     def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""
         self.put_states([StoredState(address, payload, now_ms)])

@@ -14,7 +14,6 @@ import contextlib
 
 from contract.meta import Meta, encode_meta
 from contract.topics import Address
-from contract.wire import MAX_META_BYTES
 from edge_agent.clock import Clock
 from edge_agent.config import EdgeConfig
 from edge_agent.errors import ConfigError, OutboxError, Problem
@@ -45,13 +44,13 @@ def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
 
 
 def build_meta(config: EdgeConfig, devices: dict[str, DeviceMap]) -> bytes:
-    """Payload of the meta: what this edge reads. ConfigError when it is too much for one edge."""
+    """Payload of the meta: what this edge reads. ConfigError when the contract does not take it."""
     meters = [meta_meter(m, devices[m.model]) for bus in config.buses for m in bus.meters]
-    payload = encode_meta(Meta(tuple(meters)))
-    if len(payload) > MAX_META_BYTES:
-        reason = f"{len(meters)} meters make a meta of {len(payload)} bytes, over {MAX_META_BYTES}"
-        raise ConfigError(config.edge.id, [Problem("bus", f"{reason}; use two edges")])
-    return payload
+    try:
+        return encode_meta(Meta(tuple(meters)))
+    except ValueError as error:
+        reason = f"{len(meters)} meters make no meta of one edge: {error}"
+        raise ConfigError(config.edge.id, [Problem("bus", reason)]) from error
 
 
 def open_outbox(config: EdgeConfig, emit: Emit) -> SqliteOutbox:

@@ -79,7 +79,12 @@ class Subscriber:
     """Subscribes to the regions' meta, state and data; publishes acks."""
 
     def __init__(
-        self, settings: BrokerSection, regions: Sequence[str], inbox: Inbox, events: Events
+        self,
+        settings: BrokerSection,
+        client_id: str,
+        regions: Sequence[str],
+        inbox: Inbox,
+        events: Events,
     ) -> None:
         self._settings = settings
         self._filters = [(filter_for(kind, region), 1) for region in regions for kind in _KINDS]
@@ -87,7 +92,7 @@ class Subscriber:
         self._events = events
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
+            client_id=client_id,
             clean_session=True,
             protocol=MQTTProtocolVersion.MQTTv311,
         )
@@ -97,7 +102,8 @@ class Subscriber:
         client.reconnect_delay_set(*_RECONNECT_S)
         client.max_queued_messages_set(10_000)
         if settings.username:
-            password = Path(settings.password_file).read_text("utf-8").strip()
+            file = settings.password_file
+            password = Path(file).read_text("utf-8").strip() if file else None
             client.username_pw_set(settings.username, password)
         if settings.tls_ca:
             client.tls_set(

@@ -43,6 +43,8 @@ def database_url(address: str, password_file: str = "") -> URL:
         )
     if url.password is not None:
         raise DatabaseError("the address holds a password; put it into a file and name that")
+    if password_file and url.drivername == "sqlite":
+        raise DatabaseError("sqlite takes no password")
     if password_file:
         url = url.set(password=Path(password_file).read_text("utf-8").strip())
     return url

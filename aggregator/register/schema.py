@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -109,6 +110,8 @@ QUARANTINE = Table(
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
     Column("seen", Integer, nullable=False),
+    # Size and eviction are answered from this alone: payloads would be read through otherwise.
+    Index("quarantine_age", "first_seen_ms", "hash", "size"),
 )
 EDGE_STATE = Table(
     "edge_state",

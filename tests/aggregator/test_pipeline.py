@@ -191,3 +191,19 @@ def test_records_that_take_nothing_do_not_end_the_pipeline(rig, monkeypatch):
     (lost,) = rig.logged("records_lost")
     assert "full" in str(lost["reason"])
     assert len(rig.logged("records_back")) == 1
+
+
+def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
+    wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
+    rig.run([told(), *wrong], [batch(4)], [batch(5, time_ms=NOW + 20 * MINUTE_MS)])
+    assert len(rig.logged("times_quarantined")) == 2
+    assert rig.records.quarantine_size()[0] == 4
+    assert rig.count(Counter.DOOR) == 4
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 5
+
+
+def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):
+    data = [[batch(seq, meter=meter)] for seq, meter in enumerate(("x-1", "x-1", "x-2", "em-1"), 1)]
+    rig.run([told()], *data)
+    assert [line["meter"] for line in rig.logged("meter_unregistered")] == ["x-1", "x-2"]
+    assert rig.count(Counter.UNREGISTERED) == 3

@@ -1,9 +1,12 @@
 """Metas, quarantine and edge states survive a restart and stay within their caps."""
 
+import contextlib
 import hashlib
+import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import event
 
 from aggregator.records import Records
 from contract.topics import Address
@@ -65,14 +68,18 @@ def test_quarantine_is_capped_by_bytes(records):
     assert records.quarantine_size() == (1, 100)
 
 
-def test_a_released_payload_is_gone(records):
-    records.quarantine(b"x", "t", "r", 1)
-    name = hashlib.sha256(b"x").hexdigest()
-    released = records.release(name)
-    assert released is not None
-    assert released.payload == b"x"
-    assert records.release(name) is None
-    assert records.quarantine_size() == (0, 0)
+def test_size_and_eviction_do_not_read_the_payloads(records, url):
+    asked = []
+    listen = event.listens_for(records._engine, "before_cursor_execute")
+    listen(lambda _db, _cursor, statement, values, *_: asked.append((statement, values)))
+    for i in range(6):
+        records.quarantine(bytes([i]), "t", "r", i)
+    reading = {(text, values) for text, values in asked if text.startswith("SELECT")}
+    assert reading
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        for text, values in reading:
+            (plan,) = db.execute(f"EXPLAIN QUERY PLAN {text}", values)
+            assert "USING COVERING INDEX quarantine_age" in plan[3], text
 
 
 def test_the_last_state_of_each_edge_counts(records):

@@ -82,6 +82,11 @@ def test_an_address_with_a_password_is_refused():
         database_url("postgresql+psycopg://me:secret@127.0.0.1/x")
 
 
+def test_a_file_takes_no_password():
+    with pytest.raises(DatabaseError, match="takes no password"):
+        database_url("sqlite:///r.sqlite", "password")
+
+
 def test_the_configuration_names_the_database(tmp_path, config):
     path = tmp_path / "aggregator.toml"
     assert load(path).aggregator.database_url().database == str(tmp_path / "var" / "records.sqlite")

@@ -34,6 +34,9 @@ def upgrade() -> None:
             sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
             sa.Column("seen", sa.Integer, nullable=False),
         )
+    op.create_index(
+        "quarantine_age", "quarantine", ["first_seen_ms", "hash", "size"], if_not_exists=True
+    )
     if "edge_state" not in present:
         op.create_table(
             "edge_state",

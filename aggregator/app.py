@@ -40,7 +40,6 @@ from aggregator.records import Records
 from aggregator.register.database import RegisterDatabase, summary
 from aggregator.rollups import Rollups
 from aggregator.store.base import Store
-from contract.meta import decode_meta
 from contract.state import decode_state
 
 _MEGABYTE = 1_000_000
@@ -130,8 +129,6 @@ def run(config: Config) -> int:
     for known in records.states():
         live.take_state(known.address, decode_state(known.payload))
     parameters = Parameters(store.directory, register)
-    for told in records.metas():
-        parameters.tell(told.address, decode_meta(told.payload))
     inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
     subscriber = Subscriber(
         config.broker, config.client_id, config.aggregator.regions, inbox, events

@@ -32,7 +32,7 @@ class Counter(StrEnum):
     DOOR = "quarantined_readings"
     """Readings whose time is impossible."""
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"
-    """Payloads that left the quarantine for want of room: what they held is lost here."""
+    """Payloads and refused lines that left the quarantine for want of room."""
     RECORDS_FAILED = "failed_record_writes"
     """Metas, states and quarantined payloads that the records did not take: metas are asked for
     again, states written again, payloads lost here."""
@@ -166,7 +166,10 @@ class MeterUnregistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class LineRefused(Event):
-    """The database refused a line for its content; it is kept as a dead letter."""
+    """The database refused a line for its content; it is kept in quarantine, the rest goes on.
+
+    Said once per series; every line is counted.
+    """
 
     level: ClassVar[Literal["error"]] = "error"
     line: str

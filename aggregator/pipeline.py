@@ -41,11 +41,13 @@ from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
-from contract.meta import decode_meta, meta_hash
+from contract.meta import Meta, decode_meta, meta_hash
 from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
 from contract.wire import MAX_ACK_BYTES, DecodeError
 
+_DEAD_LETTER = "refused line"
+"""Stands in quarantine where a payload has its topic."""
 _RETRY_S = (0.2, 10.0)
 _IDLE_S = 0.05
 _STATES_S = 5.0
@@ -120,7 +122,15 @@ class Pipeline:
         self._stopping = threading.Event()
 
         self._assembler = Assembler(store.directory)
-        self._metas = {(meta.address, meta.hash) for meta in records.metas()}
+        self._metas: dict[tuple[Address, str], Meta] = {}
+        self._in_force: dict[Address, tuple[int, str]] = {}
+        """Per edge the time of its newest reading [ms] and the meta it was read under."""
+        for stored in records.metas():
+            meta = decode_meta(stored.payload)
+            self._metas[stored.address, stored.hash] = meta
+            if stored.used_ms:
+                self._in_force[stored.address] = stored.used_ms, stored.hash
+                parameters.tell(stored.address, meta)
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -136,6 +146,8 @@ class Pipeline:
         """Topics whose last batch had readings with impossible times."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
+        self._refused: set[str] = set()
+        """InfluxDB series told to have refused lines."""
         self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
@@ -243,12 +255,21 @@ class Pipeline:
         meta = decode_meta(payload)
         name = meta_hash(payload)
         if (address, name) not in self._metas:
-            now_ms = self._time_ms()
-            kept = self._record(lambda: self._records.put_meta(name, payload, address, now_ms))
+            kept = self._record(lambda: self._records.put_meta(name, payload, address))
             if kept is None:
                 return  # unknown as before: the edge is asked for it when its data come
-            self._metas.add((address, name))
-            self._parameters.tell(address, meta)
+            self._metas[address, name] = meta
+
+    def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
+        """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
+        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
+        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
+        last_ms, last = self._in_force.get(address, (0, ""))
+        if (newest_ms, name) > (last_ms, last):
+            self._in_force[address] = newest_ms, name
+            if name != last:
+                self._parameters.tell(address, self._metas[address, name])
+                self._record(lambda: self._records.use_meta(name, address, newest_ms))
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
@@ -277,6 +298,7 @@ class Pipeline:
             self._say_once(self._misdated, message.topic, event)
         else:
             self._misdated.discard(message.topic)
+        self._use_meta(address, batch.meta, arrival)
         self._waiting.add((source, batch.seq))
         self._load_site(address)
         now = time.monotonic()
@@ -356,7 +378,9 @@ class Pipeline:
         result = self._insist(lambda: self._store.commit(commit))
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
-            self._events.emit(LineRefused(refused.line, refused.reason))
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))

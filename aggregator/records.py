@@ -32,11 +32,13 @@ class StoredMeta:
     hash: str
     address: Address
     payload: bytes
+    used_ms: int
+    """Time of the newest reading when the meta last came into force [ms]; 0 = never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A payload that could not be taken, and why."""
+    """A payload, or a line of a commit, that could not be taken, and why."""
 
     hash: str
     """SHA-256 of the payload, hex: the same payload is kept once, whatever topic brings it."""
@@ -92,23 +94,32 @@ class Records:
             cause = getattr(error, "orig", None) or error
             raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
 
-    def put_meta(self, name: str, payload: bytes, address: Address, now_ms: int) -> bool:
+    def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
         with self._transaction() as db:
-            key = {"hash": name, "region": address.region, "site": address.site}
-            key["edge"] = address.edge
+            key = _meta_key(name, address)
             if db.execute(select(META.c.id).filter_by(**key)).first():
                 return False
-            db.execute(insert(META).values(payload=payload, first_seen_ms=now_ms, **key))
+            db.execute(insert(META).values(payload=payload, used_ms=0, **key))
             return True
 
-    def metas(self) -> tuple[StoredMeta, ...]:
-        """Return all metas in the order in which they were first seen."""
+    def use_meta(self, name: str, address: Address, time_ms: int) -> bool:
+        """Note that a meta is in force from a reading of this time on; False when unknown."""
         with self._transaction() as db:
-            rows = db.execute(select(META).order_by(META.c.id))
+            known = update(META).filter_by(**_meta_key(name, address)).values(used_ms=time_ms)
+            return db.execute(known).rowcount > 0
+
+    def metas(self) -> tuple[StoredMeta, ...]:
+        """Return all metas in the order in which they came into force, unused ones first."""
+        with self._transaction() as db:
             return tuple(
-                StoredMeta(row.hash, Address(row.region, row.site, row.edge), bytes(row.payload))
-                for row in rows
+                StoredMeta(
+                    row.hash,
+                    Address(row.region, row.site, row.edge),
+                    bytes(row.payload),
+                    row.used_ms,
+                )
+                for row in db.execute(select(META).order_by(META.c.used_ms, META.c.id))
             )
 
     def quarantine(self, payload: bytes, topic: str, reason: str, now_ms: int) -> int:
@@ -205,6 +216,10 @@ class Records:
                 )
                 for row in db.execute(query)
             )
+
+
+def _meta_key(name: str, address: Address) -> dict[str, str]:
+    return {"hash": name, "region": address.region, "site": address.site, "edge": address.edge}
 
 
 def _totals(db: Connection) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from contract import CONTRACT_VERSION
 from contract.state import (
-    MAX_LISTED,
     BusState,
     ClockState,
     EdgeState,
@@ -18,7 +17,7 @@ from contract.state import (
     UplinkState,
     encode_state,
 )
-from contract.wire import MAX_STATE_BYTES
+from contract.wire import DecodeError
 from edge_agent.clock import Clock
 from edge_agent.outbox.base import Outbox
 
@@ -52,12 +51,14 @@ class Heartbeat:
     def payload(self, uplink: UplinkState, offset_ms: int | None) -> bytes:
         """The encoded state at this moment; meters that answer are left out if it is too large."""
         state = self.state(uplink, offset_ms)
-        payload = encode_state(state)
-        while len(payload) > MAX_STATE_BYTES:
+        while True:
+            try:
+                return encode_state(state)
+            except DecodeError:  # more meters or bytes than the contract takes
+                if not state.meters:
+                    raise
             troubled_first = sorted(state.meters, key=lambda meter: meter.ok)
             state = replace(state, meters=tuple(troubled_first[: len(state.meters) // 2]))
-            payload = encode_state(state)
-        return payload
 
     def state(self, uplink: UplinkState, offset_ms: int | None) -> EdgeState:
         """The state at this moment; `offset_ms` = aggregator's clock minus this one."""
@@ -77,7 +78,7 @@ class Heartbeat:
             outbox=self._outbox_state(now_ms),
             uplink=uplink,
             buses=tuple(poller.bus_state() for poller in self._pollers),
-            meters=tuple(meters[:MAX_LISTED]),
+            meters=tuple(meters),
         )
 
     def _outbox_state(self, now_ms: int) -> OutboxState:

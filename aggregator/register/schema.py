@@ -96,7 +96,7 @@ META = Table(
     Column("site", String(63), nullable=False),
     Column("edge", String(63), nullable=False),
     Column("payload", LargeBinary, nullable=False),
-    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),
     UniqueConstraint("hash", "region", "site", "edge"),
 )
 QUARANTINE = Table(

@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.data import blocks_of, encode_blocks
+from contract.data import MAX_BLOCKS_BYTES, blocks_of, encode_blocks
 from contract.meta import meta_hash
 from contract.reading import Reading
-from contract.wire import MAX_DATA_BYTES, MAX_RANGES, Range
+from contract.wire import MAX_RANGES, Range
 from edge_agent.errors import OutboxError
 from edge_agent.outbox.ranges import Ranges
 
 DAY_MS = 86_400_000
-MAX_BLOCKS_BYTES = MAX_DATA_BYTES - 4_096
-"""Largest encoded array of blocks; the rest of a payload is for its envelope."""
 MAX_BATCH_READINGS = 4_096
 """Keeps a batch under the contract's limits of blocks and times whatever the readings are."""
 

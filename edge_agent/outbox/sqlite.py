@@ -28,14 +28,10 @@ Crash cases
 Pragmas
     WAL            commits append to one file and readers (show-outbox) are never in the way
     FULL           a commit that returned survives a power cut; NORMAL would lose the last ones
-    page_size      512: a batch of 2 kB dirties little more than itself. 30 meters x 8 channels x
-                   15 s, commit 30 s, on ext4, as the kernel counts: 31 MB/day with 512, 36 with
-                   1024, 48 with 2048, 66 with 4096, all with acks saved at each commit; saving
-                   them with every tenth gives 28 online and 27 offline. zlib 6 -> 1 makes the
-                   file 12 % larger, 6 -> 9 gains nothing
+    page_size      512: a batch of 2 kB dirties little more than itself; bytes written per day are
+                   measured in docs/performance.md
     wal_autocheckpoint 2 MB: pages that each commit touches are written back once per some hundred
-A commit takes 3 ms there, 40 ms at worst on a busy machine, so it runs in the event loop without
-a thread.
+A commit takes milliseconds, so it runs in the event loop without a thread.
 """
 
 import contextlib

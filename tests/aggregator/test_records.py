@@ -29,15 +29,19 @@ GW1 = Address("370114", "foundry", "gw1")
 GW2 = Address("370114", "foundry", "gw2")
 
 
-def test_metas_are_kept_by_hash_and_edge_and_survive(records, url):
-    assert records.put_meta("b" * 64, b'{"v":1}', GW2, 5)
-    assert not records.put_meta("b" * 64, b"other", GW2, 6)
-    assert records.put_meta("a" * 64, b"2", GW1, 7)
-    assert records.put_meta("b" * 64, b'{"v":1}', GW1, 8)
+def test_metas_are_kept_by_hash_and_edge_and_survive_in_the_order_of_use(records, url):
+    assert records.put_meta("b" * 64, b'{"v":1}', GW2)
+    assert not records.put_meta("b" * 64, b"other", GW2)
+    assert records.put_meta("a" * 64, b"2", GW1)
+    assert records.put_meta("b" * 64, b'{"v":1}', GW1)
+    for name, used_ms in (("a", 5), ("b", 6), ("a", 7)):
+        assert records.use_meta(name * 64, GW1, used_ms)
+    assert not records.use_meta("c" * 64, GW1, 8)
     again = Records(url)
     again.open()
-    found = [(meta.hash[0], meta.address.edge, meta.payload) for meta in again.metas()]
-    assert found == [("b", "gw2", b'{"v":1}'), ("a", "gw1", b"2"), ("b", "gw1", b'{"v":1}')]
+    found = [(meta.hash[0], meta.address.edge, meta.used_ms) for meta in again.metas()]
+    assert found == [("b", "gw2", 0), ("b", "gw1", 6), ("a", "gw1", 7)]
+    assert again.metas()[0].payload == b'{"v":1}'
     again.close()
 
 

@@ -253,10 +253,13 @@ class RegisterSuite:
         engine = make_engine(url)
         tables = [METADATA.tables[name] for name in ("meta", "quarantine", "edge_state")]
         METADATA.create_all(engine, tables)
+        with engine.begin() as db:  # the oldest shape
+            db.execute(text("ALTER TABLE meta RENAME COLUMN used_ms TO first_seen_ms"))
+            db.execute(text("DROP INDEX quarantine_age"))
         engine.dispose()
         records = Records(url)
         records.open()
-        assert records.put_meta("b" * 64, b"1", EDGE, T0)
+        assert records.put_meta("b" * 64, b"1", EDGE)
         records.close()
         with RegisterDatabase(url) as database:
             database.open()
@@ -276,8 +279,10 @@ class RegisterSuite:
     def test_the_records_keep_metas_quarantine_and_states(self, url):
         records = Records(url, max_quarantined=2)
         records.open()
-        assert records.put_meta("b" * 64, b"\x00\xff", EDGE, T0)
-        assert not records.put_meta("b" * 64, b"other", EDGE, T0 + 1)
+        assert records.put_meta("b" * 64, b"\x00\xff", EDGE)
+        assert not records.put_meta("b" * 64, b"other", EDGE)
+        assert records.use_meta("b" * 64, EDGE, T0)
+        assert [meta.payload for meta in records.metas()] == [b"\x00\xff"]
         assert [records.quarantine(bytes([i]), "t", "r", T0 + i) for i in range(3)] == [0, 0, 1]
         assert records.quarantine(b"\x02", "t", "again", T0 + 9) == 0
         newest, _ = records.quarantined()

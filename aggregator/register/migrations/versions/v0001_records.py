@@ -19,9 +19,11 @@ def upgrade() -> None:
             sa.Column("site", sa.String(63), nullable=False),
             sa.Column("edge", sa.String(63), nullable=False),
             sa.Column("payload", sa.LargeBinary, nullable=False),
-            sa.Column("first_seen_ms", sa.BigInteger, nullable=False),
+            sa.Column("used_ms", sa.BigInteger, nullable=False),
             sa.UniqueConstraint("hash", "region", "site", "edge"),
         )
+    elif "first_seen_ms" in {c["name"] for c in sa.inspect(op.get_bind()).get_columns("meta")}:
+        op.alter_column("meta", "first_seen_ms", new_column_name="used_ms")
     if "quarantine" not in present:
         op.create_table(
             "quarantine",

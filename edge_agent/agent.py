@@ -116,7 +116,7 @@ async def run_agent(config: EdgeConfig, clock: Clock, emit: Emit, stop: asyncio.
     with contextlib.closing(outbox):
         outbox.use_meta(meta)
         pollers = make_pollers(config, devices, clock, outbox, emit)
-        heartbeat = Heartbeat(outbox, clock, pollers)
+        heartbeat = Heartbeat(outbox, clock, pollers, config.uplink.tls_certificate)
         committer = Committer(outbox, clock, emit, config.uplink.commit_period_s)
         uplink = Uplink(
             config.uplink,

@@ -107,11 +107,15 @@ class UplinkUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class UplinkDown(Event):
-    """The broker cannot be reached or the connection is lost; readings go to the outbox."""
+    """The broker cannot be reached, refuses, or the connection is lost; the outbox takes all.
+
+    `connects` = connections since the process began; 0 says that there never was one.
+    """
 
     level: ClassVar[Level] = "warning"
     broker: str
     reason: str
+    connects: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 from contract import CONTRACT_VERSION
@@ -18,6 +19,7 @@ from contract.state import (
     encode_state,
 )
 from contract.wire import DecodeError
+from edge_agent.certificate import expires_ms
 from edge_agent.clock import Clock
 from edge_agent.outbox.base import Outbox
 
@@ -40,13 +42,23 @@ class Polled(Protocol):
 class Heartbeat:
     """Puts the state together when one is due."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, pollers: Sequence[Polled]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        clock: Clock,
+        pollers: Sequence[Polled],
+        certificate: Path | None = None,
+    ) -> None:
+        """`certificate` is the client's, read once per connection: it may be renewed."""
         self._outbox = outbox
         self._clock = clock
         self._pollers = pollers
         self._boot = secrets.token_hex(8)
         self._started_ms = clock.time_ms()
         self._versions = agent_versions()
+        self._certificate = certificate
+        self._expires_ms: int | None = None
+        self._read_at_connect = 0
 
     def payload(self, uplink: UplinkState, offset_ms: int | None) -> bytes:
         """The encoded state at this moment; meters that answer are left out if it is too large."""
@@ -63,6 +75,9 @@ class Heartbeat:
     def state(self, uplink: UplinkState, offset_ms: int | None) -> EdgeState:
         """The state at this moment; `offset_ms` = aggregator's clock minus this one."""
         now_ms = self._clock.time_ms()
+        if self._certificate is not None and uplink.connects != self._read_at_connect:
+            self._read_at_connect = uplink.connects
+            self._expires_ms = expires_ms(self._certificate)
         meters = [meter for poller in self._pollers for meter in poller.meter_states()]
         return EdgeState(
             online=True,
@@ -70,6 +85,7 @@ class Heartbeat:
             boot=self._boot,
             started_ms=self._started_ms,
             versions=self._versions,
+            certificate_expires_ms=self._expires_ms,
             clock=ClockState(
                 source="none" if offset_ms is None else "ack",
                 synchronised=offset_ms is not None and abs(offset_ms) <= SYNCHRONISED_MS,

@@ -139,7 +139,7 @@ class SqliteOutbox:
             int(info["told_upto"]),
             int(info["dropped_readings"]),
         )
-        self._saved = _ledger_rows(self._ledger)
+        self._saved = _ledger_rows(self._id, self._ledger)
         floor, last = self._db.execute("SELECT min(seq), max(seq) FROM batch").fetchone()
         known = [high for _, high in self._ledger.settled]
         self._next_seq: int = max([last or 0, *known]) + 1
@@ -224,7 +224,7 @@ class SqliteOutbox:
                 raise
             written = range(self._next_seq, seq)
             if saving:
-                self._saved = _ledger_rows(ledger)
+                self._saved = _ledger_rows(self._id, ledger)
             self._unsaved_commits = 0 if saving else self._unsaved_commits + 1
             self._settle_commit(written, size, ledger, recount=bool(evicted))
         self._rate.append((now_ms, size))
@@ -311,7 +311,7 @@ class SqliteOutbox:
 
     def _save(self, ledger: Ledger) -> None:
         """Write the bookkeeping when it changed; a meta nobody refers to goes."""
-        rows = _ledger_rows(ledger)
+        rows = _ledger_rows(self._id, ledger)
         if rows == self._saved:
             return
         spans, info = rows
@@ -325,10 +325,15 @@ class SqliteOutbox:
 
     def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
         spans = list(ranges)
+        if max([upto, *(high for _, high in spans)]) >= self._next_seq:
+            self._id = new_outbox_id()
+            self._ledger.renew()
+            self._unsaved_commits = ACK_COMMITS  # reaches the file with the next commit
+            return False
         with self._errors("reading"):
-            for low, high in self._ledger.acknowledge(upto, spans, self._next_seq - 1):
+            for low, high in self._ledger.acknowledge(upto, spans):
                 self._count(low, high, -1)
-        return max([upto, *(high for _, high in spans)]) < self._next_seq
+        return True
 
     def give_up(self, seq: int) -> int:
         if self.is_settled(seq):
@@ -427,10 +432,14 @@ class SqliteOutbox:
 _Rows = tuple[list[tuple[int, int, int]], list[tuple[str, str]]]
 
 
-def _ledger_rows(ledger: Ledger) -> _Rows:
+def _ledger_rows(outbox: str, ledger: Ledger) -> _Rows:
     spans = [(_ACKED, low, high) for low, high in ledger.acked]
     spans += [(_GIVEN_UP, low, high) for low, high in ledger.given_up]
-    info = {"told_upto": ledger.told_upto, "dropped_readings": ledger.dropped_readings}
+    info = {
+        "id": outbox,
+        "told_upto": ledger.told_upto,
+        "dropped_readings": ledger.dropped_readings,
+    }
     return spans, [(key, str(value)) for key, value in info.items()]
 
 

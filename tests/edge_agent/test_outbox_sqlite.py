@@ -163,6 +163,33 @@ def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, t
     crashed.close()
 
 
+def test_restored_from_an_older_image_its_numbers_are_not_taken_for_settled_ones(path, tmp_path):
+    outbox = opened(path)
+    for i in range(3):
+        outbox.append(some(2, 2 * i))
+        outbox.commit(NOW)
+    outbox.acknowledge(1)
+    outbox.close()
+    image = tmp_path / "image"
+    shutil.copytree(path.parent, image)
+    restored = opened(image / path.name)
+    first_id = restored.id
+    restored.append(some(2, 100))
+    assert list(restored.commit(NOW)) == [4]  # the aggregator has another batch 4, and up to 10
+    assert not restored.acknowledge(10)
+    assert restored.id != first_id
+    restored.append(some(2, 102))
+    restored.commit(NOW)
+    after = (restored.id, list(restored.unsettled(newest_first=False)), restored.void())
+    assert after[1:] == ([2, 3, 4, 5], ((1, 1),))
+    crashed = tmp_path / "crashed"
+    shutil.copytree(image, crashed)
+    restored.close()
+    again = opened(crashed / path.name)
+    assert (again.id, list(again.unsettled(newest_first=False)), again.void()) == after
+    again.close()
+
+
 def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):
     outbox = opened(path)
     for i in range(4):

@@ -53,6 +53,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisterImported(Event):
+    """The register's folder differed from its database, which now says the same."""
+
+    changed: str
+    """Number of changed rows per table."""
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorStarted(Event):
     """The aggregator runs."""
 

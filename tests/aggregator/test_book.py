@@ -47,7 +47,9 @@ class District:
             Meter("works", name, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
             for name in registered
         ]
-        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None, TARIFFS)
+        site = Site(
+            "works", "370114", "厂", "works", "foundry", None, None, None, None, tariffs=TARIFFS
+        )
         register = Register.of([site], meters)
         self.parameters = Parameters(self.store.directory, register)
         channel = MetaChannel("energy_import", "kWh", MODULUS, RATING, 0.01)

@@ -54,7 +54,7 @@ class World:
         self.fill(set_name)
 
     def measures(self, set_name: str, *tariffs: str) -> Measures:
-        site = Site("works", REGION, "厂", "works", "x", None, None, None, None, tariffs)
+        site = Site("works", REGION, "厂", "works", "x", None, None, None, None, tariffs=tariffs)
         meters = [
             Meter("works", name, "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
             for name in METERS

@@ -27,12 +27,16 @@ COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge", "poll meters, buffer durably, forward to the broker"),
     "aggregate": Command("aggregator", "turn readings into the energy ledger and serve the API"),
     "factors": Command("aggregator", "list, check and apply conversion factors and tariffs"),
+    "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
     "demo": Command("demo", "run one simulated district end to end and prove its energy balance"),
 }
 """Shown by `--help`; an installed subcommand that is not listed is shown by its package's name."""
 
-MODULES_OF_OTHER_EXTRAS: Mapping[str, str] = {"influxdb_client": "influx2"}
+MODULES_OF_OTHER_EXTRAS: Mapping[str, str] = {
+    "influxdb_client": "influx2",
+    "psycopg": "postgres",
+}
 """Modules a subcommand asks for only in some configurations, and the extra that brings them."""
 
 OUR_MODULES = frozenset({"contract", "edge_agent", "aggregator", "simulators"})

@@ -30,15 +30,28 @@ def main(argv: Sequence[str]) -> int:
         print(f"{arguments.config}: good")
         return 0
 
+    from sqlalchemy.exc import OperationalError
+
     from aggregator.app import run
     from aggregator.ledger.rows import TableError
     from aggregator.parameters import ParametersError
-    from aggregator.register.folder import RegisterError
+    from aggregator.records import RecordsUnavailable
+    from aggregator.register.engine import DatabaseError
+    from aggregator.register.problems import RegisterError
     from aggregator.store.base import StoreError
 
     try:
         return run(config)
-    except (RegisterError, TableError, ParametersError, StoreError, OSError) as error:
+    except (
+        DatabaseError,
+        RecordsUnavailable,
+        OperationalError,
+        RegisterError,
+        TableError,
+        ParametersError,
+        StoreError,
+        OSError,
+    ) as error:
         print(f"nenghao aggregate: {error}", file=sys.stderr)
         return 1
 

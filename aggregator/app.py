@@ -9,8 +9,10 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
@@ -24,6 +26,7 @@ from aggregator.events import (
     AggregatorStarted,
     AggregatorStopped,
     Events,
+    RegisterImported,
     SecretExposed,
 )
 from aggregator.ingest.subscriber import Inbox, Subscriber
@@ -37,11 +40,11 @@ from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
-from aggregator.register.folder import load_folder
+from aggregator.register.database import RegisterDatabase, summary
+from aggregator.register.model import Register
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
-from contract.meta import decode_meta
 from contract.state import decode_state
 
 _MEGABYTE = 1_000_000
@@ -92,14 +95,37 @@ def _secret(file: str) -> str:
     return Path(file).read_text("utf-8").strip() if file else ""
 
 
-def load_factors(register_dir: Path) -> FactorLibrary:
-    """Load the built-in factor tables and those the register brings along."""
-    return load_library([tables_folder(), register_dir / "factors"])
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is true about the city."""
+
+    register: Register
+    factors: FactorLibrary
+    tariffs: TariffLibrary
 
 
-def load_prices(register_dir: Path) -> TariffLibrary:
-    """Load the built-in tariffs and those the register brings along."""
-    return load_tariffs([tariffs_folder(), register_dir / "tariffs"])
+def load_tables(config: Config, events: Events) -> Tables:
+    """Bring the register's folder into its database, where there is one, and load all of it.
+
+    Raises:
+        DatabaseError, RegisterError, TableError, OSError: named with file, row and column.
+    """
+    folder = config.aggregator.register_dir
+    with (
+        RegisterDatabase(config.aggregator.database_url()) as database,
+        TemporaryDirectory(prefix="nenghao-register-") as scratch,
+    ):
+        database.open()
+        if folder:
+            changes = database.import_folder(Path(folder), author="start", now_ms=wall_ms())
+            if changes:
+                events.emit(RegisterImported(summary(changes)))
+        database.export_folder(Path(scratch))
+        return Tables(
+            database.register(),
+            load_library([tables_folder(), Path(scratch) / "factors"]),
+            load_tariffs([tariffs_folder(), Path(scratch) / "tariffs"]),
+        )
 
 
 def run(config: Config) -> int:
@@ -109,23 +135,21 @@ def run(config: Config) -> int:
         events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    register_dir = Path(config.aggregator.register_dir)
-    register = load_folder(register_dir)
-    factor_set = load_factors(register_dir).choose(config.aggregator.factor_set)
-    tariffs = SiteTariffs(register, load_prices(register_dir), config.aggregator.grid_ms)
+    tables = load_tables(config, events)
+    register = tables.register
+    factor_set = tables.factors.choose(config.aggregator.factor_set)
+    tariffs = SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms)
     warm_up()
 
     listener = socket.create_server((config.api.host, config.api.port))
     address = f"http://{config.api.host}:{listener.getsockname()[1]}"
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, address)
-    records = Records(f"sqlite:///{data_dir / 'records.sqlite'}")
+    records = Records(config.aggregator.database_url())
     records.open()
     live = Live()
     for known in records.states():
         live.take_state(known.address, decode_state(known.payload))
     parameters = Parameters(store.directory, register)
-    for told in records.metas():
-        parameters.tell(told.address, decode_meta(told.payload))
     inbox = Inbox(config.pace.queue_mb * _MEGABYTE, events)
     subscriber = Subscriber(
         config.broker, config.client_id, config.aggregator.regions, inbox, events

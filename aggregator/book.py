@@ -107,10 +107,10 @@ class Book:
             parts.append(admitted(own, self._parameters.registers(index), self._directory))
         return settle(ReadingColumns.concatenate(parts), rank)
 
-    def unregistered(self, readings: ReadingColumns) -> int:
-        """Count readings of meters that the register does not know."""
+    def unregistered(self, readings: ReadingColumns) -> Int32:
+        """Return the series of each reading of a meter that the register does not know."""
         self._grow()
-        return int(np.count_nonzero(~self._parameters.registered[readings.series]))
+        return readings.series[~self._parameters.registered[readings.series]]
 
     def is_late(self, readings: ReadingColumns) -> bool:
         """Tell whether a reading is not newer than its channel's head, or of another register."""

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from sqlalchemy import URL
 
+from aggregator.register.engine import DatabaseError, database_url, sqlite_file
 from contract.interval import MINUTE_MS, check_grid
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -40,9 +42,12 @@ class AggregatorSection(_Section):
     regions: Annotated[list[Annotated[str, Field(pattern=r"^[0-9]{6}$")]], Field(min_length=1)]
     """GB/T 2260 codes; one aggregator owns a region."""
     data_dir: Text
-    """Folder of the embedded store and the records; made when absent."""
-    register_dir: Text = Field(alias="register")
-    """Folder of sites.csv and meters.csv."""
+    """Folder of the embedded store and the register's file; made when absent."""
+    register_dir: str = Field(default="", alias="register")
+    """Folder of sites.csv and meters.csv, imported at each start; empty: the database's stands."""
+    database: str = ""
+    """Address of the register's database; empty: a file in data_dir."""
+    database_password_file: str = ""
     factor_set: Text
     """Name of a set in aggregator/ledger/tables/sets.toml."""
     grid_min: int = 15
@@ -53,10 +58,36 @@ class AggregatorSection(_Section):
     def _check_grid(cls, grid_min: int) -> int:
         return check_grid(grid_min * MINUTE_MS) // MINUTE_MS
 
+    @field_validator("database")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        try:
+            if address:
+                database_url(address)
+        except DatabaseError as error:
+            raise ValueError(str(error)) from None
+        return address
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _check_needs(cls, value: str, info: ValidationInfo) -> str:
+        return _needs(value, info, "database")
+
     @property
     def grid_ms(self) -> int:
         """Length of the base interval [ms]."""
         return self.grid_min * MINUTE_MS
+
+    def database_url(self) -> URL:
+        """Return the address of the register's database, password included.
+
+        Raises:
+            DatabaseError: it is no such address.
+            OSError: the password's file cannot be read.
+        """
+        if self.database:
+            return database_url(self.database, self.database_password_file)
+        return sqlite_file(Path(self.data_dir) / "records.sqlite")
 
 
 _NEEDED = {

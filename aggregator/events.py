@@ -32,7 +32,7 @@ class Counter(StrEnum):
     DOOR = "quarantined_readings"
     """Readings whose time is impossible."""
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"
-    """Payloads that left the quarantine for want of room: what they held is lost here."""
+    """Payloads and refused lines that left the quarantine for want of room."""
     RECORDS_FAILED = "failed_record_writes"
     """Metas, states and quarantined payloads that the records did not take: metas are asked for
     again, states written again, payloads lost here."""
@@ -50,6 +50,14 @@ class Event:
     """Base of all events."""
 
     level: ClassVar[Literal["info", "warning", "error"]] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterImported(Event):
+    """The register's folder differed from its database, which now says the same."""
+
+    changed: str
+    """Number of changed rows per table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,7 @@ class PayloadQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class TimesQuarantined(Event):
-    """Readings of a batch carry impossible times; the payload is kept for a clock event."""
+    """Readings of a batch carry impossible times; the payload is kept in quarantine."""
 
     level: ClassVar[Literal["warning"]] = "warning"
     topic: str
@@ -158,7 +166,10 @@ class MeterUnregistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class LineRefused(Event):
-    """The database refused a line for its content; it is kept as a dead letter."""
+    """The database refused a line for its content; it is kept in quarantine, the rest goes on.
+
+    Said once per series; every line is counted.
+    """
 
     level: ClassVar[Literal["error"]] = "error"
     line: str

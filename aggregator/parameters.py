@@ -73,7 +73,7 @@ class Parameters:
         self.multiplier = np.empty(0, np.int64)
 
     def tell(self, address: Address, meta: Meta) -> None:
-        """Take what a meta says of its meters; the meta told last counts."""
+        """Take what a meta says of its meters; the meta told last is in force."""
         for meter in meta.meters:
             channels = {channel.name: channel for channel in meter.channels}
             self._told[(address.region, address.site, meter.id)] = channels

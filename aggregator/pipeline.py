@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import (
@@ -22,6 +22,7 @@ from aggregator.events import (
     Event,
     Events,
     LineRefused,
+    MeterUnregistered,
     PayloadQuarantined,
     RecordsBack,
     RecordsLost,
@@ -40,11 +41,13 @@ from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
-from contract.meta import decode_meta, meta_hash
+from contract.meta import Meta, decode_meta, meta_hash
 from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
 from contract.wire import MAX_ACK_BYTES, DecodeError
 
+_DEAD_LETTER = "refused line"
+"""Stands in quarantine where a payload has its topic."""
 _RETRY_S = (0.2, 10.0)
 _IDLE_S = 0.05
 _STATES_S = 5.0
@@ -119,7 +122,15 @@ class Pipeline:
         self._stopping = threading.Event()
 
         self._assembler = Assembler(store.directory)
-        self._metas = {(meta.address, meta.hash) for meta in records.metas()}
+        self._metas: dict[tuple[Address, str], Meta] = {}
+        self._in_force: dict[Address, tuple[int, str]] = {}
+        """Per edge the time of its newest reading [ms] and the meta it was read under."""
+        for stored in records.metas():
+            meta = decode_meta(stored.payload)
+            self._metas[stored.address, stored.hash] = meta
+            if stored.used_ms:
+                self._in_force[stored.address] = stored.used_ms, stored.hash
+                parameters.tell(stored.address, meta)
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -130,7 +141,13 @@ class Pipeline:
         self._late: dict[tuple[str, str], _Group] = {}
         self._answers: dict[Address, _Answer] = {}
         self._faulty: set[str] = set()
-        """Topics whose last payload went to quarantine."""
+        """Topics whose last payload broke the contract."""
+        self._misdated: set[str] = set()
+        """Topics whose last batch had readings with impossible times."""
+        self._unregistered: set[str] = set()
+        """Meters told to be unregistered."""
+        self._refused: set[str] = set()
+        """InfluxDB series told to have refused lines."""
         self._records_lost = False
         self._rolled_up = time.monotonic()
         self._states: dict[Address, StoredState] = {}
@@ -227,7 +244,10 @@ class Pipeline:
                 self._receive_state(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
-            self._quarantine(message, str(error), PayloadQuarantined(message.topic, str(error)))
+            self._quarantine(message, str(error))
+            self._say_once(
+                self._faulty, message.topic, PayloadQuarantined(message.topic, str(error))
+            )
         else:
             self._faulty.discard(message.topic)
 
@@ -235,12 +255,21 @@ class Pipeline:
         meta = decode_meta(payload)
         name = meta_hash(payload)
         if (address, name) not in self._metas:
-            now_ms = self._time_ms()
-            kept = self._record(lambda: self._records.put_meta(name, payload, address, now_ms))
+            kept = self._record(lambda: self._records.put_meta(name, payload, address))
             if kept is None:
                 return  # unknown as before: the edge is asked for it when its data come
-            self._metas.add((address, name))
-            self._parameters.tell(address, meta)
+            self._metas[address, name] = meta
+
+    def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
+        """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
+        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
+        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
+        last_ms, last = self._in_force.get(address, (0, ""))
+        if (newest_ms, name) > (last_ms, last):
+            self._in_force[address] = newest_ms, name
+            if name != last:
+                self._parameters.tell(address, self._metas[address, name])
+                self._record(lambda: self._records.use_meta(name, address, newest_ms))
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
@@ -264,8 +293,12 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
+            self._quarantine(message, "impossible time")
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
-            self._quarantine(message, "impossible time", event)
+            self._say_once(self._misdated, message.topic, event)
+        else:
+            self._misdated.discard(message.topic)
+        self._use_meta(address, batch.meta, arrival)
         self._waiting.add((source, batch.seq))
         self._load_site(address)
         now = time.monotonic()
@@ -275,13 +308,16 @@ class Pipeline:
         else:
             self._prompt.add(arrival, now)
 
-    def _quarantine(self, message: Message, reason: str, event: Event) -> None:
-        """Keep a payload aside; say so when this edge's payloads were good until now."""
+    def _quarantine(self, message: Message, reason: str) -> None:
+        """Keep a payload aside."""
         payload, topic, now_ms = message.payload, message.topic, self._time_ms()
         evicted = self._record(lambda: self._records.quarantine(payload, topic, reason, now_ms))
         self._events.count(Counter.QUARANTINE_EVICTED, evicted or 0)
-        if message.topic not in self._faulty:
-            self._faulty.add(message.topic)
+
+    def _say_once(self, said: set[str], key: str, event: Event) -> None:
+        """Emit an event unless it is said already."""
+        if key not in said:
+            said.add(key)
             self._events.emit(event)
 
     # ------------------------------------------------------------------ committing
@@ -315,10 +351,18 @@ class Pipeline:
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
-        self._events.count(Counter.UNREGISTERED, unregistered)
+        self._tell_unregistered(unregistered)
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
+
+    def _tell_unregistered(self, series: Int32) -> None:
+        """Count readings of unregistered meters; name each meter once."""
+        self._events.count(Counter.UNREGISTERED, len(series))
+        for index in np.unique(series).tolist():
+            region, site, meter, _ = self._store.directory.series.key(index)
+            event = MeterUnregistered(region, site, meter)
+            self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
     def _load_site(self, address: Address) -> None:
         """Load a site's heads once, and write what the store lacks of its figures."""
@@ -334,7 +378,9 @@ class Pipeline:
         result = self._insist(lambda: self._store.commit(commit))
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
-            self._events.emit(LineRefused(refused.line, refused.reason))
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))

@@ -1,8 +1,9 @@
 """Small records beside the store: metas, quarantine, last state of each edge.
 
-SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each
-is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable when the database
-does not do what it is asked (away, locked, disk full); nothing of the call is kept then.
+They stand in the register's database, SQLite (default) or PostgreSQL. Methods may be called
+from any thread; each is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable
+when the database does not do what it is asked (away, locked, disk full); nothing of the call is
+kept then.
 """
 
 import hashlib
@@ -12,63 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    UniqueConstraint,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.engine import Engine
+from sqlalchemy import URL, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.register.engine import make_engine, migrate
+from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from contract.topics import Address
-
-_METADATA = MetaData()
-_META = Table(
-    "meta",
-    _METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("hash", String(64), nullable=False),
-    Column("region", String(63), nullable=False),
-    Column("site", String(63), nullable=False),
-    Column("edge", String(63), nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("first_seen_ms", BigInteger, nullable=False),
-    UniqueConstraint("hash", "region", "site", "edge"),
-)
-_QUARANTINE = Table(
-    "quarantine",
-    _METADATA,
-    Column("hash", String(64), primary_key=True),
-    Column("topic", String, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("first_seen_ms", BigInteger, nullable=False),
-    Column("last_seen_ms", BigInteger, nullable=False),
-    Column("seen", Integer, nullable=False),
-)
-_EDGE_STATE = Table(
-    "edge_state",
-    _METADATA,
-    Column("region", String(63), primary_key=True),
-    Column("site", String(63), primary_key=True),
-    Column("edge", String(63), primary_key=True),
-    Column("payload", LargeBinary, nullable=False),
-    Column("received_ms", BigInteger, nullable=False),
-)
 
 
 class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
@@ -82,11 +32,13 @@ class StoredMeta:
     hash: str
     address: Address
     payload: bytes
+    used_ms: int
+    """Time of the newest reading when the meta last came into force [ms]; 0 = never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A payload that could not be taken, and why."""
+    """A payload, or a line of a commit, that could not be taken, and why."""
 
     hash: str
     """SHA-256 of the payload, hex: the same payload is kept once, whatever topic brings it."""
@@ -115,18 +67,19 @@ class Records:
     """
 
     def __init__(
-        self, url: str, *, max_quarantined: int = 10_000, max_quarantine_bytes: int = 64_000_000
+        self,
+        url: URL | str,
+        *,
+        max_quarantined: int = 10_000,
+        max_quarantine_bytes: int = 64_000_000,
     ) -> None:
         self._max_quarantined = max_quarantined
         self._max_quarantine_bytes = max_quarantine_bytes
-        self._engine: Engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", prepare_sqlite)
+        self._engine = make_engine(url)
 
     def open(self) -> None:
-        """Create the tables that are absent."""
-        with self._transaction() as db:
-            _METADATA.create_all(db)
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
+        migrate(self._engine)
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -141,23 +94,32 @@ class Records:
             cause = getattr(error, "orig", None) or error
             raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
 
-    def put_meta(self, name: str, payload: bytes, address: Address, now_ms: int) -> bool:
+    def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
         with self._transaction() as db:
-            key = {"hash": name, "region": address.region, "site": address.site}
-            key["edge"] = address.edge
-            if db.execute(select(_META.c.id).filter_by(**key)).first():
+            key = _meta_key(name, address)
+            if db.execute(select(META.c.id).filter_by(**key)).first():
                 return False
-            db.execute(insert(_META).values(payload=payload, first_seen_ms=now_ms, **key))
+            db.execute(insert(META).values(payload=payload, used_ms=0, **key))
             return True
 
-    def metas(self) -> tuple[StoredMeta, ...]:
-        """Return all metas in the order in which they were first seen."""
+    def use_meta(self, name: str, address: Address, time_ms: int) -> bool:
+        """Note that a meta is in force from a reading of this time on; False when unknown."""
         with self._transaction() as db:
-            rows = db.execute(select(_META).order_by(_META.c.id))
+            known = update(META).filter_by(**_meta_key(name, address)).values(used_ms=time_ms)
+            return db.execute(known).rowcount > 0
+
+    def metas(self) -> tuple[StoredMeta, ...]:
+        """Return all metas in the order in which they came into force, unused ones first."""
+        with self._transaction() as db:
             return tuple(
-                StoredMeta(row.hash, Address(row.region, row.site, row.edge), bytes(row.payload))
-                for row in rows
+                StoredMeta(
+                    row.hash,
+                    Address(row.region, row.site, row.edge),
+                    bytes(row.payload),
+                    row.used_ms,
+                )
+                for row in db.execute(select(META).order_by(META.c.used_ms, META.c.id))
             )
 
     def quarantine(self, payload: bytes, topic: str, reason: str, now_ms: int) -> int:
@@ -169,15 +131,15 @@ class Records:
         payload = payload[: self._max_quarantine_bytes]
         with self._transaction() as db:
             again = db.execute(
-                update(_QUARANTINE)
-                .where(_QUARANTINE.c.hash == name)
-                .values(last_seen_ms=now_ms, seen=_QUARANTINE.c.seen + 1, reason=reason)
+                update(QUARANTINE)
+                .where(QUARANTINE.c.hash == name)
+                .values(last_seen_ms=now_ms, seen=QUARANTINE.c.seen + 1, reason=reason)
             )
             if again.rowcount:
                 return 0
             evicted = self._make_room(db, len(payload))
             db.execute(
-                insert(_QUARANTINE).values(
+                insert(QUARANTINE).values(
                     hash=name,
                     topic=topic,
                     reason=reason,
@@ -195,8 +157,8 @@ class Records:
         gone: list[str] = []
         if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
             return 0
-        oldest = select(_QUARANTINE.c.hash, _QUARANTINE.c.size).order_by(
-            _QUARANTINE.c.first_seen_ms, _QUARANTINE.c.hash
+        oldest = select(QUARANTINE.c.hash, QUARANTINE.c.size).order_by(
+            QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash
         )
         for name, its_size in db.execute(oldest):
             if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
@@ -204,15 +166,15 @@ class Records:
             gone.append(name)
             count -= 1
             total -= its_size
-        db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash.in_(gone)))
+        db.execute(delete(QUARANTINE).where(QUARANTINE.c.hash.in_(gone)))
         return len(gone)
 
     def quarantined(self, limit: int = 100) -> tuple[Quarantined, ...]:
         """Return the newest payloads in quarantine, newest first."""
-        columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+        columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
         newest = (
             select(*columns)
-            .order_by(_QUARANTINE.c.last_seen_ms.desc(), _QUARANTINE.c.hash)
+            .order_by(QUARANTINE.c.last_seen_ms.desc(), QUARANTINE.c.hash)
             .limit(limit)
         )
         with self._transaction() as db:
@@ -222,18 +184,6 @@ class Records:
         """Return how many payloads and how many bytes are in quarantine."""
         with self._transaction() as db:
             return _totals(db)
-
-    def release(self, content_hash: str) -> Quarantined | None:
-        """Take a payload out of quarantine, to be tried again; None when it is not there."""
-        columns = [_QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
-        with self._transaction() as db:
-            row = (
-                db.execute(select(*columns).where(_QUARANTINE.c.hash == content_hash))
-                .mappings()
-                .first()
-            )
-            db.execute(delete(_QUARANTINE).where(_QUARANTINE.c.hash == content_hash))
-            return None if row is None else Quarantined(**row)
 
     def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""
@@ -249,15 +199,15 @@ class Records:
                     "payload": state.payload,
                     "received_ms": state.received_ms,
                 }
-                known = update(_EDGE_STATE).filter_by(**key).values(**value)
+                known = update(EDGE_STATE).filter_by(**key).values(**value)
                 if db.execute(known).rowcount == 0:
-                    db.execute(insert(_EDGE_STATE).values(**key, **value))
+                    db.execute(insert(EDGE_STATE).values(**key, **value))
         return len(states)
 
     def states(self) -> tuple[StoredState, ...]:
         """Return the last state of every edge, by region, site and edge."""
-        query = select(_EDGE_STATE).order_by(
-            _EDGE_STATE.c.region, _EDGE_STATE.c.site, _EDGE_STATE.c.edge
+        query = select(EDGE_STATE).order_by(
+            EDGE_STATE.c.region, EDGE_STATE.c.site, EDGE_STATE.c.edge
         )
         with self._transaction() as db:
             return tuple(
@@ -268,15 +218,11 @@ class Records:
             )
 
 
+def _meta_key(name: str, address: Address) -> dict[str, str]:
+    return {"hash": name, "region": address.region, "site": address.site, "edge": address.edge}
+
+
 def _totals(db: Connection) -> tuple[int, int]:
-    size = func.coalesce(func.sum(_QUARANTINE.c.size), 0)
-    count, total = db.execute(select(func.count(), size).select_from(_QUARANTINE)).one()
+    size = func.coalesce(func.sum(QUARANTINE.c.size), 0)
+    count, total = db.execute(select(func.count(), size).select_from(QUARANTINE)).one()
     return int(count), int(total)
-
-
-def prepare_sqlite(connection: Any, _record: object) -> None:
-    """Let readers go on while one writes, and writers wait for each other."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.close()

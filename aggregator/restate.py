@@ -16,7 +16,7 @@ from aggregator.kernels.rollup import fixed_starts, runs
 from aggregator.measures import Measures
 from aggregator.restatements import Restatement, Restatements, is_settled, known_or_none
 from aggregator.rollups import Rollups, summed
-from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.store.base import Commit, DirtyDay, Store, StoreRefused
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
@@ -87,6 +87,10 @@ class Restater:
 
         Records of settled days come first, then the intervals with the marks of their days, then
         the roll-ups. Take all that is yielded: the last roll-ups come after it.
+
+        Raises:
+            StoreRetriable: the store is away; repeat the run.
+            StoreRefused: it refused a figure, which keeps its old value though a record names it.
         """
         waiting = 0
         nothing = ReadingColumns.empty(cumulative=True)
@@ -109,7 +113,9 @@ class Restater:
                 for change in part.changes
                 if change.settled
             )
-            self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
+            result = self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
+            for refused in result.refused:
+                raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")
             starts = part.intervals.start_ms
             rollups.mark(part.dirty, int(starts.min()), int(starts.max()))
             waiting += 1

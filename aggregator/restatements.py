@@ -8,48 +8,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Double,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    insert,
-    select,
-)
-from sqlalchemy.engine import Engine
+from sqlalchemy import URL, Connection, insert, select
 
-from aggregator.records import prepare_sqlite
+from aggregator.register.engine import make_engine, migrate
+from aggregator.register.schema import RESTATEMENT
 from contract.interval import DAY_MS, HOUR_MS
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
 """After the start of a Beijing day [ms]."""
 
-_METADATA = MetaData()
-_RESTATEMENT = Table(
-    "restatement",
-    _METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("region", String(63), nullable=False),
-    Column("site", String(63), nullable=False),
-    Column("meter", String(63), nullable=False),
-    Column("channel", String(63), nullable=False),
-    Column("day_ms", BigInteger, nullable=False),
-    Column("measure", String(63), nullable=False),
-    Column("from_value", Double, nullable=True),
-    Column("to_value", Double, nullable=True),
-    Column("cause", String, nullable=False),
-    Column("why", String, nullable=False),
-    Column("found_ms", BigInteger, nullable=False),
-    Index("restatement_of_day", "region", "site", "day_ms"),
-)
-_COLUMNS = [column for column in _RESTATEMENT.c if column.name != "id"]
+_COLUMNS = [column for column in RESTATEMENT.c if column.name != "id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +50,12 @@ def is_settled(day_ms: int, now_ms: int) -> bool:
 class Restatements:
     """The table, in the database of the records (`sqlite:///<path>` for a file)."""
 
-    def __init__(self, url: str) -> None:
-        self._engine: Engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", prepare_sqlite)
+    def __init__(self, url: URL | str) -> None:
+        self._engine = make_engine(url)
 
     def open(self) -> None:
-        """Create the table when it is absent."""
-        _METADATA.create_all(self._engine)
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
+        migrate(self._engine)
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -109,19 +75,19 @@ class Restatements:
                 rows = [
                     {column.name: getattr(one, column.name) for column in _COLUMNS} for one in fresh
                 ]
-                db.execute(insert(_RESTATEMENT), rows)
+                db.execute(insert(RESTATEMENT), rows)
         return len(fresh)
 
     def find(
         self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
     ) -> Sequence[Restatement]:
         """Return the records of a site's days that start in [from_ms, to_ms), oldest first."""
-        day = _RESTATEMENT.c.day_ms
+        day = RESTATEMENT.c.day_ms
         query = (
             select(*_COLUMNS)
             .filter_by(region=region, site=site)
             .where(day >= from_ms, day < to_ms)
-            .order_by(_RESTATEMENT.c.id)
+            .order_by(RESTATEMENT.c.id)
             .limit(limit)
         )
         with self._engine.connect() as db:
@@ -150,7 +116,7 @@ def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, _Said]:
     found: dict[_Key, _Said] = {}
     for region, site in sorted({(one.region, one.site) for one in given}):
         days = [one.day_ms for one in given if (one.region, one.site) == (region, site)]
-        table = _RESTATEMENT.c
+        table = RESTATEMENT.c
         query = (
             select(*_COLUMNS)
             .filter_by(region=region, site=site)

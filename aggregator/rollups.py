@@ -81,15 +81,21 @@ class Rollups:
         # A copy is writable, as the kernel was compiled for
         starts = fixed_starts(base.start_ms.copy(), HOUR_MS)
         hours = summed(base, starts, HOUR_MS, grid_ms)
-        store.write_intervals(Level.HOUR, hours)
+        self._write(Level.HOUR, hours)
         of_day = store.intervals(Level.HOUR, series, day_ms, end_ms)
         day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
-        store.write_intervals(Level.DAY, day)
+        self._write(Level.DAY, day)
         month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
         of_month = store.intervals(Level.DAY, series, month_ms, month_end_ms)
         starts = np.full(len(of_month), month_ms)
         month = summed(of_month, starts, month_end_ms - month_ms, grid_ms)
-        store.write_intervals(Level.MONTH, month, clear=days)
+        self._write(Level.MONTH, month, clear=days)
+
+    def _write(
+        self, level: Level, figures: IntervalColumns, clear: Iterable[DirtyDay] = ()
+    ) -> None:
+        result = self._store.write_intervals(level, figures, clear)
+        self._events.count(Counter.REFUSED, len(result.refused))
 
     def _cumulative(self, day: DirtyDay) -> Int32:
         directory, channels = self._store.directory, catalogue()

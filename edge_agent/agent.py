@@ -14,7 +14,6 @@ import contextlib
 
 from contract.meta import Meta, encode_meta
 from contract.topics import Address
-from contract.wire import MAX_META_BYTES
 from edge_agent.clock import Clock
 from edge_agent.config import EdgeConfig
 from edge_agent.errors import ConfigError, OutboxError, Problem
@@ -45,13 +44,13 @@ def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
 
 
 def build_meta(config: EdgeConfig, devices: dict[str, DeviceMap]) -> bytes:
-    """Payload of the meta: what this edge reads. ConfigError when it is too much for one edge."""
+    """Payload of the meta: what this edge reads. ConfigError when the contract does not take it."""
     meters = [meta_meter(m, devices[m.model]) for bus in config.buses for m in bus.meters]
-    payload = encode_meta(Meta(tuple(meters)))
-    if len(payload) > MAX_META_BYTES:
-        reason = f"{len(meters)} meters make a meta of {len(payload)} bytes, over {MAX_META_BYTES}"
-        raise ConfigError(config.edge.id, [Problem("bus", f"{reason}; use two edges")])
-    return payload
+    try:
+        return encode_meta(Meta(tuple(meters)))
+    except ValueError as error:
+        reason = f"{len(meters)} meters make no meta of one edge: {error}"
+        raise ConfigError(config.edge.id, [Problem("bus", reason)]) from error
 
 
 def open_outbox(config: EdgeConfig, emit: Emit) -> SqliteOutbox:
@@ -80,6 +79,7 @@ class Committer:
         self._emit = emit
         self._period_s = period_s
         self._failing = False
+        self._dropped = 0
 
     async def run(self, uplink: Uplink) -> None:
         """Commit and notify the uplink, for ever."""
@@ -97,12 +97,14 @@ class Committer:
                 self._failing = True
                 self._emit(CommitFailed(str(error)))
             dropped = self._outbox.drop_pending(MAX_PENDING_READINGS)
-            if dropped:
+            if dropped and not self._dropped:
                 self._emit(ReadingsDropped(dropped))
+            self._dropped += dropped
             return False
         if self._failing:
+            self._emit(CommitRecovered(self._dropped))
             self._failing = False
-            self._emit(CommitRecovered())
+            self._dropped = 0
         return len(written) > 0
 
 
@@ -117,7 +119,7 @@ async def run_agent(config: EdgeConfig, clock: Clock, emit: Emit, stop: asyncio.
     with contextlib.closing(outbox):
         outbox.use_meta(meta)
         pollers = make_pollers(config, devices, clock, outbox, emit)
-        heartbeat = Heartbeat(outbox, clock, pollers)
+        heartbeat = Heartbeat(outbox, clock, pollers, config.uplink.tls_certificate)
         committer = Committer(outbox, clock, emit, config.uplink.commit_period_s)
         uplink = Uplink(
             config.uplink,

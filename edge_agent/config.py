@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from contract.reading import check_id
+from contract.units import MAX_CUMULATIVE_MICRO, MICRO
 from edge_agent.errors import ConfigError, Problem
 
 MAX_FILE_BYTES = 1 << 20
@@ -52,7 +53,7 @@ class MeterConfig:
             "largest plausible rate of its cumulative channels, channel unit per hour, before "
             "CT x VT; needed to book a rollover without asking a person",
             1e-6,
-            1e12,
+            MAX_CUMULATIVE_MICRO // MICRO,
         ),
     ] = None
     host: Annotated[str | None, Rule("overrides the bus's host for this meter")] = None

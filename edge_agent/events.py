@@ -107,11 +107,15 @@ class UplinkUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class UplinkDown(Event):
-    """The broker cannot be reached or the connection is lost; readings go to the outbox."""
+    """The broker cannot be reached, refuses, or the connection is lost; the outbox takes all.
+
+    `connects` = connections since the process began; 0 says that there never was one.
+    """
 
     level: ClassVar[Level] = "warning"
     broker: str
     reason: str
+    connects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +173,14 @@ class CommitFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommitRecovered(Event):
-    """The outbox takes readings again."""
+    """The outbox takes readings again; `dropped` were given up since it did not."""
+
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingsDropped(Event):
-    """Readings given up before they were durable, because commits kept failing."""
+    """Memory is full of readings no commit takes: the oldest are given up, these the first."""
 
     level: ClassVar[Level] = "error"
     readings: int

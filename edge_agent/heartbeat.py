@@ -5,11 +5,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 from contract import CONTRACT_VERSION
 from contract.state import (
-    MAX_LISTED,
     BusState,
     ClockState,
     EdgeState,
@@ -18,7 +18,8 @@ from contract.state import (
     UplinkState,
     encode_state,
 )
-from contract.wire import MAX_STATE_BYTES
+from contract.wire import DecodeError
+from edge_agent.certificate import expires_ms
 from edge_agent.clock import Clock
 from edge_agent.outbox.base import Outbox
 
@@ -41,27 +42,42 @@ class Polled(Protocol):
 class Heartbeat:
     """Puts the state together when one is due."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, pollers: Sequence[Polled]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        clock: Clock,
+        pollers: Sequence[Polled],
+        certificate: Path | None = None,
+    ) -> None:
+        """`certificate` is the client's, read once per connection: it may be renewed."""
         self._outbox = outbox
         self._clock = clock
         self._pollers = pollers
         self._boot = secrets.token_hex(8)
         self._started_ms = clock.time_ms()
         self._versions = agent_versions()
+        self._certificate = certificate
+        self._expires_ms: int | None = None
+        self._read_at_connect = 0
 
     def payload(self, uplink: UplinkState, offset_ms: int | None) -> bytes:
         """The encoded state at this moment; meters that answer are left out if it is too large."""
         state = self.state(uplink, offset_ms)
-        payload = encode_state(state)
-        while len(payload) > MAX_STATE_BYTES:
+        while True:
+            try:
+                return encode_state(state)
+            except DecodeError:  # more meters or bytes than the contract takes
+                if not state.meters:
+                    raise
             troubled_first = sorted(state.meters, key=lambda meter: meter.ok)
             state = replace(state, meters=tuple(troubled_first[: len(state.meters) // 2]))
-            payload = encode_state(state)
-        return payload
 
     def state(self, uplink: UplinkState, offset_ms: int | None) -> EdgeState:
         """The state at this moment; `offset_ms` = aggregator's clock minus this one."""
         now_ms = self._clock.time_ms()
+        if self._certificate is not None and uplink.connects != self._read_at_connect:
+            self._read_at_connect = uplink.connects
+            self._expires_ms = expires_ms(self._certificate)
         meters = [meter for poller in self._pollers for meter in poller.meter_states()]
         return EdgeState(
             online=True,
@@ -69,6 +85,7 @@ class Heartbeat:
             boot=self._boot,
             started_ms=self._started_ms,
             versions=self._versions,
+            certificate_expires_ms=self._expires_ms,
             clock=ClockState(
                 source="none" if offset_ms is None else "ack",
                 synchronised=offset_ms is not None and abs(offset_ms) <= SYNCHRONISED_MS,
@@ -77,7 +94,7 @@ class Heartbeat:
             outbox=self._outbox_state(now_ms),
             uplink=uplink,
             buses=tuple(poller.bus_state() for poller in self._pollers),
-            meters=tuple(meters[:MAX_LISTED]),
+            meters=tuple(meters),
         )
 
     def _outbox_state(self, now_ms: int) -> OutboxState:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 
 from contract.ack import decode_ack
 from contract.command import Command, Reply, decode_command, encode_reply
@@ -102,6 +103,7 @@ class Uplink:
         self._counts = _Counts()
         self._offset_ms: int | None = None
         self._up: bool | None = None
+        self._refused = False
         self._metas: set[str] = set()
         self._needed: dict[str, float] = {}
         self._meta_sent_at: dict[str, float] = {}
@@ -161,9 +163,12 @@ class Uplink:
     def _down(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if self._up is not False:
+        refused = isinstance(error, MqttConnectError)  # the broker is there and says no
+        if self._up is not False or refused != self._refused:
             self._up = False
-            self._emit(UplinkDown(self._broker, f"{type(error).__name__}: {error}"))
+            self._refused = refused
+            reason = f"{'refused: ' * refused}{type(error).__name__}: {error}"
+            self._emit(UplinkDown(self._broker, reason, self._counts.connects))
 
     @property
     def _broker(self) -> str:
@@ -357,7 +362,9 @@ class Uplink:
         self._offset_ms = ack.time_ms - self._clock.time_ms()
         settled = ack.outboxes.get(self._outbox.id)
         if settled is not None and not self._outbox.acknowledge(settled.upto, settled.ranges):
-            self._emit(AckIgnored(f"names batches from {self._outbox.next_seq} on, not written"))
+            self._window.connection_lost()  # what was sent under the old id goes again
+            reason = f"names batches from {self._outbox.next_seq} on, not written"
+            self._emit(AckIgnored(f"{reason}: the outbox is {self._outbox.id} from now on"))
         self._window.heard(now_s)
         for name in ack.need_meta:
             if name not in self._needed and self._outbox.meta(name) is not None:

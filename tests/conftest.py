@@ -1,6 +1,6 @@
 """What every test may rely on: Hypothesis profiles and the markers of real servers.
 
-`@pytest.mark.mosquitto` and `@pytest.mark.influxdb` skip where the server is not installed, and
+`@pytest.mark.mosquitto`, `influxdb` and `postgres` skip where the server is not installed, and
 fail where NENGHAO_REQUIRE_SERVERS=1 says that it must be.
 """
 
@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-SERVERS = {"mosquitto": "mosquitto", "influxdb": "influxd"}
-"""Marker (also the name of Debian's package) -> the program it needs."""
+SERVERS = {
+    "mosquitto": ("mosquitto", "mosquitto"),
+    "influxdb": ("influxd", "influxdb"),
+    "postgres": ("postgres", "postgresql"),
+}
+"""Marker -> the program it needs, and Debian's package that holds it."""
 
 # `make test` draws the same examples each time; `make test-all` draws new ones, and many more.
 settings.register_profile(
@@ -31,9 +35,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 def find_server(marker: str) -> str | None:
-    """Path of the program behind a marker; Debian keeps servers in /usr/sbin, off a user's PATH."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    return shutil.which(SERVERS[marker], path=path)
+    """Path of the program behind a marker; Debian keeps servers off a user's PATH."""
+    folders = [
+        "/usr/sbin",
+        "/sbin",
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    ]
+    path = os.pathsep.join([os.environ.get("PATH", ""), *folders])
+    return shutil.which(SERVERS[marker][0], path=path)
 
 
 def require_server(marker: str) -> str:
@@ -41,7 +50,8 @@ def require_server(marker: str) -> str:
     program = find_server(marker)
     if program is not None:
         return program
-    reason = f"{SERVERS[marker]} is not installed (apt install {marker})"
+    name, package = SERVERS[marker]
+    reason = f"{name} is not installed (apt install {package})"
     if os.environ.get("NENGHAO_REQUIRE_SERVERS") == "1":
         pytest.fail(f"{reason}, and NENGHAO_REQUIRE_SERVERS=1", pytrace=False)
     pytest.skip(reason)
@@ -63,6 +73,12 @@ def mosquitto_program() -> str:
 def influxd_program() -> str:
     """Path of Debian's influxd (1.6)."""
     return require_server("influxdb")
+
+
+@pytest.fixture(scope="session")
+def postgres_program() -> str:
+    """Path of Debian's postgres, beside initdb."""
+    return require_server("postgres")
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+MIGRATIONS = "aggregator/register/migrations/versions"
 KERNELS = ROOT / "aggregator" / "kernels"
 WRAPPED = {
+    "alembic": {
+        "aggregator/register/engine.py",
+        "aggregator/register/migrations/env.py",
+        *(str(p.relative_to(ROOT)) for p in (ROOT / MIGRATIONS).glob("v*.py")),
+    },
     "aiomqtt": {"edge_agent/uplink.py"},
     "duckdb": {"aggregator/store/embedded.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},

@@ -196,7 +196,8 @@ def _apply(arguments: argparse.Namespace) -> int:
     from aggregator.factors_command.application import opened, totals
     from aggregator.ledger.rows import TableError, day_ms
     from aggregator.parameters import ParametersError
-    from aggregator.register.folder import RegisterError
+    from aggregator.register.engine import DatabaseError
+    from aggregator.register.problems import RegisterError
     from aggregator.store.base import StoreError, StoreOwned
 
     from_ms, to_ms = day_ms(arguments.from_day), day_ms(arguments.to_day)
@@ -222,7 +223,7 @@ def _apply(arguments: argparse.Namespace) -> int:
         )
         return EXIT_FAILED
     except (
-        RegisterError, TableError, ParametersError, StoreError, ValueError, OSError
+        DatabaseError, RegisterError, TableError, ParametersError, StoreError, ValueError, OSError
     ) as error:  # fmt: skip
         print(f"nenghao factors apply: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aggregator.app import load_factors, load_prices, open_store
+from aggregator.app import load_tables, open_store
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
-from aggregator.register.folder import load_folder
 from aggregator.restate import Change, Restater
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
@@ -66,20 +65,20 @@ class Application:
 @contextmanager
 def opened(config: Config, set_name: str, events: Events) -> Iterator[Application]:
     """Open the store of a configuration for one run; StoreOwned while an aggregator has it."""
-    register_dir = Path(config.aggregator.register_dir)
     data_dir = Path(config.aggregator.data_dir)
-    register = load_folder(register_dir)
-    factor_set = load_factors(register_dir).choose(set_name)
-    tariffs = SiteTariffs(register, load_prices(register_dir), config.aggregator.grid_ms)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    tables = load_tables(config, events)
+    factor_set = tables.factors.choose(set_name)
+    tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
     if config.store.kind != "embedded":
         _refuse_beside_an_aggregator(config)
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, _OWNER)
     try:
-        restatements = Restatements(f"sqlite:///{data_dir / 'records.sqlite'}")
+        restatements = Restatements(config.aggregator.database_url())
         restatements.open()
         try:
             warm_up()
-            parameters = Parameters(store.directory, register)
+            parameters = Parameters(store.directory, tables.register)
             measures = Measures(store.directory, parameters, factor_set, tariffs)
             rollups = Rollups(store, events)
             yield Application(Restater(store, measures), restatements, rollups, set_name)

@@ -1,7 +1,7 @@
 """Decoded batches to columns: names become indexes, impossible times stay outside.
 
 The door: a reading before 2020 or more than two minutes ahead of the aggregator's clock is taken
-out of the columns and counted; its payload is kept in quarantine until a clock event releases it.
+out of the columns and counted; its payload is kept in quarantine, where a person may see it.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,8 @@ from contract.topics import MessageKind, filter_for
 
 _KINDS = (MessageKind.META, MessageKind.STATE, MessageKind.DATA)
 _RECONNECT_S = (1, 30)
+_OVERHEAD_BYTES = 256
+"""What CPython keeps of a message beside the characters: three objects and a place in the queue."""
 
 
 class Message(NamedTuple):
@@ -43,10 +45,11 @@ class Inbox:
     def put(self, message: Message) -> None:
         """Queue a message, or drop it when there is no room."""
         with self._ready:
-            if self._bytes + len(message.payload) > self._limit_bytes:
+            size = _size(message)
+            if self._bytes + size > self._limit_bytes:
                 self._events.count(Counter.INBOX_DROPPED)
                 return
-            self._bytes += len(message.payload)
+            self._bytes += size
             self._messages.append(message)
             self._ready.notify()
 
@@ -59,7 +62,7 @@ class Inbox:
                 self._ready.wait(wait_s)
             while self._messages and size < most_bytes:
                 message = self._messages.popleft()
-                size += len(message.payload)
+                size += _size(message)
                 taken.append(message)
             self._bytes -= size
         return taken
@@ -69,10 +72,9 @@ class Inbox:
         with self._ready:
             self._ready.notify_all()
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Payload bytes in the queue."""
-        return self._bytes
+
+def _size(message: Message) -> int:
+    return len(message.payload) + len(message.topic) + _OVERHEAD_BYTES
 
 
 class Subscriber:

@@ -1,8 +1,9 @@
-"""Sites and meters as dated facts, and the lookups everything else makes."""
+"""What the register holds, as dated facts, and the lookups everything else makes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 
 class Role(StrEnum):
@@ -29,6 +30,96 @@ class Role(StrEnum):
     """A second meter beside another one."""
 
 
+class KeyUnit(StrEnum):
+    """Why an entity is a key energy-using unit (重点用能单位)."""
+
+    STATUTORY = "statutory"
+    """10 000 tce a year or more."""
+    DESIGNATED = "designated"
+    """5 000 to 10 000 tce a year, named by the authority."""
+
+
+class TwoHighs(StrEnum):
+    """On which list of two-highs projects ("两高"项目) a site stands."""
+
+    EXISTING = "existing"
+    BUILDING = "building"
+    PLANNED = "planned"
+
+
+class SubItem(StrEnum):
+    """Sub-items of a public building's electricity (分项能耗)."""
+
+    LIGHTING_SOCKETS = "lighting_sockets"
+    AIR_CONDITIONING = "air_conditioning"
+    MOTIVE_POWER = "motive_power"
+    SPECIAL = "special"
+
+
+class Indicator(StrEnum):
+    """What a quota limits; the unit belongs to the name."""
+
+    ENERGY_PER_AREA = "kgce_per_m2"
+    """A year's comprehensive energy without heating."""
+    HEATING_PER_AREA = "heating_kgce_per_m2"
+    """A year's energy for heating."""
+    ENERGY_PER_PERSON = "kgce_per_person"
+    ELECTRICITY_PER_AREA = "kwh_per_m2"
+    WATER_PER_PERSON = "m3_per_person"
+    ENERGY_PER_PRODUCT = "kgce_per_product"
+    """Standard coal per unit of product (单位产品能耗)."""
+    POWER_USAGE_EFFECTIVENESS = "pue"
+
+
+class Measure(StrEnum):
+    """What a budget is counted in."""
+
+    AMOUNT = "amount"
+    """The carrier's own unit."""
+    CALORIFIC = "tce_calorific"
+    EQUIVALENT = "tce_equivalent"
+    CO2 = "t_co2"
+
+
+class Scope(StrEnum):
+    """Whose target it is."""
+
+    REGION = "region"
+    ENTITY = "entity"
+    SITE = "site"
+
+
+class Bound(StrEnum):
+    """On which side of its value a target is met."""
+
+    AT_MOST = "at_most"
+    AT_LEAST = "at_least"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One area by its GB/T 2260 code."""
+
+    id: str
+    parent: str
+    """Region it is part of; "" at the top."""
+    name_zh: str
+    name_en: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One legal person (法人单位)."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    credit_code: str
+    """Unified social credit code; "" when not told."""
+    key_unit: KeyUnit | None
+    note: str
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One place that uses energy."""
@@ -43,8 +134,29 @@ class Site:
     headcount: int | None
     latitude: float | None
     longitude: float | None
+    entity: str = ""
+    """Legal person that answers for it; "" when not told."""
+    heated_area_m2: float | None = None
+    climate_zone: str = ""
+    """As the quotas' standard names it."""
+    two_highs: TwoHighs | None = None
     tariffs: tuple[str, ...] = ()
     """Names of the tariffs it buys at, at most one per carrier and unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What holds for one node of a site's tree from `valid_from_ms` until its next row."""
+
+    site: str
+    id: str
+    parent: str
+    """Node of the same site; "" at the top."""
+    name_zh: str
+    name_en: str
+    sub_item: SubItem | None
+    valid_from_ms: int
+    """UTC; 0 when the row holds since ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +176,150 @@ class Meter:
     valid_from_ms: int
     """UTC; 0 when the row holds since ever."""
     note: str
+    serial: str = ""
+    accuracy_class: str = ""
+    """0.5S, 1, 2 ...; "" when not told."""
+    calibrated_on: str = ""
+    """ISO date; "" when not told."""
+    calibration_due: str = ""
+    """ISO date on which the calibration runs out; "" when not told."""
+    node: str = ""
+    """Node of the site's tree it counts for; "" when none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is made, and in which unit it is counted."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """Output of one product at one site."""
+
+    site: str
+    product: str
+    period: str
+    """Year (2026) or month (2026-01), Beijing time."""
+    amount: float
+    """In the product's unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What holds for one quota from `valid_from_ms` until its next row."""
+
+    id: str
+    indicator: Indicator
+    sector: str
+    climate_zone: str
+    product: str
+    factor_set: str
+    """Set it is computed with; "": the aggregator's own."""
+    constraint_value: float | None
+    baseline_value: float | None
+    guide_value: float | None
+    valid_from_ms: int
+    source: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an entity may use in a period."""
+
+    entity: str
+    carrier: str
+    """"" = all carriers."""
+    measure: Measure
+    period: str
+    amount: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value to be met by the end of a period."""
+
+    scope: Scope
+    scope_id: str
+    indicator: str
+    unit: str
+    period: str
+    bound: Bound
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aims:
+    """What figures are compared with, and what they are divided by."""
+
+    products: Mapping[str, Product] = field(default_factory=dict)
+    production: tuple[Production, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """All sites and meter rows. Immutable: a changed register is a new object."""
+    """All rows. Immutable: a changed register is a new object."""
 
     sites: Mapping[str, Site]
     rows: Mapping[tuple[str, str], tuple[Meter, ...]]
     """(site, meter) -> its rows by ascending `valid_from_ms`, at least one."""
     meters_by_site: Mapping[str, tuple[str, ...]]
     """Site -> ids of all meters it ever had, ascending."""
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    """Empty when nobody has told any."""
+    entities: Mapping[str, Entity] = field(default_factory=dict)
+    nodes: Mapping[tuple[str, str], tuple[Node, ...]] = field(default_factory=dict)
+    """(site, node) -> its rows by ascending `valid_from_ms`, at least one."""
+    aims: Aims = field(default_factory=Aims)
 
     @classmethod
-    def of(cls, sites: Iterable[Site], meters: Iterable[Meter]) -> "Register":
+    def of(
+        cls,
+        sites: Iterable[Site],
+        meters: Iterable[Meter],
+        *,
+        regions: Iterable[Region] = (),
+        entities: Iterable[Entity] = (),
+        nodes: Iterable[Node] = (),
+        aims: Aims | None = None,
+    ) -> "Register":
         """Build a register; the rows may come in any order."""
-        rows: dict[tuple[str, str], list[Meter]] = {}
-        for row in meters:
-            rows.setdefault((row.site, row.id), []).append(row)
+        rows = _dated(meters)
         by_site: dict[str, list[str]] = {}
-        for site_id, meter_id in sorted(rows):
+        for site_id, meter_id in rows:
             by_site.setdefault(site_id, []).append(meter_id)
         return cls(
             {site.id: site for site in sites},
-            {
-                key: tuple(sorted(group, key=lambda row: row.valid_from_ms))
-                for key, group in sorted(rows.items())
-            },
+            rows,
             {site_id: tuple(ids) for site_id, ids in by_site.items()},
+            {region.id: region for region in regions},
+            {entity.id: entity for entity in entities},
+            _dated(nodes),
+            Aims() if aims is None else aims,
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:
         """Return the row in force at a time; None when unregistered or not yet."""
         found = None
         for row in self.rows.get((site, meter), ()):
+            if row.valid_from_ms <= at_ms:
+                found = row
+        return found
+
+    def node(self, site: str, node: str, at_ms: int) -> Node | None:
+        """Return the row of a node in force at a time; None when unknown or not yet."""
+        found = None
+        for row in self.nodes.get((site, node), ()):
             if row.valid_from_ms <= at_ms:
                 found = row
         return found
@@ -115,3 +337,17 @@ class Register:
             for row in self.rows[site, id_]
         }
         return tuple(sorted(time for time in times if from_ms < time < to_ms))
+
+
+DatedRow = TypeVar("DatedRow", Node, Meter)
+
+
+def _dated(rows: Iterable[DatedRow]) -> dict[tuple[str, str], tuple[DatedRow, ...]]:
+    """Return the rows of each identity by the time from which they hold."""
+    found: dict[tuple[str, str], list[DatedRow]] = {}
+    for row in rows:
+        found.setdefault((row.site, row.id), []).append(row)
+    return {
+        key: tuple(sorted(group, key=lambda row: row.valid_from_ms))
+        for key, group in sorted(found.items())
+    }

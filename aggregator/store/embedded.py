@@ -267,7 +267,13 @@ class EmbeddedStore(EmbeddedReader):
         self._months.tables = frozenset(t for t in tables if t[-6:].isdigit())
 
     def reader(self) -> EmbeddedReader:
-        return EmbeddedReader(self._cursor.cursor(), self._directory, self._months)
+        if self._lock is None:
+            raise StoreRefused(f"{self._path}: not open")
+        try:
+            cursor = self._cursor.cursor()
+        except duckdb.Error as error:  # closed by the writer just now
+            raise _translated(self._path, error) from error
+        return EmbeddedReader(cursor, self._directory, self._months)
 
     def commit(self, commit: Commit) -> CommitResult:
         check_unique(commit.intervals)

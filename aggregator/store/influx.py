@@ -13,6 +13,7 @@ Receipts and the grid stand at time 0, dirty marks at their day: the database (1
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -85,6 +86,24 @@ class ContentRefused(Exception):  # noqa: N818 - becomes Refused, never leaves t
     """The server rejected something in the body; in 1.x it has stored the rest."""
 
 
+class NotAllowed(StoreRetriable):
+    """The server does not know us, or not our right to ask this: a right may be given yet."""
+
+
+_WRONG_QUERY = re.compile(
+    r"pars|unsupported|not supported|invalid|undefined|incompatible|mixing|\bexpected|\btype\b",
+    re.IGNORECASE,
+)
+"""What InfluxQL says of a query that it will never answer. The rest may pass: a timeout, a limit
+on queries, a shard that is disabled, an engine that is closed, a database not there yet."""
+
+
+def _failure(reason: str, message: str) -> StoreError:
+    if "error authorizing" in reason:
+        return NotAllowed(message)
+    return StoreRefused(message) if _WRONG_QUERY.search(reason) else StoreRetriable(message)
+
+
 class InfluxQuery:
     """InfluxQL over HTTP: the one query language that 1.x, 2.x and 3.x speak."""
 
@@ -102,7 +121,7 @@ class InfluxQuery:
             answer = self._post({"db": self.database, "q": query, "epoch": epoch})
             for result in answer.get("results", ()):
                 if "error" in result:
-                    raise StoreRefused(f"{self.url}: {result['error']}: {query[:200]}")
+                    raise _failure(result["error"], f"{self.url}: {result['error']}: {query[:200]}")
                 yield from result.get("series", ())
 
     def _post(self, form: Mapping[str, str]) -> Any:
@@ -113,9 +132,10 @@ class InfluxQuery:
         if response.status_code == httpx.codes.BAD_REQUEST:
             raise StoreRefused(f"{self.url}/query: {response.text[:500]}: {form['q'][:200]}")
         if not response.is_success:
-            raise StoreRetriable(
-                f"{self.url}/query: HTTP {response.status_code} {response.text[:200]}"
-            )
+            message = f"{self.url}/query: HTTP {response.status_code} {response.text[:200]}"
+            if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise NotAllowed(message)
+            raise StoreRetriable(message)
         try:
             return json.loads(response.content)
         except ValueError as error:

@@ -2,11 +2,12 @@
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 
 import httpx
 
 from aggregator.store.base import StoreRetriable
-from aggregator.store.influx import InfluxStore, refusal_of
+from aggregator.store.influx import InfluxStore, NotAllowed, refusal_of
 
 
 class Influx1Store(InfluxStore):
@@ -23,7 +24,9 @@ class Influx1Store(InfluxStore):
         super().__init__(url.rstrip("/"), database, grid_ms, _basic(user, password))
 
     def _create(self) -> None:
-        list(self._select(f'CREATE DATABASE "{self._query.database}"'))
+        # Only an administrator may: where it is there already, the next query goes well without.
+        with suppress(NotAllowed):
+            list(self._select(f'CREATE DATABASE "{self._query.database}"'))
 
     def _write(self, body: bytes, precision: str) -> None:
         where = f"{self._query.url}/write"

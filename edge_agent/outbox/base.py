@@ -8,6 +8,10 @@ Promises, kept by every implementation (``tests/suites/outbox_suite.py`` runs on
 3. An acked batch stays until its room is needed or it is older than the age limit; the oldest go
    first. Unacked batches go only when nothing acked is left to go; each is counted and voided.
 4. `floor` is the lowest number still held; everything below it will never be sent.
+5. (id, number) names one batch for ever. An ack of numbers never written tells that another life of
+   this outbox (before its disk was restored from an older image) used them: the outbox takes a new
+   id, what is unsettled is sent under that, and what was settled is void there, since nobody
+   will send it.
 """
 
 import secrets
@@ -15,16 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.data import blocks_of, encode_blocks
+from contract.data import MAX_BLOCKS_BYTES, blocks_of, encode_blocks
 from contract.meta import meta_hash
 from contract.reading import Reading
-from contract.wire import MAX_DATA_BYTES, MAX_RANGES, Range
+from contract.wire import MAX_RANGES, Range
 from edge_agent.errors import OutboxError
 from edge_agent.outbox.ranges import Ranges
 
 DAY_MS = 86_400_000
-MAX_BLOCKS_BYTES = MAX_DATA_BYTES - 4_096
-"""Largest encoded array of blocks; the rest of a payload is for its envelope."""
 MAX_BATCH_READINGS = 4_096
 """Keeps a batch under the contract's limits of blocks and times whatever the readings are."""
 
@@ -72,7 +74,7 @@ class Outbox(Protocol):
 
     @property
     def id(self) -> str:
-        """Random 64-bit id made with the outbox, 16 hex digits."""
+        """Random 64-bit id, 16 hex digits: made with the outbox, renewed as promise 5 says."""
         ...
 
     @property
@@ -117,7 +119,8 @@ class Outbox(Protocol):
     def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
         """Settle all batches up to `upto` and in `ranges` (inclusive).
 
-        False when it names batches that were never committed; those are ignored.
+        False when it names batches that were never committed: it settles nothing and the
+        outbox has a new id.
         """
         ...
 
@@ -200,16 +203,21 @@ class Ledger:
         """An independent copy, to be kept only when a transaction succeeds."""
         return Ledger(self.acked, self.given_up, self.told_upto, self.dropped_readings)
 
-    def acknowledge(self, upto: int, ranges: Iterable[Range], last_seq: int) -> list[Range]:
+    def acknowledge(self, upto: int, ranges: Iterable[Range]) -> list[Range]:
         """Union an ack; returns the ranges that became settled by it."""
         fresh: list[Range] = []
         for low, high in [(1, upto), *ranges]:
-            bounded = min(high, last_seq)
-            fresh += self.settled.missing(low, bounded)
-            self.acked.add(low, bounded)
-            self.settled.add(low, bounded)
-        self.told_upto = max(self.told_upto, min(upto, last_seq))
+            fresh += self.settled.missing(low, high)
+            self.acked.add(low, high)
+            self.settled.add(low, high)
+        self.told_upto = max(self.told_upto, upto)
         return fresh
+
+    def renew(self) -> None:
+        """Under a new id the aggregator knows nothing: what is settled will not come."""
+        for low, high in self.acked:
+            self.given_up.add(low, high)
+        self.told_upto = 0
 
     def give_up(self, seq: int, readings: int) -> None:
         """Void one batch."""
@@ -322,8 +330,12 @@ class MemoryOutbox:
 
     def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
         spans = list(ranges)
-        self._ledger.acknowledge(upto, spans, self._next_seq - 1)
-        return max([upto, *(high for _, high in spans)]) < self._next_seq
+        if max([upto, *(high for _, high in spans)]) >= self._next_seq:
+            self._id = new_outbox_id()
+            self._ledger.renew()
+            return False
+        self._ledger.acknowledge(upto, spans)
+        return True
 
     def give_up(self, seq: int) -> int:
         if self.is_settled(seq) or seq not in self._batches:

@@ -22,23 +22,21 @@ Crash cases
     main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
                                    the file; nothing is deleted, a person moves it away. A batch
                                    found unreadable while running is given up, the others go on
+    disk full                      tried once more in the room of the oldest acked batches
     no room, read-only, I/O error  the transaction is rolled back and OutboxError raised; readings
                                    stay pending and the next commit takes them
 
 Pragmas
     WAL            commits append to one file and readers (show-outbox) are never in the way
     FULL           a commit that returned survives a power cut; NORMAL would lose the last ones
-    page_size      512: a batch of 2 kB dirties little more than itself. 30 meters x 8 channels x
-                   15 s, commit 30 s, on ext4, as the kernel counts: 31 MB/day with 512, 36 with
-                   1024, 48 with 2048, 66 with 4096, all with acks saved at each commit; saving
-                   them with every tenth gives 28 online and 27 offline. zlib 6 -> 1 makes the
-                   file 12 % larger, 6 -> 9 gains nothing
+    page_size      512: a batch of 2 kB dirties little more than itself; bytes written per day are
+                   measured in docs/performance.md
     wal_autocheckpoint 2 MB: pages that each commit touches are written back once per some hundred
-A commit takes 3 ms there, 40 ms at worst on a busy machine, so it runs in the event loop without
-a thread.
+A commit takes milliseconds, so it runs in the event loop without a thread.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -69,6 +67,8 @@ CHECKPOINT_PAGES = 4096
 COMPRESSION = 6
 CHECKED_BYTES = 64 << 20
 """Files up to this size are checked page by page at opening; larger ones row by row only."""
+RESERVE_BYTES = 1 << 16
+"""The file grows in steps of this and what a commit needs."""
 ACK_COMMITS = 10
 """Acks are saved with every so many commits."""
 RATE_COMMITS = 120
@@ -115,6 +115,8 @@ class SqliteOutbox:
             with self._errors("opening"):
                 self._db = _open(path)
                 self._load()
+                # Closed after the connection: closing any descriptor lets go of SQLite's locks.
+                self._file = os.open(path, os.O_RDWR)
         except BaseException:
             self._lock.close()
             raise
@@ -143,7 +145,7 @@ class SqliteOutbox:
             int(info["told_upto"]),
             int(info["dropped_readings"]),
         )
-        self._saved = _ledger_rows(self._ledger)
+        self._saved = _ledger_rows(self._id, self._ledger)
         floor, last = self._db.execute("SELECT min(seq), max(seq) FROM batch").fetchone()
         known = [high for _, high in self._ledger.settled]
         self._next_seq: int = max([last or 0, *known]) + 1
@@ -202,6 +204,17 @@ class SqliteOutbox:
     def commit(self, now_ms: int) -> range:
         if self._meta is None:
             raise OutboxError(str(self._path), "use_meta comes before commit")
+        try:
+            return self._commit(now_ms, self._meta)
+        except OutboxError as error:
+            if not _no_room(error.__cause__):
+                raise
+        with contextlib.suppress(sqlite3.Error):  # what the WAL has is all the room there is for it
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+        return self._commit(now_ms, self._meta, full_disk=True)
+
+    def _commit(self, now_ms: int, meta: tuple[str, bytes], *, full_disk: bool = False) -> range:
+        """One attempt; with `full_disk` only in the room that acked batches give."""
         ledger = self._ledger.copy()
         evicted: list[tuple[int, int]] = []
         seq = self._next_seq
@@ -210,10 +223,12 @@ class SqliteOutbox:
         with self._errors("committing"):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
+                limit = self._used_bytes() if full_disk else self._max_bytes
+                may_evict = None if full_disk else evicted
                 for readings, blocks in split_batches(self._pending):
                     body = zlib.compress(blocks, COMPRESSION)
-                    deleted = self._make_room(len(body), ledger, evicted) or deleted
-                    self._insert(seq, self._meta, readings, body)
+                    deleted = self._make_room(len(body), limit, ledger, may_evict) or deleted
+                    self._insert(seq, meta, readings, body)
                     size += len(body)
                     seq += 1
                 deleted = self._evict_old(now_ms - self._max_age_ms, ledger) or deleted
@@ -221,6 +236,7 @@ class SqliteOutbox:
                 saving = deleted or self._unsaved_commits + 1 >= ACK_COMMITS
                 if saving:
                     self._save(ledger)
+                self._reserve()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -228,7 +244,7 @@ class SqliteOutbox:
                 raise
             written = range(self._next_seq, seq)
             if saving:
-                self._saved = _ledger_rows(ledger)
+                self._saved = _ledger_rows(self._id, ledger)
             self._unsaved_commits = 0 if saving else self._unsaved_commits + 1
             self._settle_commit(written, size, ledger, recount=bool(evicted))
         self._rate.append((now_ms, size))
@@ -266,19 +282,37 @@ class SqliteOutbox:
 
     # -------------------------------------------------------------------------- bounded size
 
+    def _reserve(self) -> None:
+        """Give the file the room of all its pages before they are in the WAL for good.
+
+        Else a full disk would be found by a checkpoint, which then never gets done, while the WAL
+        cannot grow: no way to delete anything. SQLite does not mind a file that is too long.
+        """
+        pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
+        size = os.fstat(self._file).st_size
+        if pages * PAGE_BYTES > size:
+            os.posix_fallocate(self._file, size, pages * PAGE_BYTES - size + RESERVE_BYTES)
+
     def _used_bytes(self) -> int:
         pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         return (pages - free) * PAGE_BYTES
 
-    def _make_room(self, size: int, ledger: Ledger, evicted: list[tuple[int, int]]) -> bool:
-        """Delete the oldest settled batches, then the oldest others, until `size` fits."""
+    def _make_room(
+        self, size: int, limit: int, ledger: Ledger, evicted: list[tuple[int, int]] | None
+    ) -> bool:
+        """Delete the oldest settled batches until `size` fits in `limit`, then the oldest others.
+
+        The others are added to `evicted`; with None they stay.
+        """
         slack = 8 * PAGE_BYTES  # overflow and index pages of the row to come
         deleted = False
-        while self._used_bytes() + size + slack > self._max_bytes:
+        while self._used_bytes() + size + slack > limit:
             oldest = self._oldest_settled(ledger)
             if oldest is not None:
                 seq = oldest[0]
+            elif evicted is None:
+                break
             else:
                 row = self._db.execute(
                     "SELECT seq, readings FROM batch ORDER BY seq LIMIT 1"
@@ -315,7 +349,7 @@ class SqliteOutbox:
 
     def _save(self, ledger: Ledger) -> None:
         """Write the bookkeeping when it changed; a meta nobody refers to goes."""
-        rows = _ledger_rows(ledger)
+        rows = _ledger_rows(self._id, ledger)
         if rows == self._saved:
             return
         spans, info = rows
@@ -329,10 +363,15 @@ class SqliteOutbox:
 
     def acknowledge(self, upto: int, ranges: Iterable[Range] = ()) -> bool:
         spans = list(ranges)
+        if max([upto, *(high for _, high in spans)]) >= self._next_seq:
+            self._id = new_outbox_id()
+            self._ledger.renew()
+            self._unsaved_commits = ACK_COMMITS  # reaches the file with the next commit
+            return False
         with self._errors("reading"):
-            for low, high in self._ledger.acknowledge(upto, spans, self._next_seq - 1):
+            for low, high in self._ledger.acknowledge(upto, spans):
                 self._count(low, high, -1)
-        return max([upto, *(high for _, high in spans)]) < self._next_seq
+        return True
 
     def give_up(self, seq: int) -> int:
         if self.is_settled(seq):
@@ -425,16 +464,28 @@ class SqliteOutbox:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             self._db.close()
+            os.close(self._file)
             self._lock.close()
+
+
+def _no_room(error: BaseException | None) -> bool:
+    """Disk or quota full, or the file as large as its file system takes."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 _Rows = tuple[list[tuple[int, int, int]], list[tuple[str, str]]]
 
 
-def _ledger_rows(ledger: Ledger) -> _Rows:
+def _ledger_rows(outbox: str, ledger: Ledger) -> _Rows:
     spans = [(_ACKED, low, high) for low, high in ledger.acked]
     spans += [(_GIVEN_UP, low, high) for low, high in ledger.given_up]
-    info = {"told_upto": ledger.told_upto, "dropped_readings": ledger.dropped_readings}
+    info = {
+        "id": outbox,
+        "told_upto": ledger.told_upto,
+        "dropped_readings": ledger.dropped_readings,
+    }
     return spans, [(key, str(value)) for key, value in info.items()]
 
 

@@ -42,7 +42,16 @@ MODULUS_MICRO = 10_000_000_000
 
 def site(id_: str, *tariffs: str) -> Site:
     return Site(
-        id_, REGION, f"{id_} 厂", id_.title(), "metal casting", None, 10, None, None, tariffs
+        id_,
+        REGION,
+        f"{id_} 厂",
+        id_.title(),
+        "metal casting",
+        None,
+        10,
+        None,
+        None,
+        tariffs=tariffs,
     )
 
 

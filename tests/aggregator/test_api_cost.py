@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from aggregator.api.main import build_app
+from aggregator.register.model import Register, Role
 from contract.stored import Level
 from tests.aggregator.api_ledger import (
     MIDNIGHT_MS,
@@ -128,6 +130,20 @@ def test_consumption_tells_the_cost_of_all_that_was_bought(client: ApiClient):
     assert office["total"]["cost_cny"] is None
     reasons = {(row["carrier"], row["measure"]): row["reason"] for row in office["undetermined"]}
     assert "no tariff for electricity" in reasons["electricity", "cost_cny"]
+
+
+def test_a_meter_is_paid_for_until_the_interval_in_which_its_role_changes(
+    client: ApiClient, ledger: Ledger
+):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid = next(row for row in meters if row.id == "grid")
+    changed_ms = MIDNIGHT_MS + 3 * QUARTER_MS
+    inside = replace(grid, role=Role.SUB, valid_from_ms=changed_ms)
+    ledger.reader.register = Register.of(ledger.reader.register.sites.values(), [*meters, inside])
+    for path in ("cost", "consumption"):
+        (site,) = get(client, path, site="foundry", **DAY)["sites"]
+        electricity = next(row for row in site["carriers"] if row["carrier"] == "electricity")
+        assert electricity["cost_cny"] == pytest.approx(3 * 250 * 0.62)
 
 
 def test_intervals_carry_the_cost(client: ApiClient):

@@ -68,6 +68,18 @@ def test_an_unknown_path_and_a_wrong_method_have_the_same_shape(client: ApiClien
     assert set(refused.json()["error"]) == {"parameter", "reason"}
 
 
+def test_a_proof_of_more_channels_than_it_may_read_is_refused(client: ApiClient, monkeypatch):
+    monkeypatch.setattr("aggregator.api.routes.proof.MAX_CHANNELS", 2)
+    monkeypatch.setattr("aggregator.api.reader.StoreLedgerReader.history", None)  # nothing is read
+    for parameters, named in (({}, "site"), ({"site": "foundry"}, "meter")):
+        answer = client.get("/api/v1/proof", params=parameters)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["parameter"] == named
+    monkeypatch.undo()
+    one = client.get("/api/v1/proof", params={"site": "office"})
+    assert one.status_code == 200, one.text
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -46,7 +46,9 @@ class District:
 
     def restart(self, registered: tuple[str, ...] = ("em-1", "em-2")) -> None:
         meters = list(self.rows(registered))
-        site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None, TARIFFS)
+        site = Site(
+            "works", "370114", "厂", "works", "foundry", None, None, None, None, tariffs=TARIFFS
+        )
         register = Register.of([site], meters)
         self.parameters = Parameters(self.store.directory, register)
         channel = MetaChannel("energy_import", "kWh", MODULUS, RATING, 0.01)

@@ -35,6 +35,17 @@ def config(tmp_path):
             "broker.tls_key",
             "without tls_certificate",
         ),
+        ('database = "mysql://db/x"', "aggregator.database", "sqlite or postgresql"),
+        (
+            'database = "postgresql+psycopg://u:secret@db/x"',
+            "aggregator.database",
+            "holds a password",
+        ),
+        (
+            'database_password_file = "secret"',
+            "aggregator.database_password_file",
+            "without database",
+        ),
         ('[broker]\npassword_file = "secret"', "broker.password_file", "without username"),
         ('[store]\npassword_file = "secret"', "store.password_file", "without username"),
         ('[brokr]\nhost = "x"', "brokr", "not permitted"),

@@ -18,7 +18,9 @@ MAY_2021_MS = 1_620_000_000_000
 
 
 def measured(carrier, channel, starts, amount_micro=1_000_000_000, name="national", tariffs=()):
-    site = Site("works", "370114", "厂", "works", "chemical", None, None, None, None, tariffs)
+    site = Site(
+        "works", "370114", "厂", "works", "chemical", None, None, None, None, tariffs=tariffs
+    )
     meter = Meter("works", "m-1", carrier, Role.BOUNDARY_IN, "", 1, "", 0, "")
     directory = Directory()
     index = directory.series.add(SeriesKey("370114", "works", "m-1", channel))

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
+from aggregator.store.base import Refused
 from contract.ack import Ack, decode_ack
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import GRID_MS, MINUTE_MS
@@ -29,7 +31,7 @@ from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
 from contract.topics import Address, MessageKind, topic
-from contract.units import to_micro
+from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
 from tests.suites.memory_store import MemoryDatabase, MemoryStore
 
@@ -93,10 +95,11 @@ class Rig:
         self.log = io.StringIO()
         self.acks: list[Ack] = []
         self.parameters: Parameters
+        self.store = MemoryStore
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
         self.events = Events(lambda: NOW, self.log)
-        store = MemoryStore(self.database, GRID_MS)
+        store = self.store(self.database, GRID_MS)
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
         meter = Meter("works", "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
@@ -196,3 +199,63 @@ def test_records_that_take_nothing_do_not_end_the_pipeline(rig, monkeypatch):
     (lost,) = rig.logged("records_lost")
     assert "full" in str(lost["reason"])
     assert len(rig.logged("records_back")) == 1
+
+
+def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
+    wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
+    rig.run([told(), *wrong], [batch(4)], [batch(5, time_ms=NOW + 20 * MINUTE_MS)])
+    assert len(rig.logged("times_quarantined")) == 2
+    assert rig.records.quarantine_size()[0] == 4
+    assert rig.count(Counter.DOOR) == 4
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 5
+
+
+def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):
+    data = [[batch(seq, meter=meter)] for seq, meter in enumerate(("x-1", "x-1", "x-2", "em-1"), 1)]
+    rig.run([told()], *data)
+    assert [line["meter"] for line in rig.logged("meter_unregistered")] == ["x-1", "x-2"]
+    assert rig.count(Counter.UNREGISTERED) == 3
+
+
+class _Refusing(MemoryStore):
+    """Takes all but one line of each commit, as InfluxDB does where a field has another type."""
+
+    def commit(self, commit):
+        result = super().commit(commit)
+        time_ms = int(commit.cumulative.time_ms[0])
+        return replace(result, refused=(Refused(f"reading,meter=em-1 a=1i {time_ms}", "a float"),))
+
+
+def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
+    rig.store = _Refusing
+    rig.run([told()], [batch(1)], [batch(2)])
+    kept = [(letter.topic, letter.reason, letter.payload) for letter in rig.records.quarantined()]
+    assert sorted(kept) == [
+        ("refused line", "a float", f"reading,meter=em-1 a=1i {T0 + n * 6_000}".encode())
+        for n in (1, 2)
+    ]
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 2
+    assert rig.count(Counter.REFUSED) == 2
+    assert len(rig.logged("line_refused")) == 1
+
+
+def test_the_meta_of_the_newest_reading_is_in_force_before_and_after_a_restart(rig):
+    a, b = meta_of(1_000.0), meta_of(2_000.0)
+
+    def modulus():
+        return rig.parameters.facts(0).modulus_micro / MICRO
+
+    seen = []
+    rig.run(
+        [told(a), batch(1, a)],
+        [told(b), batch(20, b)],
+        lambda: seen.append(modulus()),
+        [told(a), batch(40, a)],
+        lambda: seen.append(modulus()),
+        [told(b), batch(21, b)],  # from the backlog: read before the newest
+        lambda: seen.append(modulus()),
+    )
+    assert seen == [2_000.0, 1_000.0, 1_000.0]
+    rig.run(lambda: seen.append(modulus()), [told(b), batch(22, b)])
+    assert seen[3:] == [1_000.0]
+    assert modulus() == 1_000.0

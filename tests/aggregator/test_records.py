@@ -1,9 +1,12 @@
 """Metas, quarantine and edge states survive a restart and stay within their caps."""
 
+import contextlib
 import hashlib
+import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import event
 
 from aggregator.records import Records
 from contract.topics import Address
@@ -26,15 +29,19 @@ GW1 = Address("370114", "foundry", "gw1")
 GW2 = Address("370114", "foundry", "gw2")
 
 
-def test_metas_are_kept_by_hash_and_edge_and_survive(records, url):
-    assert records.put_meta("b" * 64, b'{"v":1}', GW2, 5)
-    assert not records.put_meta("b" * 64, b"other", GW2, 6)
-    assert records.put_meta("a" * 64, b"2", GW1, 7)
-    assert records.put_meta("b" * 64, b'{"v":1}', GW1, 8)
+def test_metas_are_kept_by_hash_and_edge_and_survive_in_the_order_of_use(records, url):
+    assert records.put_meta("b" * 64, b'{"v":1}', GW2)
+    assert not records.put_meta("b" * 64, b"other", GW2)
+    assert records.put_meta("a" * 64, b"2", GW1)
+    assert records.put_meta("b" * 64, b'{"v":1}', GW1)
+    for name, used_ms in (("a", 5), ("b", 6), ("a", 7)):
+        assert records.use_meta(name * 64, GW1, used_ms)
+    assert not records.use_meta("c" * 64, GW1, 8)
     again = Records(url)
     again.open()
-    found = [(meta.hash[0], meta.address.edge, meta.payload) for meta in again.metas()]
-    assert found == [("b", "gw2", b'{"v":1}'), ("a", "gw1", b"2"), ("b", "gw1", b'{"v":1}')]
+    found = [(meta.hash[0], meta.address.edge, meta.used_ms) for meta in again.metas()]
+    assert found == [("b", "gw2", 0), ("b", "gw1", 6), ("a", "gw1", 7)]
+    assert again.metas()[0].payload == b'{"v":1}'
     again.close()
 
 
@@ -65,14 +72,18 @@ def test_quarantine_is_capped_by_bytes(records):
     assert records.quarantine_size() == (1, 100)
 
 
-def test_a_released_payload_is_gone(records):
-    records.quarantine(b"x", "t", "r", 1)
-    name = hashlib.sha256(b"x").hexdigest()
-    released = records.release(name)
-    assert released is not None
-    assert released.payload == b"x"
-    assert records.release(name) is None
-    assert records.quarantine_size() == (0, 0)
+def test_size_and_eviction_do_not_read_the_payloads(records, url):
+    asked = []
+    listen = event.listens_for(records._engine, "before_cursor_execute")
+    listen(lambda _db, _cursor, statement, values, *_: asked.append((statement, values)))
+    for i in range(6):
+        records.quarantine(bytes([i]), "t", "r", i)
+    reading = {(text, values) for text, values in asked if text.startswith("SELECT")}
+    assert reading
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        for text, values in reading:
+            (plan,) = db.execute(f"EXPLAIN QUERY PLAN {text}", values)
+            assert "USING COVERING INDEX quarantine_age" in plan[3], text
 
 
 def test_the_last_state_of_each_edge_counts(records):

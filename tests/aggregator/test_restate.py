@@ -18,7 +18,14 @@ from aggregator.restate import Change, Restater
 from aggregator.restatements import Restatement, Restatements, is_settled
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Commit, DirtyDay, StoreRetriable
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    StoreRefused,
+    StoreRetriable,
+)
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level
 from tests.suites.memory_store import MemoryDatabase, MemoryStore
 
@@ -47,7 +54,7 @@ class World:
         self.fill(set_name)
 
     def measures(self, set_name: str, *tariffs: str) -> Measures:
-        site = Site("works", REGION, "厂", "works", "x", None, None, None, None, tariffs)
+        site = Site("works", REGION, "厂", "works", "x", None, None, None, None, tariffs=tariffs)
         meters = [
             Meter("works", name, "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
             for name in METERS
@@ -213,6 +220,13 @@ def test_an_interrupted_run_is_repeated_without_a_second_record(
     monkeypatch.setattr(world.store, "commit", commit)
     world.apply("demo")
     assert len(world.records()) == 2 * 2 * 3
+
+
+def test_a_refused_figure_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch):
+    refusal = CommitResult(0, 0, (Refused("interval,meter=em-1 co2_kg=1", "field type"),))
+    monkeypatch.setattr(world.store, "commit", lambda _: refusal)
+    with pytest.raises(StoreRefused, match="refused interval,meter=em-1 co2_kg=1: field type"):
+        world.apply("demo")
 
 
 def test_going_back_and_forth_is_recorded_each_time(world: World):

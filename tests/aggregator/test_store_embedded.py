@@ -187,3 +187,14 @@ def test_a_full_disk_is_retriable_and_the_repeat_succeeds_when_there_is_room(tmp
     store.open()
     assert list(store.receipts().values()) == [((1, 2),)]
     store.close()
+
+
+def test_a_store_that_is_not_open_gives_no_reader(tmp_path):
+    store = EmbeddedStore(tmp_path / "ledger.duckdb", GRID_MS)
+    with pytest.raises(StoreRefused, match="not open"):
+        store.reader()
+    store.open()
+    store.reader().close()
+    store.close()
+    with pytest.raises(StoreRefused, match="not open"):
+        store.reader()

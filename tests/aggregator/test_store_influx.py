@@ -1,14 +1,16 @@
 """InfluxDB: the suite over both dialects against Debian's real server, and what only servers do."""
 
+import contextlib
 import uuid
 
+import httpx
 import numpy as np
 import pytest
 
 from aggregator.batch import ColumnError
 from aggregator.directory import Source
-from aggregator.store.base import DirtyDay, StoreRetriable
-from aggregator.store.influx import InfluxStore
+from aggregator.store.base import DirtyDay, StoreError, StoreRefused, StoreRetriable
+from aggregator.store.influx import InfluxQuery, InfluxStore
 from aggregator.store.influx1 import Influx1Store
 from aggregator.store.influx2 import Influx2Store
 from contract.stored import Level
@@ -245,3 +247,80 @@ def test_a_cut_inside_a_commit_never_leaves_stale_roll_ups(influx_server, databa
     assert read(again, again) == [(0, 1)]
     assert again.receipts() == {source: ((1, 1),)}
     again.close()
+
+
+def test_a_user_who_may_not_create_a_database_uses_one_that_is_there(
+    own_influx_server, monkeypatch, database
+):
+    server = own_influx_server
+    server.query("", f'CREATE DATABASE "{database}"')
+    server.query("", "CREATE USER admin WITH PASSWORD 'a' WITH ALL PRIVILEGES")
+    server.query("", "CREATE USER ledger WITH PASSWORD 'l'")
+    server.query("", f'GRANT ALL ON "{database}" TO ledger')
+    server.kill()
+    monkeypatch.setenv("INFLUXDB_HTTP_AUTH_ENABLED", "true")
+    server.start()
+
+    def store_of(name: str, password: str) -> Influx1Store:
+        return Influx1Store(server.url, name, GRID_MS, user="ledger", password=password)
+
+    store = store_of(database, "l")
+    store.open()
+    store.commit(commit_of(store, [R(0, 5)]))
+    assert read(store, store) == [(0, 5)]
+    store.close()
+    for name, password in (("another", "l"), (database, "wrong")):
+        store = store_of(name, password)
+        with pytest.raises(StoreError, match="auth"):
+            store.open()
+        store.close()
+
+
+def test_a_query_that_a_limit_of_the_server_stops_may_be_repeated(
+    own_influx_server, monkeypatch, database
+):
+    server = own_influx_server
+    with contextlib.closing(Influx1Store(server.url, database, GRID_MS)) as store:
+        store.open()
+        store.commit(commit_of(store, [R(0, 5), R(0, 6, meter="m2")]))
+        asked = np.arange(2, dtype=np.int32)
+        server.kill()
+        with monkeypatch.context() as patch:
+            patch.setenv("INFLUXDB_COORDINATOR_MAX_SELECT_SERIES", "1")
+            server.start()
+            with (
+                contextlib.closing(store.reader()) as reader,
+                pytest.raises(StoreRetriable, match="limit exceeded"),
+            ):
+                reader.readings(asked, T0, T0)
+        server.kill()
+        server.start()
+        with contextlib.closing(store.reader()) as reader:
+            assert reader.readings(asked, T0, T0).value.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("query-timeout limit exceeded", StoreRetriable),
+        ("max-concurrent-queries limit exceeded(5, 5)", StoreRetriable),
+        ("shard is disabled", StoreRetriable),
+        ("engine is closed", StoreRetriable),
+        ("database not found: x", StoreRetriable),
+        ("error parsing query: found FORM, expected FROM at line 1, char 8", StoreRefused),
+        ("unsupported mean iterator type: *query.stringInterruptIterator", StoreRefused),
+        ("incompatible operand types", StoreRefused),
+    ],
+)
+def test_an_answer_says_whether_asking_again_may_help(reason, kind):
+    query = InfluxQuery("http://influx", "x", {})
+    query.client = httpx.Client(
+        base_url="http://influx",
+        transport=httpx.MockTransport(
+            lambda _request: httpx.Response(200, json={"results": [{"error": reason}]})
+        ),
+    )
+    with pytest.raises(kind) as raised:
+        list(query.rows(["SELECT 1"], "ms"))
+    assert reason in str(raised.value)
+    query.close()

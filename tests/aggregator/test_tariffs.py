@@ -362,7 +362,7 @@ def test_the_example_of_the_documentation_loads(tmp_path: Path):
 def of(
     *tariffs: str, region: str = "370114", grid_ms: int = QUARTER_MS, folder: Path | None = None
 ):
-    site = Site("works", region, "厂", "works", "x", None, None, None, None, tariffs)
+    site = Site("works", region, "厂", "works", "x", None, None, None, None, tariffs=tariffs)
     library = load_tariffs([tariffs_folder(), *([folder] if folder else [])])
     return SiteTariffs(Register.of([site], []), library, grid_ms)
 

@@ -36,7 +36,7 @@ def main() -> Iterator[str]:
     warm_up()
     sites = [f"site-{i:02}" for i in range(SITES)]
     register = Register.of(
-        [Site(s, REGION, "压测", s, "load", None, None, None, None, ("demo-electricity",))
+        [Site(s, REGION, "压测", s, "load", None, None, None, None, tariffs=("demo-electricity",))
          for s in sites],
         [Meter(s, f"em-{m:02}", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
          for s in sites for m in range(METERS)],

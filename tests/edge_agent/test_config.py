@@ -230,3 +230,31 @@ def test_check_config_tells_everything_and_touches_nothing(tmp_path, capsys):
     assert main(["run", "--config", str(tmp_path / "none.toml")]) == 2
     assert main(["check-config", "--keys"]) == 0
     assert "uplink.commit_period_s" in capsys.readouterr().out
+
+
+def test_a_rating_the_contract_cannot_carry_is_refused_by_file_and_key(tmp_path, capsys):
+    file = tmp_path / "edge.toml"
+    file.write_bytes(toml(changed("bus/0/meter/0/rating", 4e9)))
+    assert main(["check-config", "--config", str(file)]) == 0
+    file.write_bytes(toml(changed("bus/0/meter/0/rating", 4.1e9)))
+    for command in ("check-config", "run"):
+        assert main([command, "--config", str(file)]) == 2
+        assert f"{file}: bus[0].meter[0].rating: 4100000000.0 is outside" in capsys.readouterr().err
+
+
+def test_more_meters_than_one_meta_takes_is_a_wrong_configuration(tmp_path, capsys):
+    table = copy.deepcopy(GOOD)
+    table["bus"] = [
+        {
+            "id": f"bus{b}",
+            "host": f"10.0.0.{b}",
+            "meter": [
+                {"id": f"em-{b}-{m}", "model": "eastron-sdm630", "unit": m} for m in range(200)
+            ],
+        }
+        for b in range(6)
+    ]
+    file = tmp_path / "edge.toml"
+    file.write_bytes(toml(table))
+    assert main(["run", "--config", str(file)]) == 2
+    assert "1200 meters make no meta of one edge" in capsys.readouterr().err

@@ -131,6 +131,82 @@ def test_a_commit_the_disk_refuses_changes_nothing(path):
     outbox.close()
 
 
+def test_on_a_full_disk_acked_batches_make_room_and_unacked_stay(path):
+    outbox = opened(path)
+    for i in range(20):
+        outbox.append(some(200, 200 * i))
+        outbox.commit(NOW)
+    outbox.acknowledge(0, [(3, 12)])
+    outbox._db.execute("PRAGMA max_page_count = 1")  # no page more than there are
+    for i in range(20, 26):
+        outbox.append(some(200, 200 * i))
+        assert list(outbox.commit(NOW)) == [i + 1]
+    unacked = [1, 2, *range(13, 27)]
+    assert list(outbox.unsettled(newest_first=False)) == unacked
+    assert all(outbox.batch(seq) for seq in unacked)
+    held = [seq for seq in range(3, 13) if outbox.batch(seq)]
+    assert held == list(range(held[0], 13)), "oldest first"
+    assert 8 < held[0] <= 12, "no more than was needed"
+
+    def fill() -> None:
+        while True:
+            outbox.append(some(200))
+            outbox.commit(NOW)
+
+    with pytest.raises(OutboxError, match="full"):
+        fill()
+    pending = outbox.pending
+    lost = [seq for seq in outbox.unsettled(newest_first=False) if outbox.batch(seq) is None]
+    assert (lost, outbox.stats().dropped_readings) == ([], 0)
+    outbox.acknowledge(2)
+    assert len(outbox.commit(NOW)) == 1
+    assert (pending, outbox.pending) == (200, 0)
+    outbox.close()
+
+
+# A process whose files cannot grow beyond a limit: the file, as on a disk that is full.
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from edge_agent.outbox.sqlite import SqliteOutbox
+from tests.suites.outbox_suite import META, NOW, some
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+outbox = SqliteOutbox(Path(sys.argv[1]), 1 << 30, 190)
+outbox.use_meta(META)
+while outbox.floor < 20:
+    outbox.append(some(4000, 4000 * outbox.next_seq))
+    outbox.commit(NOW)
+    outbox.acknowledge(max(outbox.next_seq - 10, 1))
+    assert outbox.stats().held_bytes < limit
+print(outbox.next_seq)
+outbox.close()
+"""
+
+
+def test_a_file_that_cannot_grow_goes_on_in_the_room_of_acked_batches(path):
+    limit = 3 << 20  # more than the WAL takes
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path), str(limit)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert path.stat().st_size <= limit
+    outbox = opened(path)
+    assert outbox.next_seq == int(done.stdout)
+    unacked = list(outbox.unsettled(newest_first=False))
+    assert len(unacked) >= 9
+    for seq in unacked:
+        stored = outbox.batch(seq)
+        assert stored is not None
+        assert stored.readings > 1000
+    assert outbox.stats().dropped_readings == 0
+    outbox.close()
+
+
 def test_late_acks_may_be_lost_in_a_crash_and_only_cause_resending(path, tmp_path):
     outbox = opened(path)
     outbox.append(some(1))
@@ -161,6 +237,33 @@ def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, t
     assert [seq for seq in unsettled if crashed.batch(seq) is None] == []
     assert crashed.stats().upto >= crashed.floor - 1
     crashed.close()
+
+
+def test_restored_from_an_older_image_its_numbers_are_not_taken_for_settled_ones(path, tmp_path):
+    outbox = opened(path)
+    for i in range(3):
+        outbox.append(some(2, 2 * i))
+        outbox.commit(NOW)
+    outbox.acknowledge(1)
+    outbox.close()
+    image = tmp_path / "image"
+    shutil.copytree(path.parent, image)
+    restored = opened(image / path.name)
+    first_id = restored.id
+    restored.append(some(2, 100))
+    assert list(restored.commit(NOW)) == [4]  # the aggregator has another batch 4, and up to 10
+    assert not restored.acknowledge(10)
+    assert restored.id != first_id
+    restored.append(some(2, 102))
+    restored.commit(NOW)
+    after = (restored.id, list(restored.unsettled(newest_first=False)), restored.void())
+    assert after[1:] == ([2, 3, 4, 5], ((1, 1),))
+    crashed = tmp_path / "crashed"
+    shutil.copytree(image, crashed)
+    restored.close()
+    again = opened(crashed / path.name)
+    assert (again.id, list(again.unsettled(newest_first=False)), again.void()) == after
+    again.close()
 
 
 def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):

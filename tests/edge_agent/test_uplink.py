@@ -317,13 +317,18 @@ async def test_duplicate_and_garbled_acks_do_no_harm(broker, district):
             await district.client.publish(topic(HERE, MessageKind.ACK), payload, qos=1)
         for _ in range(5):
             await district.ack(edge.outbox.id)
+        old_id = edge.outbox.id
         district.settled |= {500}
-        await district.ack(edge.outbox.id)
+        for _ in range(3):
+            await district.ack(old_id)
         await until(lambda: len(edge.events) >= 6, "garbled acks reported")
+        assert edge.outbox.id != old_id
         district.settled -= {500}
         edge.commit(1)
         await until(lambda: edge.done, "the next is acked too")
     assert sorted(district.seqs) == [1, 2, 3, 4, 5]
+    assert district.batches[-1].outbox == edge.outbox.id
+    assert sum("not written" in str(event) for event in edge.events) == 1, "said once"
 
 
 async def test_broker_killed_mid_stream_and_restarted(broker, district):
@@ -341,6 +346,36 @@ async def test_broker_killed_mid_stream_and_restarted(broker, district):
     assert edge.uplink.counts().connects >= 2
     downs = [event for event in edge.events if isinstance(event, UplinkDown)]
     assert len(downs) == 1, "said once, not at each try"
+
+
+async def test_an_edge_its_broker_never_took_says_so_once_with_the_reason(tmp_path, monkeypatch):
+    broker = Mosquitto(tmp_path, "allow_anonymous false\n")
+    edge = Edge(broker.port, reconnect_min_s=0.05, reconnect_max_s=0.1)
+    tries: list[int] = []
+    client = edge.uplink._client
+
+    def counted():
+        tries.append(len(tries))
+        return client()
+
+    monkeypatch.setattr(edge.uplink, "_client", counted)
+    async with running(edge.uplink):
+        await until(lambda: len(tries) > 3, "no broker")
+        try:
+            broker.start()
+            await until(lambda: len(edge.events) == 2, "refused")
+            enough = len(tries) + 3
+            await until(lambda: len(tries) > enough, "refused again")
+        finally:
+            broker.kill()
+    assert [type(event) for event in edge.events] == [UplinkDown, UplinkDown]
+    unreachable, refused = edge.events
+    assert isinstance(unreachable, UplinkDown)
+    assert isinstance(refused, UplinkDown)
+    assert not unreachable.reason.startswith("refused")
+    assert refused.reason.startswith("refused: ")
+    assert "authorized" in refused.reason.lower()
+    assert refused.connects == 0
 
 
 async def test_a_batch_nobody_acks_is_given_up_while_others_pass(broker, district):

@@ -99,13 +99,25 @@ class OutboxSuite:
         assert stats.oldest_ms == NOW + 2000
         assert outbox.batch(1) is not None, "acked is not deleted"
 
-    def test_an_ack_of_what_was_never_written_settles_nothing_to_come(self, outbox):
+    @pytest.mark.parametrize("ack", [(1000, []), (1, [(3, 2**53 - 1)])])
+    def test_an_ack_of_what_was_never_written_settles_nothing_and_brings_a_new_id(
+        self, outbox, ack
+    ):
+        for i in range(2):
+            outbox.append(some(1, i))
+            outbox.commit(NOW)
+        outbox.acknowledge(1)
+        before = outbox.id
+        assert not outbox.acknowledge(*ack)
         outbox.append(some(1))
-        outbox.commit(NOW)
-        assert not outbox.acknowledge(1000, [(2000, 3000)])
-        outbox.append(some(1))
-        outbox.commit(NOW)
-        assert list(outbox.unsettled(newest_first=False)) == [2]
+        assert list(outbox.commit(NOW)) == [3]
+        assert outbox.id != before
+        assert list(outbox.unsettled(newest_first=False)) == [2, 3]
+        assert outbox.void() == ((1, 1),), "nobody will send it under the new id"
+        assert outbox.stats().depth_batches == 2
+        assert outbox.stats().dropped_readings == 0
+        assert outbox.acknowledge(3)
+        assert outbox.void() == ()
 
     def test_a_batch_given_up_is_void_and_kept(self, outbox):
         for i in range(3):

@@ -1,0 +1,264 @@
+"""The register in a database: loaded as a whole, changed by importing a folder, every change kept.
+
+Importing is one transaction: rows are compared with the folder's, what differs is written, and each
+changed row leaves one audit record with who, when, before and after. A file that is there replaces
+its table; a table whose file is absent stays as it is.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from aggregator.register.build import build_register
+from aggregator.register.checks import Line, check
+from aggregator.register.engine import make_engine, migrate, snapshot
+from aggregator.register.folder import Contents, read_folder, write_folder
+from aggregator.register.model import Register
+from aggregator.register.problems import Problem, RegisterError
+from aggregator.register.schema import AUDIT, DOCUMENTS, REVISION, ROWS
+from aggregator.register.tables import TABLES, Row
+
+_DOCUMENTS = DOCUMENTS.name
+
+Texts = Mapping[str, str]
+"""A row as its file says it: column -> cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed row."""
+
+    table: str
+    key: Texts
+    before: Texts | None
+    """None: the row was added."""
+    after: Texts | None
+    """None: the row was removed."""
+
+    def __str__(self) -> str:
+        key = " ".join(text for text in self.key.values() if text)
+        before, after = self.before, self.after
+        if before is None:
+            return f"{self.table}: {key}: added"
+        if after is None:
+            return f"{self.table}: {key}: removed"
+        altered = [name for name in after if before.get(name, "") != after[name]]
+        if self.table == _DOCUMENTS:
+            return f"{self.table}: {key}: altered"
+        cells = (f"{name} {before.get(name, '')!r} -> {after[name]!r}" for name in altered)
+        return f"{self.table}: {key}: {', '.join(cells)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One changed row, and who changed it when and why."""
+
+    time_ms: int
+    author: str
+    note: str
+    change: Change
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """Say how many rows of which table changed."""
+    counts = Counter(change.table for change in changes)
+    return ", ".join(f"{table} {count}" for table, count in sorted(counts.items())) or "nothing"
+
+
+class RegisterDatabase:
+    """The register in one database. Methods may be called from any thread."""
+
+    def __init__(self, url: URL | str) -> None:
+        self._engine = make_engine(url)
+
+    def open(self) -> None:
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
+        migrate(self._engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._engine.dispose()
+
+    def revision(self) -> int:
+        """Return how many imports have changed something."""
+        with self._engine.connect() as db:
+            return int(db.execute(select(REVISION.c.number)).scalar_one())
+
+    def register(self) -> Register:
+        """Return the register as it stands."""
+        with snapshot(self._engine) as db:
+            return build_register(_rows(db))
+
+    def import_folder(
+        self, folder: Path, *, author: str, now_ms: int, note: str = "", write: bool = True
+    ) -> tuple[Change, ...]:
+        """Make the register what a folder says; return what changed. All or nothing.
+
+        write: False only tells what would change.
+
+        Raises:
+            RegisterError: everything wrong with the folder, or between it and tables it has not.
+        """
+        contents, problems = read_folder(folder)
+        if not contents.tables and not any(contents.documents.values()):
+            problems.append(Problem(str(folder), 0, "", "holds no file of a register"))
+        with self._engine.begin() as db:
+            _lock(db)
+            rows = _rows(db)
+            problems += check(_merged(rows, contents))
+            if problems:
+                raise RegisterError(problems)
+            changes = tuple(_apply(db, rows, contents, write=write))
+            if changes and write:
+                db.execute(update(REVISION).values(number=REVISION.c.number + 1))
+                db.execute(insert(AUDIT), [_record(c, author, note, now_ms) for c in changes])
+        return changes
+
+    def export_folder(self, folder: Path) -> None:
+        """Write the register's normal form into a folder; see `write_folder`."""
+        with snapshot(self._engine) as db:
+            rows, documents = _rows(db), _documents(db)
+        write_folder(folder, rows, documents)
+
+    def audit(
+        self, *, table: str = "", since_ms: int = 0, limit: int = 1_000_000
+    ) -> tuple[AuditRecord, ...]:
+        """Return the newest changes, oldest of them first."""
+        query = select(AUDIT).where(AUDIT.c.time_ms >= since_ms)
+        if table:
+            query = query.where(AUDIT.c.table_name == table)
+        with self._engine.connect() as db:
+            found = db.execute(query.order_by(AUDIT.c.id.desc()).limit(limit)).all()
+        return tuple(
+            AuditRecord(
+                row.time_ms,
+                row.author,
+                row.note,
+                Change(row.table_name, row.row_key, row.before, row.after),
+            )
+            for row in reversed(found)
+        )
+
+
+def _lock(db: Connection) -> None:
+    """Let one importer at a time read and write: the row's write lock, on either database."""
+    db.execute(update(REVISION).values(number=REVISION.c.number))
+
+
+def _rows(db: Connection) -> dict[str, list[Row]]:
+    return {
+        name: [dict(row) for row in db.execute(select(table)).mappings()]
+        for name, table in ROWS.items()
+    }
+
+
+def _documents(db: Connection) -> dict[str, str]:
+    return {row.path: row.text for row in db.execute(select(DOCUMENTS))}
+
+
+def _merged(rows: Mapping[str, Sequence[Row]], contents: Contents) -> dict[str, Sequence[Line]]:
+    """Return the tables as they will be: the folder's, else the database's."""
+    return {
+        name: contents.tables[name]
+        if name in contents.tables
+        else [Line(f"{name}.csv (in the database)", 0, row) for row in rows[name]]
+        for name in TABLES
+    }
+
+
+def _apply(
+    db: Connection, rows: Mapping[str, Sequence[Row]], contents: Contents, *, write: bool
+) -> Iterator[Change]:
+    """Make the database equal to what the folder says, yielding each change."""
+    for name, lines in contents.tables.items():
+        table = TABLES[name]
+        old = {table.key_of(row): row for row in rows[name]}
+        new = {table.key_of(line.row): line.row for line in lines}
+        changed = _changed(old, new)
+        if write:
+            columns = [table.column(column).stored_as for column in table.key]
+            _replace(db, ROWS[name], columns, old, new, changed)
+        for key in changed:
+            before, after = (
+                None if r is None else table.texts(r) for r in (old.get(key), new.get(key))
+            )
+            texts = after or before or {}
+            yield Change(name, {column: texts[column] for column in table.key}, before, after)
+    kept = _documents(db)
+    told = {path: text for files in contents.documents.values() for path, text in files.items()}
+    old_texts = {
+        (path,): {"path": path, "text": text}
+        for path, text in kept.items()
+        if path.partition("/")[0] in contents.documents
+    }
+    new_texts = {(path,): {"path": path, "text": text} for path, text in told.items()}
+    changed = _changed(old_texts, new_texts)
+    if write:
+        _replace(db, DOCUMENTS, ["path"], old_texts, new_texts, changed)
+    for key in changed:
+        yield Change(_DOCUMENTS, {"path": key[0]}, old_texts.get(key), new_texts.get(key))
+
+
+Key = tuple[Any, ...]
+
+
+def _changed(old: Mapping[Key, Row], new: Mapping[Key, Row]) -> list[Key]:
+    """Return the keys of rows added, altered or removed, in order."""
+    return sorted(
+        key
+        for key in old.keys() | new.keys()
+        if key not in old or key not in new or old[key] != new[key]
+    )
+
+
+def _replace(
+    db: Connection,
+    table: Table,
+    key_columns: Sequence[str],
+    old: Mapping[Key, Row],
+    new: Mapping[Key, Row],
+    changed: Iterable[Key],
+) -> None:
+    keys = list(changed)
+    gone = [
+        {f"key_{column}": value for column, value in zip(key_columns, key, strict=True)}
+        for key in keys
+        if key in old
+    ]
+    come = [dict(new[key]) for key in keys if key in new]
+    if gone:
+        matches = (table.c[column] == bindparam(f"key_{column}") for column in key_columns)
+        db.execute(delete(table).where(*matches), gone)
+    if come:
+        db.execute(insert(table), come)
+
+
+def _record(change: Change, author: str, note: str, now_ms: int) -> dict[str, object]:
+    return {
+        "time_ms": now_ms,
+        "author": author,
+        "note": note,
+        "table_name": change.table,
+        "row_key": change.key,
+        "before": change.before,
+        "after": change.after,
+    }

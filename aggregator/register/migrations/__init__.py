@@ -1,0 +1,1 @@
+"""The database's versions: steps that Alembic takes whenever a database is opened."""

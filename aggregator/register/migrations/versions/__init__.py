@@ -1,0 +1,1 @@
+"""The steps, in order; each is taken once per database and never edited afterwards."""

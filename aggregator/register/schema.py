@@ -1,0 +1,142 @@
+"""The database's tables: the register's rows, their audit, and the small records beside them.
+
+A change here needs a step in `migrations/versions/`; a test holds the two equal.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+from aggregator.register.cells import Stored
+from aggregator.register.tables import TABLES
+
+METADATA = MetaData()
+
+_TYPES: Mapping[Stored, type[TypeEngine[Any]]] = {
+    Stored.TEXT: String,
+    Stored.INTEGER: Integer,
+    Stored.FLOAT: Double,
+    Stored.BOOLEAN: Boolean,
+    Stored.TIME: BigInteger,
+}
+
+
+ROWS: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: Table(
+            table.name,
+            METADATA,
+            *(
+                Column(
+                    column.stored_as,
+                    _TYPES[column.cell.stored](),
+                    primary_key=column.name in table.key,
+                    nullable=column.cell.optional and column.cell.stored is not Stored.TEXT,
+                )
+                for column in table.columns
+            ),
+        )
+        for table in TABLES.values()
+    }
+)
+"""The register's tables by name."""
+
+DOCUMENTS = Table(
+    "documents",
+    METADATA,
+    Column("path", String, primary_key=True),
+    Column("text", String, nullable=False),
+)
+"""TOML files of the register's folder, as they are."""
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("author", String, nullable=False),
+    Column("note", String, nullable=False),
+    Column("table_name", String, nullable=False),
+    Column("row_key", JSON, nullable=False),
+    Column("before", JSON(none_as_null=True), nullable=True),
+    Column("after", JSON(none_as_null=True), nullable=True),
+)
+"""One row per changed row of the register; null before = added, null after = removed."""
+
+REVISION = Table(
+    "revision",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)
+"""One row, id 1: counts the imports that changed something, and is what importers lock."""
+
+META = Table(
+    "meta",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("hash", String(64), nullable=False),
+    Column("region", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("edge", String(63), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),
+    UniqueConstraint("hash", "region", "site", "edge"),
+)
+QUARANTINE = Table(
+    "quarantine",
+    METADATA,
+    Column("hash", String(64), primary_key=True),
+    Column("topic", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("seen", Integer, nullable=False),
+    # Size and eviction are answered from this alone: payloads would be read through otherwise.
+    Index("quarantine_age", "first_seen_ms", "hash", "size"),
+)
+EDGE_STATE = Table(
+    "edge_state",
+    METADATA,
+    Column("region", String(63), primary_key=True),
+    Column("site", String(63), primary_key=True),
+    Column("edge", String(63), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+RESTATEMENT = Table(
+    "restatement",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("region", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("meter", String(63), nullable=False),
+    Column("channel", String(63), nullable=False),
+    Column("day_ms", BigInteger, nullable=False),
+    Column("measure", String(63), nullable=False),
+    Column("from_value", Double, nullable=True),
+    Column("to_value", Double, nullable=True),
+    Column("cause", String, nullable=False),
+    Column("why", String, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),
+    Index("restatement_of_day", "region", "site", "day_ms"),
+)

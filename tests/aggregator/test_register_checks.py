@@ -1,0 +1,142 @@
+"""What is wrong with a folder between its rows: each case changes the example in one place."""
+
+import pytest
+
+from aggregator.register.folder import RegisterError, load_folder
+from tests.register_example import example, write_folder
+
+REFUSALS = {
+    "region its own parent": ("regions.csv", "370100,,济", "370100,370114,济", 2, "parent",
+                              "370100 > 370114 > 370100"),
+    "region part of nothing known": ("regions.csv", "370114,370100", "370114,370200", 3, "parent",
+                                     "370200 is not in regions.csv"),
+    "region of a site unknown": ("sites.csv", "office,370114", "office,370115", 3, "region",
+                                 "not in regions.csv"),
+    "entity twice": ("entities.csv", "example-office,示", "example-metals,示", 3, "entity",
+                     "example-metals stands already in line 2"),
+    "entity unknown": ("sites.csv", ",example-office,", ",example-offices,", 3, "entity",
+                       "not in entities.csv"),
+    "class of key unit": ("entities.csv", "statutory", "large", 2, "key_unit", "'large'"),
+    "two-highs list": ("sites.csv", "B,existing", "B,old", 2, "two_highs", "'old'"),
+    "node of an unknown site": ("nodes.csv", "office,sockets", "shop,sockets", 5, "site",
+                                "shop is not in sites.csv"),
+    "node twice": ("nodes.csv", "melting-furnaces,melting,电炉,Furnaces,,2026-03-01",
+                   "melting,,x,x,,", 3, "node", "foundry melting stands already in line 2"),
+    "node part of nothing": ("nodes.csv", "furnaces,melting,", "furnaces,forge,", 3, "parent",
+                             "forge is no node of foundry"),
+    "node part of a later one": ("nodes.csv", "foundry,melting,,",
+                                 "foundry,melting,melting-furnaces,", 2, "parent",
+                                 "melting-furnaces is not yet valid then"),
+    "node its own ancestor": ("nodes.csv", "foundry,melting,,熔炼车间,Melting shop,,",
+                              "foundry,melting,melting-furnaces,熔炼车间,Melting shop,,2026-04-01",
+                              2, "parent", "melting > melting-furnaces > melting"),
+    "sub-item": ("nodes.csv", "air_conditioning", "cooling", 4, "sub_item", "'cooling'"),
+    "meter of an unknown node": ("meters.csv", ",1,,,melting\n", ",1,,,forge\n", 4, "node",
+                                 "forge is no node of foundry"),
+    "meter of a later node": ("meters.csv", ",1,,,melting\n", ",1,,,melting-furnaces\n", 4, "node",
+                              "not yet valid then"),
+    "calibration runs out before": ("meters.csv", "2027-11-02", "2025-11-02", 3, "calibration_due",
+                                    "before the calibration"),
+    "product unknown": ("production.csv", "castings,2026-01", "forgings,2026-01", 3, "product",
+                        "forgings is not in products.csv"),
+    "output twice": ("production.csv", "2026-02", "2026-01", 4, "product",
+                     "foundry castings 2026-01 stands already in line 3"),
+    "output of a year and its month": ("production.csv", "castings,2025,", "castings,2026,", 4,
+                                       "period", "2026-02 counts already in 2026, line 2"),
+    "output below nothing": ("production.csv", "3105.5", "-3105.5", 3, "amount", "not between"),
+    "quota without value": ("quotas.csv", "420,380,310", ",,", 2, "constraint_value", "no value"),
+    "quota upside down": ("quotas.csv", "20.8,12.6,6.9", "6.9,12.6,20.8", 3, "baseline_value",
+                          "12.6 is above constraint_value 6.9"),
+    "quota upside down, one left out": ("quotas.csv", "20.8,12.6,6.9", "6.9,,20.8", 3,
+                                        "guide_value", "20.8 is above constraint_value 6.9"),
+    "limit of no product": ("quotas.csv", ",castings,", ",,", 2, "product", "empty"),
+    "quota of a product by area": ("quotas.csv", "B,,,20.8", "B,castings,,20.8", 3, "product",
+                                   "filled"),
+    "quota without source": ("quotas.csv", ",example,no", ",,no", 2, "source", "empty"),
+    "budget of an unknown entity": ("budgets.csv", "metals,,tce_equivalent,2026,",
+                                    "steel,,tce_equivalent,2026,", 2, "entity",
+                                    "not in entities.csv"),
+    "budget in no unit": ("budgets.csv", "raw_coal,amount", ",amount", 4, "carrier", "empty"),
+    "target of an unknown site": ("targets.csv", "site,foundry", "site,forge", 3, "scope_id",
+                                  "forge is not in sites.csv"),
+    "target of an unknown region": ("targets.csv", "region,370114", "region,370200", 2, "scope_id",
+                                    "370200 is not in regions.csv"),
+    "target of a scope unknown": ("targets.csv", "region,370114", "city,370114", 2, "scope",
+                                  "unknown scope 'city'"),
+    "not TOML": ("factors/own.toml", "[series]", "[series", 0, "", "line 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused(case, tmp_path):
+    file, old, new, line, column, reason = REFUSALS[case]
+    files = example()
+    assert files[file].count(old) == 1
+    write_folder(tmp_path, files | {file: files[file].replace(old, new)})
+    with pytest.raises(RegisterError) as caught:
+        load_folder(tmp_path)
+    found = [(p.file, p.line, p.column) for p in caught.value.problems if reason in p.reason]
+    assert (file, line, column) in found, caught.value
+
+
+def test_one_wrong_cell_brings_no_complaint_about_what_depends_on_it(tmp_path):
+    files = example()
+    for file, old, new in [
+        ("nodes.csv", "2026-03-01", "March"),
+        ("quotas.csv", ",castings,", ",Castings,"),
+        ("production.csv", "2026-01", "January"),
+        ("targets.csv", "370114", ""),
+    ]:
+        files[file] = files[file].replace(old, new, 1)
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.file, p.line, p.column) for p in caught.value.problems] == [
+        ("nodes.csv", 3, "valid_from"),
+        ("production.csv", 3, "period"),
+        ("quotas.csv", 2, "product"),
+        ("targets.csv", 2, "scope_id"),
+    ]
+
+
+def test_without_a_list_of_regions_any_code_is_taken(tmp_path):
+    files = example()
+    del files["regions.csv"]
+    assert load_folder(write_folder(tmp_path, files)).sites["office"].region == "370114"
+    write_folder(tmp_path, {"targets.csv": files["targets.csv"].replace("370114", "37011")})
+    with pytest.raises(RegisterError, match=r"targets\.csv: line 2: scope_id: '37011' is not a GB"):
+        load_folder(tmp_path)
+
+
+def test_a_file_nobody_knows_is_named(tmp_path):
+    write_folder(tmp_path, example() | {"quota.csv": "", "notes.txt": ""})
+    with pytest.raises(RegisterError, match=r"^quota\.csv: unknown file; known: regions\.csv, "):
+        load_folder(tmp_path)
+
+
+def test_a_row_is_named_by_its_first_line_though_a_cell_holds_line_breaks(tmp_path):
+    files = example()
+    first, rest = files["meters.csv"].replace("belt scale", '"belt\n\nscale"').split("em-01", 1)
+    files["meters.csv"] = (
+        first.replace(",boundary_in", ",main")
+        + "em-01"
+        + rest.replace("office,em-02,electricity,sub", "office,em-02,electricity,main")
+    )
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.line, p.column) for p in caught.value.problems] == [(2, "role"), (9, "role")]
+
+
+def test_a_meter_below_a_cycle_is_not_in_it(tmp_path):
+    files = example()
+    files["meters.csv"] = (
+        files["meters.csv"].replace(
+            "office,em-01,electricity,boundary_in,,", "office,em-01,electricity,sub,em-02,"
+        )
+        + "office,em-03,electricity,sub,em-02,1,,,,,,,,\n"
+    )
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.line, p.reason) for p in caught.value.problems] == [
+        (6, "is its own ancestor: em-01 > em-02 > em-01"),
+        (7, "is its own ancestor: em-02 > em-01 > em-02"),
+    ]

@@ -17,6 +17,7 @@ from types import FrameType
 
 import uvicorn
 
+from aggregator.amendments import Amendments
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
@@ -29,6 +30,7 @@ from aggregator.events import (
     RegisterImported,
     SecretExposed,
 )
+from aggregator.facts import Facts
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -42,6 +44,7 @@ from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.database import RegisterDatabase, summary
 from aggregator.register.model import Register
+from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
@@ -144,7 +147,8 @@ def run(config: Config) -> int:
     listener = socket.create_server((config.api.host, config.api.port))
     address = f"http://{config.api.host}:{listener.getsockname()[1]}"
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, address)
-    records = Records(config.aggregator.database_url())
+    database_url = config.aggregator.database_url()
+    records = Records(database_url)
     records.open()
     live = Live()
     for known in records.states():
@@ -154,11 +158,16 @@ def run(config: Config) -> int:
     subscriber = Subscriber(
         config.broker, config.client_id, config.aggregator.regions, inbox, events
     )
+    facts, restatements = Facts(database_url), Restatements(database_url)
+    for place in facts.sites():
+        parameters.declare(*place, facts.standing(*place))
+    book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
     pipeline = Pipeline(
         store=store,
         records=records,
-        book=Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs)),
+        book=book,
         parameters=parameters,
+        amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
         rollups=Rollups(store, events),
         live=live,
         inbox=inbox,
@@ -198,6 +207,8 @@ def run(config: Config) -> int:
             worker.join()
         subscriber.stop()
         records.close()
+        facts.close()
+        restatements.close()
         store.close()
         listener.close()
     if worker.failed:

@@ -163,3 +163,43 @@ _INTERVAL_DTYPES: tuple[tuple[str, tuple[type[np.generic], ...]], ...] = tuple(
     )
     for field in fields(IntervalColumns)
 )
+
+
+def overlaid(*parts: IntervalColumns) -> IntervalColumns:
+    """Put figures over others: of several of one (series, start) the first given counts.
+
+    Sorted by (series, start).
+    """
+    rows = IntervalColumns.concatenate(parts)
+    order = np.lexsort((rows.start_ms, rows.series))
+    series, start_ms = rows.series[order], rows.start_ms[order]
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (series[1:] != series[:-1]) | (start_ms[1:] != start_ms[:-1])
+    return rows.take(order[first])
+
+
+def found_in(old: IntervalColumns, new: IntervalColumns) -> Int64:
+    """Return the row of ``new`` of each row of ``old``; both sorted by (series, start)."""
+    return np.searchsorted(_keys(new), _keys(old))
+
+
+def differing(old: IntervalColumns, new: IntervalColumns) -> NDArray[np.bool_]:
+    """Tell which rows of ``new`` are not in ``old`` or differ from it.
+
+    Both sorted by (series, start); ``new`` has all of ``old``. NaN is NaN.
+    """
+    differs = np.ones(len(new), np.bool_)
+    at = found_in(old, new)
+    same = np.ones(len(old), np.bool_)
+    for was, now in zip(old.columns(), new.columns(), strict=True):
+        there = now[at]
+        same &= (was == there) | ((was != was) & (there != there))  # noqa: PLR0124 - NaN
+    differs[at] = ~same
+    return differs
+
+
+def _keys(rows: IntervalColumns) -> NDArray[np.void]:
+    """Return (series, start) as one column that sorts."""
+    keys = np.empty(len(rows), [("series", np.int64), ("start", np.int64)])
+    keys["series"], keys["start"] = rows.series, rows.start_ms
+    return keys

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.admission import admitted
-from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
+from aggregator.batch import (
+    Int32,
+    Int64,
+    IntervalColumns,
+    ReadingColumns,
+    differing,
+    overlaid,
+)
 from aggregator.directory import Directory
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
@@ -89,6 +96,10 @@ class Book:
         for index, key in enumerate(self._directory.series.keys()):
             if channels[key.channel].cumulative:
                 self._unloaded.setdefault((key.region, key.site), []).append(index)
+
+    def refresh(self) -> None:
+        """Take what was told to the parameters since the last call."""
+        self._grow()
 
     def counted(self, readings: ReadingColumns) -> ReadingColumns:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
@@ -192,8 +203,8 @@ class Book:
         """Compare whole days as stored with what readings and facts say now."""
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
         made = self._rewrite(series, start_ms, end_ms, ReadingColumns.empty(cumulative=True))
-        new = overlaid(self._emptied(old), made)
-        differs = differing_rows(old, new)
+        new = overlaid(made, self._emptied(old))
+        differs = differing(old, new)
         return Redone(old, new, new.take(differs)) if differs.any() else None
 
     def _emptied(self, rows: IntervalColumns) -> IntervalColumns:
@@ -262,7 +273,7 @@ class Book:
             return made
         # Between two registers there may be intervals of which nothing is known any more.
         old = self._store.intervals(Level.INTERVAL, declared, start_ms, end_ms)
-        return overlaid(self._emptied(old), made)
+        return overlaid(made, self._emptied(old))
 
     def _reload(self, series: Int32, fresh: ReadingColumns) -> None:
         """Rebuild heads from the last readings of each channel."""
@@ -452,39 +463,9 @@ class Book:
             )
 
 
-def overlaid(old: IntervalColumns, new: IntervalColumns) -> IntervalColumns:
-    """Put figures over older ones; sorted by (series, start)."""
-    rows = IntervalColumns.concatenate([new, old])
-    return _joined([rows])
-
-
-def differing_rows(old: IntervalColumns, new: IntervalColumns) -> NDArray[np.bool_]:
-    """Tell which rows of ``new`` are not in ``old`` or differ; both sorted by (series, start)."""
-    keys = {
-        key: row
-        for row, key in enumerate(zip(old.series.tolist(), old.start_ms.tolist(), strict=True))
-    }
-    at = np.array(
-        [keys.get(key, -1) for key in zip(new.series.tolist(), new.start_ms.tolist(), strict=True)],
-        np.int64,
-    )
-    differs: NDArray[np.bool_] = at < 0
-    if len(old):
-        for mine, theirs in zip(new.columns(), old.columns(), strict=True):
-            there = theirs[at]
-            differs |= (mine != there) & ~((mine != mine) & (there != there))  # noqa: PLR0124 - NaN
-    return differs
-
-
 def _joined(parts: list[IntervalColumns]) -> IntervalColumns:
     """Put rewritten spans together; where they meet in an interval their figures are the same."""
-    if not parts:
-        return IntervalColumns.empty()
-    rows = IntervalColumns.concatenate(parts)
-    rows = rows.take(np.lexsort((rows.start_ms, rows.series)))
-    first = np.ones(len(rows), np.bool_)
-    first[1:] = (rows.series[1:] != rows.series[:-1]) | (rows.start_ms[1:] != rows.start_ms[:-1])
-    return rows.take(first)
+    return overlaid(*parts) if parts else IntervalColumns.empty()
 
 
 def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:

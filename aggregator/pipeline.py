@@ -9,11 +9,14 @@ same commit is repeated, the inbox fills, and edges keep what was not acked.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
 
+from aggregator.amendments import Amendments
 from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
@@ -82,6 +85,17 @@ class _Group:
         self.readings += len(arrival)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What another thread asks for."""
+
+    region: str
+    site: str
+    cause: str
+    why: str
+    done: Future[int]
+
+
 @dataclass(slots=True)
 class _Answer:
     """What the next ack to one edge has to say."""
@@ -100,6 +114,7 @@ class Pipeline:
         records: Records,
         book: Book,
         parameters: Parameters,
+        amendments: Amendments,
         rollups: Rollups,
         live: Live,
         inbox: Inbox,
@@ -112,6 +127,7 @@ class Pipeline:
         self._records = records
         self._book = book
         self._parameters = parameters
+        self._amendments = amendments
         self._rollups = rollups
         self._live = live
         self._inbox = inbox
@@ -120,6 +136,9 @@ class Pipeline:
         self._pace = pace
         self._time_ms = time_ms
         self._stopping = threading.Event()
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._loaded: set[tuple[str, str]] = set()
+        """(region, site) whose heads are loaded and whose figures follow what is declared."""
 
         self._assembler = Assembler(store.directory)
         self._metas: dict[tuple[Address, str], Meta] = {}
@@ -164,6 +183,19 @@ class Pipeline:
             self._commit_all()
         except _Stopped:
             return  # the store was away: what waits was not acked and comes again
+        finally:
+            while not self._jobs.empty():
+                self._jobs.get().done.cancel()
+
+    def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
+        """Bring a site's figures in line with its events; how many intervals that changed.
+
+        From any thread. Cancelled when the pipeline ends first: the next start does it.
+        """
+        job = _Job(region, site, cause, why, Future())
+        self._jobs.put(job)
+        self._inbox.wake()
+        return job.done
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -187,6 +219,8 @@ class Pipeline:
             ):
                 del self._late[site]
                 self._commit(group.arrivals, late=True)
+        while not self._jobs.empty():
+            self._do(self._jobs.get())
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -300,7 +334,7 @@ class Pipeline:
             self._misdated.discard(message.topic)
         self._use_meta(address, batch.meta, arrival)
         self._waiting.add((source, batch.seq))
-        self._load_site(address)
+        self._load_site(address.region, address.site)
         now = time.monotonic()
         if self._book.is_late(arrival.cumulative):
             group = self._late.setdefault((address.region, address.site), _Group())
@@ -331,6 +365,7 @@ class Pipeline:
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
             intervals = self._insist(lambda: self._book.recompute(counted))
+            self._insist(lambda: self._amendments.restate_late(intervals))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
@@ -352,6 +387,7 @@ class Pipeline:
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
         self._tell_unregistered(unregistered)
+        self._insist(self._amendments.note_new)
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
@@ -364,14 +400,42 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, address: Address) -> None:
-        """Load a site's heads once, and write what the store lacks of its figures."""
-        lacking = self._insist(lambda: self._book.load_site(address.region, address.site))
-        if len(lacking):
-            instantaneous = ReadingColumns.empty(cumulative=False)
+    def _load_site(self, region: str, site: str) -> None:
+        """Load a site's heads once, and write what the store lacks or has otherwise."""
+        if (region, site) in self._loaded:
+            return
+        self._write_figures(self._insist(lambda: self._book.load_site(region, site)))
+        why = "declared while no aggregator ran"
+        self._insist(lambda: self._amend(region, site, "register", why))
+        self._loaded.add((region, site))
+
+    def _do(self, job: _Job) -> None:
+        if not job.done.set_running_or_notify_cancel():
+            return
+        try:
+            self._load_site(job.region, job.site)
+            self._insist(lambda: self._amendments.declare(job.region, job.site))
+            job.done.set_result(
+                self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
+            )
+        except BaseException as error:
+            job.done.set_exception(error)
+            raise
+
+    def _amend(self, region: str, site: str, cause: str, why: str) -> int:
+        changed = 0
+        for figures in self._amendments.amend(region, site, cause, why):
+            self._write_figures(figures)
+            changed += len(figures)
+        return changed
+
+    def _write_figures(self, figures: IntervalColumns) -> None:
+        """Write intervals that come from readings in the store."""
+        if len(figures):
             cumulative = ReadingColumns.empty(cumulative=True)
-            dirty = self._dirty(lacking)
-            self._write(Commit(cumulative, instantaneous, lacking, receipts={}, dirty=dirty))
+            instantaneous = ReadingColumns.empty(cumulative=False)
+            dirty = self._dirty(figures)
+            self._write(Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty))
 
     def _write(self, commit: Commit) -> None:
         """Commit, however long it takes, and see to the roll-ups."""

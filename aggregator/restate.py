@@ -9,38 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aggregator.batch import Float64, Int32, IntervalColumns, ReadingColumns
-from aggregator.kernels.rollup import fixed_starts, runs
+from aggregator.batch import Int32, IntervalColumns, ReadingColumns, differing
+from aggregator.changes import Change, changes_between
+from aggregator.kernels.rollup import fixed_starts
 from aggregator.measures import Measures
-from aggregator.restatements import Restatement, Restatements, is_settled, known_or_none
-from aggregator.rollups import Rollups, summed
+from aggregator.restatements import Restatements
+from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRefused
 from contract.channels import catalogue
-from contract.interval import DAY_MS, HOUR_MS, day_start, next_month
+from contract.interval import DAY_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
 _PARTS = 500
 """Sites' months that are changed before their roll-ups are: many sites at once cost less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One channel's day of which at least one interval gets another figure of a measure."""
-
-    region: str
-    site: str
-    meter: str
-    channel: str
-    day_ms: int
-    measure: str
-    intervals: int
-    """How many of the day's intervals change."""
-    from_value: float | None
-    """The day's figure before; None: not determined."""
-    to_value: float | None
-    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +79,7 @@ class Restater:
         none = ReadingColumns.empty(cumulative=False)
         for part in self._parts(sites, from_ms, to_ms, now_ms):
             restatements.add(
-                Restatement(
-                    region=change.region,
-                    site=change.site,
-                    meter=change.meter,
-                    channel=change.channel,
-                    day_ms=change.day_ms,
-                    measure=change.measure,
-                    from_value=change.from_value,
-                    to_value=change.to_value,
-                    cause=cause,
-                    why=why,
-                    found_ms=now_ms,
-                )
-                for change in part.changes
-                if change.settled
+                change.restatement(cause, why, now_ms) for change in part.changes if change.settled
             )
             result = self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
             for refused in result.refused:
@@ -152,48 +120,16 @@ class Restater:
             co2_kg=made["co2_kg"],
             cost_cny=made["cost_cny"],
         )
-        differs = {
-            name: _differs(getattr(old, name), getattr(new, name)) for name in MEASURE_FIELDS
-        }
-        touched = np.logical_or.reduce(list(differs.values()))
-        if not touched.any():
+        directory, grid_ms = self._store.directory, self._store.grid_ms
+        changes = tuple(changes_between(directory, grid_ms, old, new, now_ms, MEASURE_FIELDS))
+        if not changes:
             return None
+        touched = differing(old, new)
         day = fixed_starts(old.start_ms.copy(), DAY_MS)
-        group, first = runs(old.series.astype(np.int64), day)
-        before, after = (self._days(rows) for rows in (old, new))
-        keys = [self._store.directory.series.key(i) for i in old.series[first].tolist()]
-        days = day[first].tolist()
-        changes: list[Change] = []
-        for name, rows in differs.items():
-            counts = np.bincount(group[rows], minlength=len(first))
-            changes += [
-                Change(
-                    region=region,
-                    site=site,
-                    meter=keys[i].meter,
-                    channel=keys[i].channel,
-                    day_ms=days[i],
-                    measure=name,
-                    intervals=int(counts[i]),
-                    from_value=known_or_none(float(getattr(before, name)[i])),
-                    to_value=known_or_none(float(getattr(after, name)[i])),
-                    settled=is_settled(days[i], now_ms),
-                )
-                for i in np.flatnonzero(counts).tolist()
-            ]
         dirty = frozenset(
             DirtyDay(region, site, day_ms) for day_ms in np.unique(day[touched]).tolist()
         )
-        return _Part(tuple(changes), new.take(touched), dirty)
-
-    def _days(self, rows: IntervalColumns) -> IntervalColumns:
-        """Sum to days by way of hours, as the roll-ups do: floats equal to the last digit.
-
-        One row per (series, day), in the order of the rows given.
-        """
-        grid_ms = self._store.grid_ms
-        hours = summed(rows, fixed_starts(rows.start_ms.copy(), HOUR_MS), HOUR_MS, grid_ms)
-        return summed(hours, fixed_starts(hours.start_ms.copy(), DAY_MS), DAY_MS, grid_ms)
+        return _Part(changes, new.take(touched), dirty)
 
     def _cumulative(self, region: str, site: str) -> Int32:
         directory, channels = self._store.directory, catalogue()
@@ -201,9 +137,3 @@ class Restater:
         return np.array(
             [i for i in series if channels[directory.series.key(i).channel].cumulative], np.int32
         )
-
-
-def _differs(a: Float64, b: Float64) -> NDArray[np.bool_]:
-    """Tell which figures differ; two that are not determined do not."""
-    differs: NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
-    return differs

@@ -8,10 +8,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Connection, insert, select
+from sqlalchemy import URL, Connection, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import RESTATEMENT
+from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
@@ -64,19 +66,19 @@ class Restatements:
     def add(self, restatements: Iterable[Restatement]) -> int:
         """Keep records in one transaction, before the figures they speak of are written.
 
-        One that says what the last of its figure already says is left out: the write that should
-        have followed it did not happen, and is being repeated. Returns how many are new.
+        Changes of one figure that follow each other for the same cause and reason are one record,
+        from the first to the last; so a write that did not happen may be announced again. Returns
+        how many are new. StoreRetriable when the database does not take them now.
         """
         given = list(restatements)
-        with self._engine.begin() as db:
-            last = _last(db, given)
-            fresh = [one for one in given if last.get(_key(one)) != _said(one)]
-            if fresh:
-                rows = [
-                    {column.name: getattr(one, column.name) for column in _COLUMNS} for one in fresh
-                ]
-                db.execute(insert(RESTATEMENT), rows)
-        return len(fresh)
+        if not given:
+            return 0
+        try:
+            with self._engine.begin() as db:
+                return _add(db, given)
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
 
     def find(
         self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
@@ -100,30 +102,41 @@ def known_or_none(value: float) -> float | None:
 
 
 _Key = tuple[str, str, str, str, int, str]
-_Said = tuple[float | None, float | None, str]
 
 
 def _key(one: Restatement) -> _Key:
     return one.region, one.site, one.meter, one.channel, one.day_ms, one.measure
 
 
-def _said(one: Restatement) -> _Said:
-    return one.from_value, one.to_value, one.cause
+def _add(db: Connection, given: Sequence[Restatement]) -> int:
+    last = _last(db, given)
+    fresh: list[dict[str, object]] = []
+    for one in given:
+        id_, before = last.get(_key(one), (0, None))
+        if before is not None and (before.cause, before.why) == (one.cause, one.why):
+            if before.to_value != one.to_value:
+                goes_on = {"to_value": one.to_value, "found_ms": one.found_ms}
+                db.execute(update(RESTATEMENT).filter_by(id=id_).values(**goes_on))
+        else:
+            fresh.append({column.name: getattr(one, column.name) for column in _COLUMNS})
+    if fresh:
+        db.execute(insert(RESTATEMENT), fresh)
+    return len(fresh)
 
 
-def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, _Said]:
-    """Return what the last record of each figure says, of the sites and days of those given."""
-    found: dict[_Key, _Said] = {}
+def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, tuple[int, Restatement]]:
+    """Return the last record of each figure, with its id, of the sites and days of those given."""
+    found: dict[_Key, tuple[int, Restatement]] = {}
     for region, site in sorted({(one.region, one.site) for one in given}):
         days = [one.day_ms for one in given if (one.region, one.site) == (region, site)]
         table = RESTATEMENT.c
         query = (
-            select(*_COLUMNS)
+            select(RESTATEMENT)
             .filter_by(region=region, site=site)
             .where(table.day_ms >= min(days), table.day_ms <= max(days))
             .order_by(table.id)
         )
         for row in db.execute(query).mappings():
-            one = Restatement(**row)
-            found[_key(one)] = _said(one)
+            one = Restatement(**{column.name: row[column.name] for column in _COLUMNS})
+            found[_key(one)] = row["id"], one
     return found

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aggregator.app import load_tables, open_store
+from aggregator.changes import Change
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
-from aggregator.restate import Change, Restater
+from aggregator.restate import Restater
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs

@@ -8,6 +8,7 @@ known it is a reading of both pieces, so that nothing between them is lost.
 Pure: integers [micro-units of the display, ms UTC] in, integers out. Rules: docs/formats/events.md.
 """
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -248,3 +249,36 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     for span in set(old.moved()) ^ set(new.moved()):
         times |= set(span)
     return (min(times), max(times)) if times else None
+
+
+def to_text(registers: Registers) -> str:
+    """Write what is declared as one line of JSON; the same declaration gives the same text."""
+    return json.dumps(
+        {
+            "multipliers": registers.multipliers,
+            "cuts": [[cut.at_ms, cut.final_micro, cut.start_micro] for cut in registers.cuts],
+            "accepted": sorted(registers.accepted),
+            "rejected": registers.rejected,
+            "replaced": sorted(registers.replaced.items()),
+            "corrections": [[c.from_ms, c.until_ms, str(c.factor)] for c in registers.corrections],
+            "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
+        },
+        separators=(",", ":"),
+    )
+
+
+def from_text(text: str) -> Registers:
+    """Read what `to_text` wrote."""
+    said = json.loads(text)
+    return Registers(
+        multipliers=tuple((since_ms, multiplier) for since_ms, multiplier in said["multipliers"]),
+        cuts=tuple(Cut(*cut) for cut in said["cuts"]),
+        accepted=frozenset(said["accepted"]),
+        rejected=tuple((from_ms, until_ms) for from_ms, until_ms in said["rejected"]),
+        replaced=dict(said["replaced"]),
+        corrections=tuple(
+            Correction(from_ms, until_ms, Fraction(factor))
+            for from_ms, until_ms, factor in said["corrections"]
+        ),
+        shifts=tuple(Shift(*shift) for shift in said["shifts"]),
+    )

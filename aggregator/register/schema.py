@@ -140,3 +140,41 @@ RESTATEMENT = Table(
     Column("found_ms", BigInteger, nullable=False),
     Index("restatement_of_day", "region", "site", "day_ms"),
 )
+
+METER_EVENT = Table(
+    "meter_event",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(20), nullable=False),
+    Column("region", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("meter", String(63), nullable=False),
+    Column("channel", String(63), nullable=False),
+    Column("edge", String(63), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=True),
+    Column("final_micro", BigInteger, nullable=True),
+    Column("start_micro", BigInteger, nullable=True),
+    Column("value_micro", BigInteger, nullable=True),
+    Column("factor", String(63), nullable=True),
+    Column("offset_ms", BigInteger, nullable=True),
+    Column("author", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("told_ms", BigInteger, nullable=False),
+    Column("undone_ms", BigInteger, nullable=True),
+    Column("undone_by", String, nullable=False),
+    Column("undone_why", String, nullable=False),
+    Index("meter_event_of_site", "region", "site", "at_ms"),
+)
+"""What happened to meters and what people decided; rows are only ever added or undone."""
+
+APPLIED = Table(
+    "applied",
+    METADATA,
+    Column("region", String(63), primary_key=True),
+    Column("site", String(63), primary_key=True),
+    Column("meter", String(63), primary_key=True),
+    Column("channel", String(63), primary_key=True),
+    Column("registers", String, nullable=False),
+)
+"""What was declared of each channel when its stored figures were made."""

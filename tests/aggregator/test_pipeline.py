@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from aggregator.amendments import Amendments
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import Counter, Events
+from aggregator.facts import Facts
 from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.tariff_tables import builtin_tariffs
@@ -21,6 +23,7 @@ from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Refused
@@ -92,6 +95,8 @@ class Rig:
         self.file = folder / "records.sqlite"
         self.records = Records(f"sqlite:///{self.file}")
         self.records.open()
+        self.facts = Facts(f"sqlite:///{self.file}")
+        self.restatements = Restatements(f"sqlite:///{self.file}")
         self.log = io.StringIO()
         self.acks: list[Ack] = []
         self.parameters: Parameters
@@ -109,11 +114,15 @@ class Rig:
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         measures = Measures(store.directory, self.parameters, factors, tariffs)
         inbox = _Script(list(cycles), self.events)
-        pipeline = Pipeline(
+        book = Book(store, self.parameters, measures)
+        self.pipeline = pipeline = Pipeline(
             store=store,
             records=self.records,
-            book=Book(store, self.parameters, measures),
+            book=book,
             parameters=self.parameters,
+            amendments=Amendments(
+                store, book, self.parameters, self.facts, self.restatements, lambda: NOW
+            ),
             rollups=Rollups(store, self.events),
             live=Live(),
             inbox=inbox,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.changes import Change
 from aggregator.directory import SeriesKey
 from aggregator.events import Events
 from aggregator.ledger.factor_tables import builtin_library
@@ -14,7 +15,7 @@ from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.register.model import Meter, Register, Role, Site
-from aggregator.restate import Change, Restater
+from aggregator.restate import Restater
 from aggregator.restatements import Restatement, Restatements, is_settled
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs

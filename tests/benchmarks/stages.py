@@ -20,11 +20,13 @@ from unittest.mock import patch
 import numpy as np
 
 from aggregator import pipeline as pipeline_module
+from aggregator.amendments import Amendments
 from aggregator.batch import Int64, IntervalColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.directory import Directory
 from aggregator.events import Events
+from aggregator.facts import Facts
 from aggregator.ingest.assemble import Assembler
 from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.kernels.jit import warm_up
@@ -37,6 +39,7 @@ from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.folder import load_folder
+from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
@@ -179,18 +182,32 @@ def _pipeline(
     parameters = Parameters(store.directory, register)
     tariffs = SiteTariffs(register, builtin_tariffs(), store.grid_ms)
     measures = Measures(store.directory, parameters, builtin_library().choose("demo"), tariffs)
+    book = Book(store, parameters, measures)
+
+    def now_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    url = f"sqlite:///{folder / 'records.sqlite'}"
     pipeline = Pipeline(
         store=store,
         records=records,
-        book=Book(store, parameters, measures),
+        book=book,
         parameters=parameters,
+        amendments=Amendments(
+            store,
+            book,
+            parameters,
+            Facts(url),
+            Restatements(url),
+            lambda: time.time_ns() // 1_000_000,
+        ),
         rollups=Rollups(store, events),
         live=Live(),
         inbox=inbox,
         publish=publish,
         events=events,
         pace=pace,
-        time_ms=lambda: time.time_ns() // 1_000_000,
+        time_ms=now_ms,
     )
     return pipeline, inbox
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from tests.oracle.register import Channel, Reading, Row, ledger
 
@@ -47,11 +48,7 @@ def on_the_way(a: Reading, b: Reading, time: int) -> int | None:
 def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, list[Reading]]]:
     """(multiplier, readings) of each register, before the multiplier."""
     since = sorted(declared.ratios)
-    new_ratios = {
-        b
-        for a, b in zip(since, since[1:], strict=False)
-        if declared.ratios[a] != declared.ratios[b]
-    }
+    new_ratios = {b for a, b in pairwise(since) if declared.ratios[a] != declared.ratios[b]}
     borders = sorted({*declared.changes, *new_ratios})
     shown: dict[int, tuple[int | None, int | None]] = {}
     for border in borders:
@@ -70,7 +67,7 @@ def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, li
             shown[border] = (there, there)
     out = []
     ends = [None, *borders, None]
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         own = {
             time: value
             for time, value in readings
@@ -78,9 +75,9 @@ def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, li
         }
         first = shown[start][1] if start is not None else None
         last = shown[end][0] if end is not None else None
-        if first is not None and (own or last is not None):
+        if start is not None and first is not None and (own or last is not None):
             own[start] = first
-        if last is not None and own:
+        if end is not None and last is not None and own:
             own[end] = last
         out.append((ratio_at(declared, -1 if start is None else start), sorted(own.items())))
     return out

@@ -1,0 +1,118 @@
+"""Keeps what people say of meters, and what of it the stored figures already follow.
+
+SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each is
+one transaction. Errors: StoreRetriable when the database does not do what it is asked now.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+from sqlalchemy import URL, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from aggregator.ledger.meter_events import EventKind, MeterEvent
+from aggregator.ledger.registers import Registers, from_text, to_text
+from aggregator.register.engine import make_engine, migrate
+from aggregator.register.schema import APPLIED, METER_EVENT
+from aggregator.store.base import StoreRetriable
+
+_SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event as it stands in the book of events."""
+
+    id: int
+    event: MeterEvent
+    told_ms: int
+    undone_ms: int | None
+    undone_by: str
+    undone_why: str
+
+
+class Facts:
+    """The events and what is applied of them, in the register's database."""
+
+    def __init__(self, url: URL | str) -> None:
+        self._engine = make_engine(url)
+
+    def open(self) -> None:
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
+        migrate(self._engine)
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+
+    def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
+        """Keep a checked event; the same one again while it stands changes nothing."""
+        said = {column.name: getattr(event, column.name) for column in _SAID}
+        with self._transaction() as db:
+            same = select(METER_EVENT).filter_by(undone_ms=None, **said)
+            if (row := db.execute(same).mappings().first()) is None:
+                undone = {"undone_ms": None, "undone_by": "", "undone_why": ""}
+                added = db.execute(insert(METER_EVENT).values(told_ms=now_ms, **said, **undone))
+                key = added.inserted_primary_key or (0,)
+                row = db.execute(select(METER_EVENT).filter_by(id=key[0])).mappings().one()
+        return _told(row)
+
+    def undo(self, id_: int, author: str, why: str, now_ms: int) -> ToldEvent | None:
+        """Let an event stand no longer; None when there is no such event. Idempotent."""
+        with self._transaction() as db:
+            db.execute(
+                update(METER_EVENT)
+                .filter_by(id=id_, undone_ms=None)
+                .values(undone_ms=now_ms, undone_by=author, undone_why=why)
+            )
+            row = db.execute(select(METER_EVENT).filter_by(id=id_)).mappings().first()
+        return None if row is None else _told(row)
+
+    def events(self, region: str, site: str) -> Sequence[ToldEvent]:
+        """Return a site's events, the oldest word first, undone ones too."""
+        query = select(METER_EVENT).filter_by(region=region, site=site).order_by(METER_EVENT.c.id)
+        with self._transaction() as db:
+            return tuple(_told(row) for row in db.execute(query).mappings())
+
+    def standing(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return a site's events that stand, the oldest word first."""
+        return tuple(told.event for told in self.events(region, site) if told.undone_ms is None)
+
+    def sites(self) -> Sequence[tuple[str, str]]:
+        """Return the (region, site) pairs of which something stands."""
+        query = select(METER_EVENT.c.region, METER_EVENT.c.site).filter_by(undone_ms=None)
+        with self._transaction() as db:
+            return tuple((row.region, row.site) for row in db.execute(query.distinct()))
+
+    def applied(self, region: str, site: str) -> Mapping[tuple[str, str], Registers]:
+        """Return by (meter, channel) what a site's stored figures follow."""
+        query = select(APPLIED).filter_by(region=region, site=site)
+        with self._transaction() as db:
+            return {(row.meter, row.channel): from_text(row.registers) for row in db.execute(query)}
+
+    def put_applied(
+        self, region: str, site: str, registers: Mapping[tuple[str, str], Registers]
+    ) -> None:
+        """Note what the stored figures of some channels follow now."""
+        with self._transaction() as db:
+            for (meter, channel), declared in registers.items():
+                key = {"region": region, "site": site, "meter": meter, "channel": channel}
+                db.execute(delete(APPLIED).filter_by(**key))
+                db.execute(insert(APPLIED).values(registers=to_text(declared), **key))
+
+
+def _told(row: RowMapping) -> ToldEvent:
+    said = {column.name: row[column.name] for column in _SAID}
+    said["kind"] = EventKind(said["kind"])
+    stands = {name: row[name] for name in ("id", "told_ms", "undone_ms", "undone_by", "undone_why")}
+    return ToldEvent(event=MeterEvent(**said), **stands)

@@ -5,7 +5,7 @@ Written by the pipeline's thread, read by the API's: every update replaces whole
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,10 @@ class Live:
             self._arrivals.popleft()
 
     def take_state(self, address: Address, state: EdgeState) -> None:
-        """Note what an edge says of itself."""
+        """Note what an edge says of itself; of one gone offline the rest stays as it was."""
+        known = self._states.get(address)
+        if not state.online and known is not None:
+            state = replace(known, online=False, time_ms=state.time_ms)
         self._states[address] = state
 
     def last(self, series: int) -> LastValue | None:

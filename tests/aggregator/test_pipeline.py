@@ -100,6 +100,8 @@ class Rig:
         self.log = io.StringIO()
         self.acks: list[Ack] = []
         self.parameters: Parameters
+        self.multiplier = 1
+        self.now_ms = NOW
         self.store = MemoryStore
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
@@ -107,9 +109,13 @@ class Rig:
         store = self.store(self.database, GRID_MS)
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
-        meter = Meter("works", "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, "")
+        meter = Meter(
+            "works", "em-1", "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, ""
+        )
         register = Register.of([site], [meter])
         self.parameters = Parameters(store.directory, register)
+        for place in self.facts.sites():
+            self.parameters.declare(*place, self.facts.standing(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         measures = Measures(store.directory, self.parameters, factors, tariffs)
@@ -121,7 +127,7 @@ class Rig:
             book=book,
             parameters=self.parameters,
             amendments=Amendments(
-                store, book, self.parameters, self.facts, self.restatements, lambda: NOW
+                store, book, self.parameters, self.facts, self.restatements, lambda: self.now_ms
             ),
             rollups=Rollups(store, self.events),
             live=Live(),
@@ -160,6 +166,8 @@ def rig(tmp_path):
     rig = Rig(tmp_path)
     yield rig
     rig.records.close()
+    rig.facts.close()
+    rig.restatements.close()
 
 
 def test_more_unknown_metas_than_an_ack_may_name_are_asked_for_in_turn(rig):

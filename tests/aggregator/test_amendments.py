@@ -1,0 +1,124 @@
+"""Stored figures follow what is declared, told while running or found at the next start."""
+
+import numpy as np
+import pytest
+
+from aggregator.ledger.meter_events import EventKind, MeterEvent
+from aggregator.store.base import StoreRetriable
+from contract.interval import DAY_MS, HOUR_MS, MINUTE_MS, day_start
+from contract.stored import Level
+from contract.units import MICRO
+from tests.aggregator.test_pipeline import GRID_MS, NOW, T0, Rig, batch, told
+from tests.suites.memory_store import MemoryStore
+
+SITE = ("370114", "works")
+__all__ = ["rig"]
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    yield rig
+    rig.records.close()
+    rig.facts.close()
+    rig.restatements.close()
+
+
+def readings(*values: int):
+    """A minute apart, kWh; the rig's batch of seq n reads n."""
+    return [told(), *(batch(n, time_ms=T0 + n * MINUTE_MS) for n in values)]
+
+
+def total(rig: Rig, level: Level = Level.INTERVAL) -> float:
+    """Energy of the site's only channel [kWh]."""
+    store = MemoryStore(rig.database, GRID_MS)
+    store.open()
+    rows = store.intervals(level, np.arange(1, dtype=np.int32), T0 - 62 * DAY_MS, T0 + DAY_MS)
+    return float(rows.amount.sum()) / MICRO
+
+
+def exchange(at_minute: int, final: int | None, start: int | None) -> MeterEvent:
+    return MeterEvent(
+        EventKind.EXCHANGE, *SITE, T0 + at_minute * MINUTE_MS, "li", "new meter",
+        meter="em-1", channel="energy_import",
+        final_micro=None if final is None else final * MICRO,
+        start_micro=None if start is None else start * MICRO,
+    )  # fmt: skip
+
+
+def said(rig: Rig, cause: str) -> list[tuple[str, float | None, float | None]]:
+    found = rig.restatements.find(*SITE, day_start(T0) - DAY_MS, T0 + DAY_MS)
+    return [(r.measure, r.from_value, r.to_value) for r in found if r.cause == cause]
+
+
+def test_an_event_told_while_running_restates_and_its_undoing_too(rig):
+    rig.now_ms = NOW + 2 * DAY_MS  # so that the day is settled
+    done = []
+
+    def tell() -> None:
+        rig.facts.tell(exchange(2, 2, 1), NOW)
+        done.append(rig.pipeline.amend(*SITE, "event 1", "new meter"))
+
+    def undo() -> None:
+        assert done[0].result() > 0
+        assert total(rig) == 1 + 2  # 1 to 2 of the old meter, 1 to 3 of the new one
+        rig.facts.undo(1, "wang", "it was another meter", NOW)
+        done.append(rig.pipeline.amend(*SITE, "event 1 undone", "another"))
+
+    rig.run(readings(1, 2, 3), tell, readings(), undo, readings())
+    assert done[1].result() > 0
+    assert total(rig) == total(rig, Level.MONTH) == 2
+    amounts = [(was, now) for name, was, now in said(rig, "event 1") if name == "amount"]
+    assert amounts == [(2, 3)]
+    amounts = [(was, now) for name, was, now in said(rig, "event 1 undone") if name == "amount"]
+    assert amounts == [(3, 2)]
+
+
+def test_a_multiplier_corrected_while_nobody_ran_restates_at_the_next_start(rig):
+    rig.run(readings(1, 2, 3))
+    assert total(rig) == 2
+    rig.multiplier = 40
+    rig.run(readings(4))
+    assert total(rig) == total(rig, Level.MONTH) == 3 * 40
+    rig.run(readings(5))
+    assert total(rig) == 4 * 40
+
+
+def test_an_event_kept_just_before_a_crash_is_followed_at_the_next_start(rig):
+    rig.run(readings(1, 2, 3))
+    rig.facts.tell(exchange(2, None, None), NOW)
+    rig.run(readings(4))
+    assert total(rig) == 0 + 2  # from 1 to 2 at the exchange nobody knows
+
+
+def test_late_readings_of_a_settled_day_leave_one_record_per_figure(rig):
+    rig.run(readings(10, 20))
+    rig.now_ms = NOW + 2 * DAY_MS
+    rig.run(readings(12, 1), readings(5))
+    assert total(rig) == 19
+    amounts = [(was, now) for name, was, now in said(rig, "late readings") if name == "amount"]
+    assert amounts == [(10, 19)]
+
+
+def test_readings_of_a_day_that_is_open_leave_none(rig):
+    rig.now_ms = day_start(T0) + DAY_MS + 6 * HOUR_MS - 1
+    rig.run(readings(10, 20), readings(12, 1))
+    assert total(rig) == 19
+    assert said(rig, "late readings") == []
+
+
+def test_a_store_that_is_away_in_the_middle_is_waited_for(rig, monkeypatch):
+    rig.run(readings(1, 2, 3))
+    rig.multiplier = 40
+    real, failures = MemoryStore.commit, [0, 0]
+
+    def commit(self, commit):
+        if failures and len(commit.intervals) and not len(commit.cumulative):
+            failures.pop()
+            raise StoreRetriable("away")
+        return real(self, commit)
+
+    monkeypatch.setattr(MemoryStore, "commit", commit)
+    rig.run(readings(4))
+    assert not failures
+    assert total(rig) == 3 * 40

@@ -5,10 +5,10 @@ import pytest
 
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.store.base import StoreRetriable
-from contract.interval import DAY_MS, HOUR_MS, MINUTE_MS, day_start
+from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
 from contract.stored import Level
 from contract.units import MICRO
-from tests.aggregator.test_pipeline import GRID_MS, NOW, T0, Rig, batch, told
+from tests.aggregator.test_pipeline import NOW, T0, Rig, batch, told
 from tests.suites.memory_store import MemoryStore
 
 SITE = ("370114", "works")

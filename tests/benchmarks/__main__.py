@@ -13,6 +13,7 @@ BENCHMARKS = {
     "decode": "tests.benchmarks.decode:main",
     "register": "tests.benchmarks.register:main",
     "accounts": "tests.benchmarks.accounts:main",
+    "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",

@@ -65,6 +65,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("store commit", EmbeddedStore, "commit"),
     ("live values", Live, "take"),
     ("roll-ups", Rollups, "flush"),
+    ("restatements", Amendments, "restate_late"),
     ("acks", Pipeline, "_send_acks"),
 )
 
@@ -114,8 +115,13 @@ def messages(load: Load, batches: int) -> list[Message]:
     return sent
 
 
-def profile(load: Load, batches: int, pace: PaceSection) -> Profile:
-    """Run `batches` batches per edge through a new pipeline on an embedded store of its own."""
+def profile(
+    load: Load, batches: int, pace: PaceSection, sent: list[Message] | None = None
+) -> Profile:
+    """Run `batches` batches per edge through a new pipeline on an embedded store of its own.
+
+    sent: the messages of the load in another order.
+    """
     stopwatch = _Stopwatch()
     commits: list[Commit] = []
     commit = EmbeddedStore.commit
@@ -138,7 +144,9 @@ def profile(load: Load, batches: int, pace: PaceSection) -> Profile:
         records = Records(f"sqlite:///{folder / 'records.sqlite'}")
         records.open()
         stack.callback(records.close)
-        pipeline, inbox = _pipeline(folder, store, records, messages(load, batches), load, pace)
+        pipeline, inbox = _pipeline(
+            folder, store, records, sent or messages(load, batches), load, pace
+        )
         for _ in range(load.edges):  # metas come once in an edge's life, and first
             pipeline._receive(inbox.take(0, 1)[0])
         start, cpu, whole = time.perf_counter(), time.thread_time(), time.process_time()
@@ -199,7 +207,7 @@ def _pipeline(
             parameters,
             Facts(url),
             Restatements(url),
-            lambda: time.time_ns() // 1_000_000,
+            now_ms,
         ),
         rollups=Rollups(store, events),
         live=Live(),

@@ -8,7 +8,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,16 @@ _REDO_MS = 31 * DAY_MS
 """So much is rewritten at once when a fact changes."""
 _FAR_MS = DAY_MS
 """Channels whose neighbours lie further away are read one by one, not all by the widest."""
+
+
+class _Span(NamedTuple):
+    """Intervals [start_ms, end_ms) of some channels that have readings."""
+
+    series: Int32
+    start_ms: int
+    end_ms: int
+    near: ReadingColumns | None
+    """All readings that a rewriting of them takes, when they have been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +197,8 @@ class Book:
         if len(first):
             low, high = max(from_ms, int(first[0])), min(to_ms, last + DAY_MS)
             spans = [*self._spans(own, low, low, none), *self._spans(own, high, high, none)]
-            low = min([low, *(start for _, start, _ in spans)])
-            high = max([high, *(end for _, _, end in spans)])
+            low = min([low, *(span.start_ms for span in spans)])
+            high = max([high, *(span.end_ms for span in spans)])
             for day_ms in range(day_start(low), high, _REDO_MS):
                 redone = self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
                 if redone is not None:
@@ -226,28 +236,33 @@ class Book:
         series = np.unique(late.series)
         from_ms, to_ms = int(late.time_ms.min()), int(late.time_ms.max())
         parts = []
-        for group, start, end in self._spans(series, from_ms, to_ms, fresh):
-            parts.append(self._rewrite(group, start, end, fresh))
-            self._reload(group[self._outdated(group, end)], fresh)
+        for span in self._spans(series, from_ms, to_ms, fresh):
+            parts.append(self._rewrite(span.series, span.start_ms, span.end_ms, fresh, span.near))
+            self._reload(span.series[self._outdated(span.series, span.end_ms)], fresh)
         return IntervalColumns.concatenate(parts)
 
     def _spans(
         self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
-    ) -> Iterator[tuple[Int32, int, int]]:
-        """Yield channels that have readings, and the intervals that readings in between touch."""
-        near = self._read(series, from_ms, to_ms, fresh)
+    ) -> Iterator[_Span]:
+        """Yield channels that have readings, and the intervals that readings in between touch.
+
+        An interval more is read on either side than was asked about: where readings are dense, all
+        that the rewriting of those intervals needs is then there.
+        """
+        grid_ms = self._store.grid_ms
+        start_ms = from_ms // grid_ms * grid_ms - grid_ms
+        end_ms = to_ms // grid_ms * grid_ms + 2 * grid_ms
+        near = self._read(series, start_ms, end_ms - 1, fresh)
         series = np.unique(near.series)
-        low, high = _extent(near, series)
+        low, high = _extent(near, from_ms, to_ms)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
                 rows = np.isin(series, group)
-                yield (
-                    group,
-                    *affected_span(
-                        int(low[rows].min()), int(high[rows].max()), self._store.grid_ms
-                    ),
-                )
+                span = affected_span(int(low[rows].min()), int(high[rows].max()), grid_ms)
+                enough = start_ms <= span[0] and span[1] <= end_ms
+                readings = near.take(np.isin(near.series, group)) if enough else None
+                yield _Span(group, *span, readings)
 
     def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
         """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.
@@ -262,9 +277,15 @@ class Book:
         return outdated
 
     def _rewrite(
-        self, series: Int32, start_ms: int, end_ms: int, fresh: ReadingColumns
+        self,
+        series: Int32,
+        start_ms: int,
+        end_ms: int,
+        fresh: ReadingColumns,
+        near: ReadingColumns | None = None,
     ) -> IntervalColumns:
-        readings = self._read(series, start_ms, end_ms - 1, fresh)
+        """Make the figures of some intervals anew; ``near``: all readings that takes."""
+        readings = self._read(series, start_ms, end_ms - 1, fresh) if near is None else near
         rows, _ = self._run_all(self._blank(series), readings, series)
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
         made = self._figures(IntervalRows(rows.block[:, inside]))
@@ -288,11 +309,12 @@ class Book:
         for rows in np.split(order, np.flatnonzero(np.diff(last[order]) > _TOGETHER_MS) + 1):
             if len(rows):
                 from_ms, to_ms = int(last[rows[0]]), int(last[rows[-1]])
-                for group, start, end in self._spans(np.sort(series[rows]), from_ms, to_ms, fresh):
-                    heads = self._blank(group)
-                    readings = self._read(group, start, end - 1, fresh)
-                    _, last_pieces = self._run_all(heads, readings, group)
-                    self._heads[group] = heads
+                for span in self._spans(np.sort(series[rows]), from_ms, to_ms, fresh):
+                    heads, readings = self._blank(span.series), span.near
+                    if readings is None:
+                        readings = self._read(span.series, span.start_ms, span.end_ms - 1, fresh)
+                    _, last_pieces = self._run_all(heads, readings, span.series)
+                    self._heads[span.series] = heads
                     for index, piece in last_pieces.items():
                         self._multiplier[index] = piece.multiplier
                         self._until_ms[index] = piece.until_ms
@@ -479,19 +501,31 @@ def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:
         yield readings.take(rows)
 
 
-def _extent(readings: ReadingColumns, series: Int32) -> tuple[Int64, Int64]:
-    """Return the first and last time read of each of ``series``, which all have a reading."""
-    first = np.searchsorted(readings.series, series, "left")
-    end = np.searchsorted(readings.series, series, "right")
-    return readings.time_ms[first], readings.time_ms[end - 1]
+def _extent(readings: ReadingColumns, from_ms: int, to_ms: int) -> tuple[Int64, Int64]:
+    """Return per series the times of the NEIGHBOURS-th readings before and after a span.
+
+    The first or last reading's where there are fewer.
+    """
+    first, count, before, after = _around(readings, from_ms, to_ms)
+    low = first + np.maximum(before - NEIGHBOURS, 0)
+    high = first + count - 1 - np.maximum(after - NEIGHBOURS, 0)
+    return readings.time_ms[low], readings.time_ms[high]
 
 
 def _nearest(readings: ReadingColumns, from_ms: int, to_ms: int) -> ReadingColumns:
     """Keep, per series, what lies in the span and NEIGHBOURS readings on either side."""
-    _, first, count = np.unique(readings.series, return_index=True, return_counts=True)
-    before = np.add.reduceat(readings.time_ms < from_ms, first, dtype=np.int64)
-    after = np.add.reduceat(readings.time_ms > to_ms, first, dtype=np.int64)
+    first, count, before, after = _around(readings, from_ms, to_ms)
     low = np.repeat(first + before - NEIGHBOURS, count)
     high = np.repeat(first + count - after + NEIGHBOURS, count)
     row = np.arange(len(readings))
     return readings.take((low <= row) & (row < high))
+
+
+def _around(readings: ReadingColumns, from_ms: int, to_ms: int) -> tuple[Int64, ...]:
+    """Return per series its first row, its rows, and those before and after a span."""
+    _, first, count = np.unique(readings.series, return_index=True, return_counts=True)
+    if len(first) == 0:
+        return first, count, first, first
+    before = np.add.reduceat(readings.time_ms < from_ms, first, dtype=np.int64)
+    after = np.add.reduceat(readings.time_ms > to_ms, first, dtype=np.int64)
+    return first, count, before, after

@@ -7,16 +7,17 @@ same rules as one made now, whatever the register has learnt since.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
 from aggregator.api.accounts import SiteAccount, Span, account_of, of_series, spans_of
 from aggregator.api.reader import LedgerReader, cumulative
-from aggregator.batch import IntervalColumns
+from aggregator.batch import Float64, IntervalColumns
 from aggregator.closings import Part
 from aggregator.register.model import Meter, Role, Site
 from aggregator.register.roles import terms
@@ -41,25 +42,27 @@ def month_parts(reader: LedgerReader, site: Site, month_ms: int) -> Sequence[Par
     end_ms = next_month(month_ms)
     found = cumulative(reader.series(site.id), site.region)
     steps = _steps(spans_of(reader, site, month_ms, end_ms))
-    whole = [step for step in found if len(steps.get(step.key.meter, ())) < 2]
-    split = [one for one in found if len(steps.get(one.key.meter, ())) >= 2]
-    months = reader.figures(Level.MONTH, [one.index for one in whole], month_ms, month_ms + 1)
-    intervals = reader.figures(Level.INTERVAL, [one.index for one in split], month_ms, end_ms)
+    split = {one.index for one in found if len(steps.get(one.key.meter, ())) > 1}
+    whole = [one.index for one in found if one.index not in split]
+    months = reader.figures(Level.MONTH, whole, month_ms, month_ms + 1)
+    intervals = reader.figures(Level.INTERVAL, list(split), month_ms, end_ms)
     parts = []
     known: set[tuple[str, int]] = set()
     for one in found:
         meter, channel = one.key.meter, one.key.channel
         for step in steps.get(meter, (_Step(month_ms, end_ms, None),)):
-            rows = of_series(months if one in whole else intervals, one.index)
-            if one in split:
+            rows = of_series(intervals if one.index in split else months, one.index)
+            if one.index in split:
                 rows = _within(rows, step, reader.grid_ms)
             if len(rows):
                 known.add((meter, step.from_ms))
                 parts.append(_part(reader, site, meter, channel, step, rows))
-    for meter, own in steps.items():
-        for step in own:
-            if step.meter is not None and (meter, step.from_ms) not in known:
-                parts.append(_part(reader, site, meter, "", step, _nothing(step, reader.grid_ms)))
+    parts += [
+        _part(reader, site, meter, "", step, _nothing(step, reader.grid_ms))
+        for meter, own in steps.items()
+        for step in own
+        if step.meter is not None and (meter, step.from_ms) not in known
+    ]
     return sorted(parts, key=attrgetter("meter", "channel", "from_ms"))
 
 
@@ -139,13 +142,14 @@ def _within(rows: IntervalColumns, step: _Step, grid_ms: int) -> IntervalColumns
 def _nothing(step: _Step, grid_ms: int) -> IntervalColumns:
     """Return the figures of a channel of which nothing is known in a step."""
     length_ms = step.to_ms - step.from_ms
-    known = {"missing_ms": length_ms, "expected": length_ms // grid_ms}
-    return IntervalColumns(
-        np.zeros(1, np.int32),
-        np.full(1, step.from_ms),
-        *(np.full(1, known.get(name, 0)) for name in INTEGER_FIELDS),
-        *(np.full(1, np.nan) for _ in MEASURE_FIELDS),
-    )
+    zero, unknown = np.zeros(1, np.int64), np.full(1, np.nan)
+    columns: dict[str, Any] = dict.fromkeys(INTEGER_FIELDS, zero)
+    columns |= dict.fromkeys(MEASURE_FIELDS, unknown)
+    columns |= {
+        "missing_ms": np.full(1, length_ms),
+        "expected": np.full(1, length_ms // grid_ms),
+    }
+    return IntervalColumns(series=np.zeros(1, np.int32), start_ms=zero, **columns)
 
 
 def _part(
@@ -179,14 +183,17 @@ def _columns(parts: Sequence[Part]) -> IntervalColumns:
         (series[part.meter, part.channel], part.from_ms, part) for part in parts if part.channel
     )  # a series has one part per start
 
-    def column(name: str) -> Iterator[float]:
-        for _, _, part in own:
-            value = getattr(part, name)
-            yield np.nan if value is None else value
+    def column(name: str) -> Float64:
+        values = [getattr(part, name) for _, _, part in own]
+        return np.array([np.nan if value is None else value for value in values], np.float64)
 
+    columns: dict[str, Any] = {
+        name: np.array([getattr(part, name) for _, _, part in own], np.int64)
+        for name in INTEGER_FIELDS
+    }
+    columns |= {name: column(name) for name in MEASURE_FIELDS}
     return IntervalColumns(
-        np.array([index for index, _, _ in own], np.int32),
-        np.array([start for _, start, _ in own], np.int64),
-        *(np.array([getattr(part, name) for *_, part in own], np.int64) for name in INTEGER_FIELDS),
-        *(np.fromiter(column(name), np.float64) for name in MEASURE_FIELDS),
+        series=np.array([index for index, _, _ in own], np.int32),
+        start_ms=np.array([start for _, start, _ in own], np.int64),
+        **columns,
     )

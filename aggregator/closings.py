@@ -6,7 +6,8 @@ stored but is the difference between what is known now and what was reported. Er
 StoreRetriable when the database does not do what it is asked now.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -16,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from aggregator.ledger.rows import date_of, day_ms
 from aggregator.register.engine import make_engine, migrate
-from aggregator.register.schema import CLOSING, REPORTED, RESTATEMENT
+from aggregator.register.schema import CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
 from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, next_month
@@ -90,6 +91,8 @@ _PART = [REPORTED.c[field.name] for field in fields(Part)]
 _CLOSING = [CLOSING.c[field.name] for field in fields(Closing)]
 _RESTATEMENT = [RESTATEMENT.c[field.name] for field in fields(Restatement)]
 _AT_ONCE = 10_000
+_EVENT = re.compile(r"event ([0-9]{1,18})( undone)?")
+"""Cause of a restatement that follows what a person told."""
 
 
 def month_text(month_ms: int) -> str:
@@ -225,6 +228,17 @@ class Closings:
         )
         with self._transaction() as db:
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
+
+    def authors(self, restated: Iterable[Restatement]) -> Mapping[str, str]:
+        """Return by cause who told the event behind it, or undid it; machines are left out."""
+        causes = {record.cause: _EVENT.fullmatch(record.cause) for record in restated}
+        events = {cause: (int(m[1]), bool(m[2])) for cause, m in causes.items() if m}
+        ids = {id_ for id_, _ in events.values()}
+        table = METER_EVENT.c
+        query = select(table.id, table.author, table.undone_by).where(table.id.in_(ids))
+        with self._transaction() as db:
+            said = {row.id: (row.author, row.undone_by) for row in db.execute(query)}
+        return {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
 
 
 def _said_before(closing: Closing) -> str:

@@ -58,6 +58,8 @@ class FindingRow(Shape):
     found_ms: int
     cause: str
     why: str
+    author: str
+    """Who told the event; empty when readings alone changed it."""
     days: int
     amount: Amounts
     held: Amounts
@@ -208,6 +210,8 @@ class _Answered:
     now: SiteAccount
     carriers: Sequence[CarrierCorrection]
     channels: Sequence[ChannelCorrection]
+    authors: Mapping[str, str]
+    """Cause -> author."""
 
 
 def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
@@ -242,10 +246,11 @@ def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
             flat = _flat_channels if query.detail == "channels" else _flat_carriers
             return csv_response(flat(found, answers))
         detailed = query.detail == "channels"
+        authors = {cause: name for one in answers for cause, name in one.authors.items()}
         return ClosingAnswer(
             **_said(found),
             carriers=tuple(
-                _carrier(one)
+                _carrier(one, authors)
                 for one in summed_corrections(one for site in answers for one in site.carriers)
             ),
             sites=tuple(_site(one, detailed=detailed) for one in answers),
@@ -287,6 +292,7 @@ def _answer(reader: LedgerReader, closings: Closings, closing: Closing, site: Si
         today,
         list(carrier_corrections(then, today, spans, spans_now, restated)),
         list(channel_corrections(reported, now, restated)),
+        closings.authors(restated),
     )
 
 
@@ -295,11 +301,11 @@ def _site(answer: _Answered, *, detailed: bool) -> SiteRow:
         site=answer.site,
         reported=_totals(answer.reported),
         now=_totals(answer.now),
-        carriers=tuple(_carrier(one) for one in answer.carriers),
+        carriers=tuple(_carrier(one, answer.authors) for one in answer.carriers),
     )
     if not detailed:
         return row
-    channels = tuple(_channel(one) for one in answer.channels)
+    channels = tuple(_channel(one, answer.authors) for one in answer.channels)
     return SiteRow(
         site=row.site, reported=row.reported, now=row.now, carriers=row.carriers, channels=channels
     )
@@ -316,13 +322,13 @@ def _totals(account: SiteAccount) -> Answer:
 # ------------------------------------------------------------------ one carrier
 
 
-def _carrier(one: CarrierCorrection) -> CarrierRow:
+def _carrier(one: CarrierCorrection, authors: Mapping[str, str]) -> CarrierRow:
     return CarrierRow(
         carrier=one.carrier,
         carrier_zh=carriers()[one.carrier].name_zh,
         **_carrier_figures(one),
         unexplained=Amounts.of(one.unexplained),
-        found=tuple(_finding(finding) for finding in one.findings),
+        found=tuple(_finding(finding, authors) for finding in one.findings),
     )
 
 
@@ -374,11 +380,12 @@ def _shown(measures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: known(value) for name, value in measures.items()}
 
 
-def _finding(finding: Finding) -> FindingRow:
+def _finding(finding: Finding, authors: Mapping[str, str]) -> FindingRow:
     return FindingRow(
         found_ms=finding.found_ms,
         cause=finding.cause,
         why=finding.why,
+        author=authors.get(finding.cause, ""),
         days=finding.days,
         amount=Amounts.of(finding.amounts),
         held=Amounts.of(finding.held),
@@ -389,7 +396,7 @@ def _finding(finding: Finding) -> FindingRow:
 # ------------------------------------------------------------------ one channel
 
 
-def _channel(one: ChannelCorrection) -> ChannelRow:
+def _channel(one: ChannelCorrection, authors: Mapping[str, str]) -> ChannelRow:
     return ChannelRow(
         meter=one.meter,
         channel=one.channel,
@@ -397,7 +404,7 @@ def _channel(one: ChannelCorrection) -> ChannelRow:
         role=one.role,
         **_three(one),
         unexplained=_unexplained(one),
-        found=tuple(_finding(finding) for finding in one.findings),
+        found=tuple(_finding(finding, authors) for finding in one.findings),
     )
 
 

@@ -406,7 +406,9 @@ class Pipeline:
         """Load a site's heads once, and write what the store lacks or has otherwise."""
         if (region, site) in self._loaded:
             return
-        self._write_figures(self._insist(lambda: self._book.load_site(region, site)))
+        lacking = self._insist(lambda: self._book.load_site(region, site))
+        self._insist(lambda: self._amendments.restate(lacking, "register"))
+        self._write_figures(lacking)
         why = "declared while no aggregator ran"
         self._insist(lambda: self._amend(region, site, "register", why))
         self._loaded.add((region, site))

@@ -98,7 +98,7 @@ class Works:
         self.set_name = "demo"
         warm_up()
 
-    def register_of(self, **roles: Sequence[tuple[int, Role]]) -> Register:
+    def register_of(self, without: str = "", **roles: Sequence[tuple[int, Role]]) -> Register:
         site = Site(
             "works", GW.region, "厂", "works", "x", None, None, None, None,
             tariffs=("demo-electricity",),
@@ -109,6 +109,7 @@ class Works:
             [
                 Meter("works", name, "electricity", role, "", METERS[name][1], "", since, "")
                 for name, own in rows.items()
+                if name != without
                 for since, role in own
             ],
         )
@@ -386,6 +387,42 @@ class ClosingSuite:
         assert site.reported.consumption == {"kWh": GRID + PV}
         assert site.now.consumption == {"kWh": GRID + PV + LINE}
         assert (site.findings, site.unexplained) == ([], {"kWh": LINE})
+
+    def test_a_meter_registered_afterwards_is_a_correction_with_a_record(self, tmp_path, url):
+        works = Works(tmp_path, url)
+        works.register = works.register_of(without="pv")
+        works.october()
+        works.now_ms = SETTLED_MS
+        closing = works.close()
+        assert works.carrier(closing).reported.consumption == {"kWh": GRID}
+        works.register = works.register_of()
+        works.now_ms = NOVEMBER_MS + DAY_MS
+        works.run([works.read("grid", NOVEMBER_MS + HOUR_MS)])
+        site = works.carrier(closing)
+        assert site.now.consumption == {"kWh": GRID + PV}
+        assert [(f.cause, f.amounts) for f in site.findings] == [("register", {"kWh": PV})]
+        assert site.findings[0].measures["kgce_calorific"] == pytest.approx(PV / MICRO * 0.1229)
+        assert site.unexplained == {}
+        works.stop()
+
+    def test_a_meter_of_which_nothing_is_known_is_named(self, works):
+        works.register = Register.of(
+            works.register.sites.values(),
+            [
+                *(row for rows in works.register.rows.values() for row in rows),
+                Meter("works", "feeder", "electricity", Role.BOUNDARY_IN, "", 1, "", 0, ""),
+            ],
+        )
+        works.run([])
+        works.now_ms = SETTLED_MS
+        closing = works.close()
+        works.register = works.register_of()  # forgotten afterwards
+        reported = works.closings.reported(closing, "works")
+        account = account_of_parts(works.reader, works.site, reported, MONTH_MS)
+        assert account.without_data == ["feeder"]
+        assert account.measured_share == pytest.approx(
+            sum(p.measured_ms for p in reported if p.meter in ("grid", "pv")) / (3 * 31 * DAY_MS)
+        )
 
     def test_a_role_within_the_month_counts_while_it_holds(self, works):
         works.register = works.register_of(

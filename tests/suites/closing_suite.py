@@ -226,11 +226,15 @@ LINE = energy("line", DAY_29, DAY_31 + 12 * HOUR_MS)
 
 class ClosingSuite:
     @pytest.fixture
-    def works(self, tmp_path, url) -> Iterator[Works]:
+    def unread(self, tmp_path, url) -> Iterator[Works]:
         works = Works(tmp_path, url)
-        works.october()
         yield works
         works.stop()
+
+    @pytest.fixture
+    def works(self, unread) -> Works:
+        unread.october()
+        return unread
 
     def test_what_is_reported_is_the_stored_month(self, works):
         works.now_ms = SETTLED_MS
@@ -388,8 +392,8 @@ class ClosingSuite:
         assert site.now.consumption == {"kWh": GRID + PV + LINE}
         assert (site.findings, site.unexplained) == ([], {"kWh": LINE})
 
-    def test_a_meter_registered_afterwards_is_a_correction_with_a_record(self, tmp_path, url):
-        works = Works(tmp_path, url)
+    def test_a_meter_registered_afterwards_is_a_correction_with_a_record(self, unread):
+        works = unread
         works.register = works.register_of(without="pv")
         works.october()
         works.now_ms = SETTLED_MS
@@ -403,7 +407,6 @@ class ClosingSuite:
         assert [(f.cause, f.amounts) for f in site.findings] == [("register", {"kWh": PV})]
         assert site.findings[0].measures["kgce_calorific"] == pytest.approx(PV / MICRO * 0.1229)
         assert site.unexplained == {}
-        works.stop()
 
     def test_a_meter_of_which_nothing_is_known_is_named(self, works):
         works.register = Register.of(

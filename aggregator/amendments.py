@@ -86,9 +86,11 @@ class Amendments:
                 self._facts.put_applied(region, site, new)
         self._noted += len(keys)
 
-    def restate_late(self, intervals: IntervalColumns) -> None:
-        """Keep what late readings change in settled days; before they are written."""
+    def restate(self, intervals: IntervalColumns, cause: str) -> None:
+        """Keep what readings change in settled days; before they are written."""
         now_ms = self._time_ms()
+        if len(intervals) == 0 or not is_settled(day_start(int(intervals.start_ms.min())), now_ms):
+            return
         days = {day_start(at): None for at in np.unique(intervals.start_ms).tolist()}
         settled = [day_ms for day_ms in days if is_settled(day_ms, now_ms)]
         for day_ms in settled:
@@ -96,7 +98,7 @@ class Amendments:
             new = intervals.take(inside)
             series: Int32 = np.unique(new.series)
             old = self._store.intervals(Level.INTERVAL, series, day_ms, day_ms + DAY_MS)
-            self._restate(old, overlaid(new, old), "late readings", "")
+            self._restate(old, overlaid(new, old), cause, "")
 
     def _restate(self, old: IntervalColumns, new: IntervalColumns, cause: str, why: str) -> None:
         now_ms = self._time_ms()

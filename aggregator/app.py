@@ -21,6 +21,7 @@ from aggregator.amendments import Amendments
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
+from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
 from aggregator.events import (
     AggregatorFailed,
@@ -159,6 +160,7 @@ def run(config: Config) -> int:
         config.broker, config.client_id, config.aggregator.regions, inbox, events
     )
     facts, restatements = Facts(database_url), Restatements(database_url)
+    closings = Closings(database_url)
     for place in facts.sites():
         parameters.declare(*place, facts.standing(*place))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
@@ -187,7 +189,12 @@ def run(config: Config) -> int:
         now_ms=wall_ms,
     )
     server = uvicorn.Server(
-        uvicorn.Config(build_app(reader), log_level="error", access_log=False, lifespan="off")
+        uvicorn.Config(
+            build_app(reader, closings=closings),
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+        )
     )
     worker = _Worker(pipeline, events, server)
     events.emit(
@@ -209,6 +216,7 @@ def run(config: Config) -> int:
         records.close()
         facts.close()
         restatements.close()
+        closings.close()
         store.close()
         listener.close()
     if worker.failed:

@@ -365,10 +365,12 @@ class Pipeline:
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
             intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate_late(intervals))
+            self._insist(lambda: self._amendments.restate(intervals, "late readings"))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
+            # A register that was silent over a settled day's end tells now what it counted.
+            self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -404,7 +406,9 @@ class Pipeline:
         """Load a site's heads once, and write what the store lacks or has otherwise."""
         if (region, site) in self._loaded:
             return
-        self._write_figures(self._insist(lambda: self._book.load_site(region, site)))
+        lacking = self._insist(lambda: self._book.load_site(region, site))
+        self._insist(lambda: self._amendments.restate(lacking, "register"))
+        self._write_figures(lacking)
         why = "declared while no aggregator ran"
         self._insist(lambda: self._amend(region, site, "register", why))
         self._loaded.add((region, site))

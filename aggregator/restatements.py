@@ -12,9 +12,9 @@ from sqlalchemy import URL, Connection, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.register.engine import make_engine, migrate
-from aggregator.register.schema import RESTATEMENT
+from aggregator.register.schema import CLOSING, RESTATEMENT
 from aggregator.store.base import StoreRetriable
-from contract.interval import DAY_MS, HOUR_MS
+from contract.interval import DAY_MS, HOUR_MS, month_start
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
 """After the start of a Beijing day [ms]."""
@@ -67,8 +67,9 @@ class Restatements:
         """Keep records in one transaction, before the figures they speak of are written.
 
         Changes of one figure that follow each other for the same cause and reason are one record,
-        from the first to the last; so a write that did not happen may be announced again. Returns
-        how many are new. StoreRetriable when the database does not take them now.
+        from the first to the last; so a write that did not happen may be announced again. A record
+        from before the day's month was closed is never continued. Returns how many are new.
+        StoreRetriable when the database does not take them now.
         """
         given = list(restatements)
         if not given:
@@ -109,11 +110,13 @@ def _key(one: Restatement) -> _Key:
 
 
 def _add(db: Connection, given: Sequence[Restatement]) -> int:
-    last = _last(db, given)
+    last, closed = _last(db, given), _closed(db, given)
     fresh: list[dict[str, object]] = []
     for one in given:
         id_, before = last.get(_key(one), (0, None))
-        if before is not None and (before.cause, before.why) == (one.cause, one.why):
+        reported = id_ <= closed.get((one.region, month_start(one.day_ms)), 0)
+        same = before is not None and (before.cause, before.why) == (one.cause, one.why)
+        if before is not None and same and not reported:
             if before.to_value != one.to_value:
                 goes_on = {"to_value": one.to_value, "found_ms": one.found_ms}
                 db.execute(update(RESTATEMENT).filter_by(id=id_).values(**goes_on))
@@ -122,6 +125,13 @@ def _add(db: Connection, given: Sequence[Restatement]) -> int:
     if fresh:
         db.execute(insert(RESTATEMENT), fresh)
     return len(fresh)
+
+
+def _closed(db: Connection, given: Sequence[Restatement]) -> dict[tuple[str, int], int]:
+    """Return by region and month the id of the last record that went into what was reported."""
+    regions = {one.region for one in given}
+    query = select(CLOSING).where(CLOSING.c.region.in_(regions))
+    return {(row.region, row.month_ms): row.restatements_upto for row in db.execute(query)}
 
 
 def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, tuple[int, Restatement]]:

@@ -5,7 +5,7 @@ Rules: `aggregator.register.roles`. A role holds for the intervals that start wh
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -81,7 +81,23 @@ def site_account(
     spans = spans_of(reader, site, from_ms, to_ms)
     series = {series for span in spans for series, _ in span.terms}
     figures = reader.figures(level, list(series), from_ms, to_ms)
-    account = _Account(reader.factor_set, reader.tariffs)
+    return account_of(reader, site, spans, figures, from_ms, to_ms)
+
+
+def account_of(
+    reader: LedgerReader,
+    site: Site,
+    spans: "Sequence[Span]",
+    figures: IntervalColumns,
+    from_ms: int,
+    to_ms: int,
+    counts: Callable[[str], bool] | None = None,
+) -> SiteAccount:
+    """Add up figures, sorted by series, by the terms of the spans in which they start.
+
+    counts: which carriers enter converted totals; as the factor set says when not given.
+    """
+    account = _Account(reader.factor_set, reader.tariffs, counts or reader.factor_set.counts)
     until_ms = min(to_ms, reader.now_ms())
     for span in spans:
         for one, term in span.terms:
@@ -126,9 +142,12 @@ def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequ
 
 
 class _Account:
-    def __init__(self, factor_set: FactorSet, tariffs: SiteTariffs) -> None:
+    def __init__(
+        self, factor_set: FactorSet, tariffs: SiteTariffs, counts: Callable[[str], bool]
+    ) -> None:
         self._set = factor_set
         self._tariffs = tariffs
+        self._counts = counts
         self._carriers: dict[str, CarrierAccount] = {}
         self._units: dict[str, set[str]] = defaultdict(set)
         self._expected_ms = 0
@@ -147,7 +166,7 @@ class _Account:
         if len(rows) == 0:
             return
         carrier = self._carriers.setdefault(
-            term.carrier, CarrierAccount(term.carrier, self._set.counts(term.carrier))
+            term.carrier, CarrierAccount(term.carrier, self._counts(term.carrier))
         )
         amount = int(rows.amount.sum())
         carrier.by_role[term.role][term.unit] += term.direction * amount

@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from aggregator.api import errors
 from aggregator.api.reader import LedgerReader
+from aggregator.api.routes import closings as closings_routes
 from aggregator.api.routes import (
     consumption,
     cost,
@@ -17,12 +18,15 @@ from aggregator.api.routes import (
     proof,
     register,
 )
+from aggregator.closings import Closings
 
 PREFIX = "/api/v1"
 
 
-def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
-    """Return the application; it holds no state beside the reader."""
+def build_app(
+    reader: LedgerReader, version: str = "1", *, closings: Closings | None = None
+) -> FastAPI:
+    """Return the application; it holds no state beside what it reads. `closings`: closed months."""
     app = FastAPI(
         title="nenghao 能耗",
         version=version,
@@ -38,6 +42,8 @@ def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
     errors.install(app)
     for module in (health, register, intervals, consumption, cost, demand, live, proof):
         app.include_router(module.routes(reader), prefix=PREFIX)
+    if closings is not None:
+        app.include_router(closings_routes.routes(reader, closings), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)

@@ -1,28 +1,26 @@
 """What `nenghao factors apply` does: opens what an aggregator is made of, and restates.
 
-The store has one owner. The command takes it over for the time it runs, so no aggregator may run on
-the same data; the lock file of the embedded store sees to it, for InfluxDB the API's port does.
+The command owns the store for the time it runs (`aggregator.owned`).
 """
 
-import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aggregator.app import load_tables, open_store
+from aggregator.app import load_tables
 from aggregator.changes import Change
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
 from aggregator.measures import Measures
+from aggregator.owned import owned_store
 from aggregator.parameters import Parameters
 from aggregator.restate import Restater
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import StoreOwned
 
 _OWNER = "nenghao factors apply"
 
@@ -66,15 +64,11 @@ class Application:
 @contextmanager
 def opened(config: Config, set_name: str, events: Events) -> Iterator[Application]:
     """Open the store of a configuration for one run; StoreOwned while an aggregator has it."""
-    data_dir = Path(config.aggregator.data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
+    Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
     tables = load_tables(config, events)
     factor_set = tables.factors.choose(set_name)
     tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
-    if config.store.kind != "embedded":
-        _refuse_beside_an_aggregator(config)
-    store = open_store(config.store, data_dir, config.aggregator.grid_ms, _OWNER)
-    try:
+    with owned_store(config, _OWNER) as store:
         restatements = Restatements(config.aggregator.database_url())
         restatements.open()
         try:
@@ -85,18 +79,6 @@ def opened(config: Config, set_name: str, events: Events) -> Iterator[Applicatio
             yield Application(Restater(store, measures), restatements, rollups, set_name)
         finally:
             restatements.close()
-    finally:
-        store.close()
-
-
-def _refuse_beside_an_aggregator(config: Config) -> None:
-    address = (config.api.host, config.api.port)
-    try:
-        socket.create_connection(address, timeout=2.0).close()
-    except OSError:
-        return
-    where = f"http://{address[0]}:{address[1]}"
-    raise StoreOwned(f"an aggregator seems to run: {where} answers", where)
 
 
 @dataclass(slots=True)

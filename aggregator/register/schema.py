@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 
 from aggregator.register.cells import Stored
 from aggregator.register.tables import TABLES
+from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS
 
 METADATA = MetaData()
 
@@ -178,3 +179,33 @@ APPLIED = Table(
     Column("registers", String, nullable=False),
 )
 """What was declared of each channel when its stored figures were made."""
+
+CLOSING = Table(
+    "closing",
+    METADATA,
+    Column("region", String(63), primary_key=True),
+    Column("month_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("author", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("closed_ms", BigInteger, nullable=False),
+    Column("factor_set", String(63), nullable=False),
+    Column("restatements_upto", BigInteger, nullable=False),
+)
+"""A region's month that was reported; restatements with a higher id came afterwards."""
+
+REPORTED = Table(
+    "reported",
+    METADATA,
+    Column("region", String(63), primary_key=True),
+    Column("month_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("site", String(63), primary_key=True),
+    Column("meter", String(63), primary_key=True),
+    Column("channel", String(63), primary_key=True),
+    Column("from_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("carrier", String(63), nullable=False),
+    Column("role", String(63), nullable=False),
+    Column("counted", Boolean, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in INTEGER_FIELDS),
+    *(Column(name, Double, nullable=True) for name in MEASURE_FIELDS),
+)
+"""The figures of a closed month as they were when it was closed; never changed."""

@@ -1,0 +1,109 @@
+"""What `nenghao close` does: opens what an aggregator is made of, and freezes a month.
+
+The command owns the store for the time it runs (`aggregator.owned`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.api.month import month_parts
+from aggregator.api.reader import StoreLedgerReader
+from aggregator.app import load_tables, wall_ms
+from aggregator.closings import Closing, Closings, Part
+from aggregator.config import Config
+from aggregator.events import Events
+from aggregator.kernels.jit import warm_up
+from aggregator.live import Live
+from aggregator.owned import owned_store
+from aggregator.parameters import Parameters
+from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
+
+_OWNER = "nenghao close"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A month that was closed just now, and what of it was not measured."""
+
+    closing: Closing
+    channels: int
+    sites: int
+    silent: tuple[str, ...]
+    """`site/meter` of the register of which nothing is known in the month, or a part of it."""
+    open: tuple[str, ...]
+    """`site/meter/channel` with time missing: closed with what was known."""
+    measured_ms: int
+    estimated_ms: int
+    missing_ms: int
+
+    @classmethod
+    def of(cls, closing: Closing, parts: list[Part]) -> "Closed":
+        """Sum up what was frozen."""
+        own = [part for part in parts if part.channel]
+        return cls(
+            closing,
+            len({(part.site, part.meter, part.channel) for part in own}),
+            len({part.site for part in own}),
+            _distinct(f"{part.site}/{part.meter}" for part in parts if not part.channel),
+            _distinct(
+                f"{part.site}/{part.meter}/{part.channel}" for part in own if part.missing_ms > 0
+            ),
+            sum(part.measured_ms for part in own),
+            sum(part.estimated_ms for part in own),
+            sum(part.missing_ms for part in own),
+        )
+
+
+def _distinct(names: Iterator[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Closings]:
+    """Open the closings alone: they can be read while an aggregator runs."""
+    closings = Closings(config.aggregator.database_url())
+    try:
+        closings.open()
+        yield closings
+    finally:
+        closings.close()
+
+
+def close_month(
+    config: Config, events: Events, *, region: str, month_ms: int, author: str, reason: str
+) -> Closed:
+    """Freeze a region's month; ClosingError when it may not, StoreOwned beside an aggregator."""
+    now_ms = wall_ms()
+    Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
+    with opened(config) as closings:
+        closings.check(region, month_ms, now_ms)
+        tables = load_tables(config, events)
+        register = tables.register
+        with owned_store(config, _OWNER) as store:
+            warm_up()
+            Rollups(store, events).flush()  # a crash may have left marks
+            reader = StoreLedgerReader(
+                store,
+                register,
+                tables.factors.choose(config.aggregator.factor_set),
+                SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms),
+                Live(),
+                facts=Parameters(store.directory, register).facts,
+                counters=events.counts,
+                now_ms=lambda: now_ms,
+            )
+            sites = [site for site in register.sites.values() if site.region == region]
+            parts = [part for site in sites for part in month_parts(reader, site, month_ms)]
+            closing = closings.add(
+                region,
+                month_ms,
+                parts,
+                author=author,
+                reason=reason,
+                factor_set=reader.factor_set.name,
+                now_ms=now_ms,
+            )
+            return Closed.of(closing, parts)

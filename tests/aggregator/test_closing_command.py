@@ -1,0 +1,143 @@
+"""`nenghao close`, as a person calls it, on a real embedded store."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.closing_command.__main__ import main
+from aggregator.closings import Closings, month_of
+from aggregator.store.base import Commit, DirtyDay
+from aggregator.store.embedded import EmbeddedStore
+from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, REGION, build
+
+MARCH = ["--region", REGION, "--month", "2026-03"]
+SAID = ["--author", "Li Wei", "--reason", "monthly report"]
+GRID_MICRO = 48 * 2_500_000 * 100
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Half a day of intervals whose roll-ups a crash has left undone, and their register."""
+    register, data = tmp_path / "register", tmp_path / "data"
+    register.mkdir()
+    data.mkdir()
+    ledger = build(data)
+    dirty = frozenset({DirtyDay(REGION, site, MIDNIGHT_MS) for site in ("foundry", "office")})
+    cumulative = ReadingColumns.empty(cumulative=True)
+    instantaneous = ReadingColumns.empty(cumulative=False)
+    ledger.store.commit(Commit(cumulative, instantaneous, IntervalColumns.empty(), {}, dirty))
+    ledger.store.close()
+    (data / "store.duckdb").rename(data / "ledger.duckdb")
+    (register / "sites.csv").write_text(
+        "site,region,name_zh,name_en,sector,floor_area_m2,headcount,latitude,longitude\n"
+        "foundry,370114,厂,Foundry,metal casting,,10,,\n"
+        "office,370114,机关,Office,government,,10,,\n",
+        "utf-8",
+    )
+    (register / "meters.csv").write_text(
+        "site,meter,carrier,role,parent,multiplier,edge,valid_from,note\n"
+        "foundry,grid,electricity,boundary_in,,100,,,\n"
+        "foundry,belt,raw_coal,boundary_in,,1,,,\n"
+        "office,em-01,electricity,boundary_in,,1,,,\n"
+        "office,em-02,electricity,boundary_in,,1,,,\n",
+        "utf-8",
+    )
+    path = tmp_path / "aggregator.toml"
+    path.write_text(
+        f'[aggregator]\nregions = ["{REGION}"]\ndata_dir = "{data}"\n'
+        f'register = "{register}"\nfactor_set = "demo"\n',
+        "utf-8",
+    )
+    return path
+
+
+def test_close_freezes_the_month_and_says_what_was_not_measured(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["--config", str(config), *MARCH, *SAID, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    half_day_s, month_s = 12 * 3600, 31 * 24 * 3600
+    channels = said["channels"]
+    assert (said["region"], said["month"], said["sites"]) == (REGION, "2026-03", 2)
+    assert said["measured_s"] == channels * half_day_s
+    assert said["missing_s"] == channels * (month_s - half_day_s)
+    assert "foundry/grid/energy_import" in said["open_channels"]
+    assert said["meters_without_data"] == ["office/em-02"]
+    closings = Closings(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}")
+    (closing,) = closings.closings()
+    rows = {(p.meter, p.channel): p for p in closings.reported(closing, "foundry")}
+    closings.close()
+    assert rows["grid", "energy_import"].amount == GRID_MICRO
+    assert rows["pv", "energy_import"].role == ""  # has data, and is not in the register
+    assert (closing.author, closing.reason, closing.factor_set) == (
+        "Li Wei", "monthly report", "demo",
+    )  # fmt: skip
+
+
+def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.CaptureFixture[str]):
+    call = ["--config", str(config)]
+    assert main(["list", *call]) == 0
+    assert capsys.readouterr().out == "No month is closed.\n"
+    assert main([*call, *MARCH, *SAID]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Closed 370114 2026-03: ")
+    assert "1.61% measured, 0.00% estimated, 98.39% missing" in out
+    assert "Meters without any figure: office/em-02." in out
+    assert main(["list", *call]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[:2] == [REGION, "2026-03"]
+    assert "Li Wei  monthly report  demo" in row
+    assert main([*call, *MARCH, *SAID]) == 1
+    assert "by Li Wei; what is found afterwards is a correction" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--month", "2199-01"], 1, "2199-01 is not settled before 06:00 of 2199-02-01"),
+        (["--month", "2026-02"], 1, "there are no figures of 370114 in 2026-02"),
+        (["--month", "2026-3"], 2, "'2026-3' is not a month like 2026-10"),
+        (["--month", "2026-13"], 2, "month"),
+        (["--region", "370115"], 2, "--region 370115: this aggregator keeps 370114"),
+    ],
+)
+def test_close_refuses(
+    arguments: list[str], code: int, told: str, config: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["--config", str(config), *MARCH, *SAID, *arguments]) == code
+    assert told in capsys.readouterr().err
+    assert main(["list", "--config", str(config), "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("blank", ["--author", "--reason"])
+def test_close_wants_to_know_who_and_why(
+    blank: str, config: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(config), *MARCH, *SAID, blank, "  "])
+    assert ended.value.code == 2
+    assert f"{blank} is needed to close a month" in capsys.readouterr().err
+
+
+def test_close_says_who_owns_the_store_and_list_goes_on(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = EmbeddedStore(
+        tmp_path / "data" / "ledger.duckdb", QUARTER_MS, owner="http://127.0.0.1:8080"
+    )
+    store.open()
+    assert main(["--config", str(config), *MARCH, *SAID]) == 1
+    assert "http://127.0.0.1:8080: stop it, close" in capsys.readouterr().err
+    assert main(["list", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "No month is closed.\n"
+    store.close()
+
+
+def test_months_are_beijing_months():
+    assert month_of("2026-03") == MIDNIGHT_MS - 24 * 3_600_000
+    for text in ("2026-3", "2026", "202603", "2026-00", "+026-01", "2026-1a"):
+        with pytest.raises(ValueError):
+            month_of(text)

@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge", "poll meters, buffer durably, forward to the broker"),
     "aggregate": Command("aggregator", "turn readings into the energy ledger and serve the API"),
     "factors": Command("aggregator", "list, check and apply conversion factors and tariffs"),
+    "prove": Command("aggregator", "prove per meter and period that no energy is lost or doubled"),
+    "replay": Command("aggregator", "make stored figures anew from raw readings"),
     "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
     "demo": Command("demo", "run one simulated district end to end and prove its energy balance"),

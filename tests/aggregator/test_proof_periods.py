@@ -17,20 +17,19 @@ from tests.oracle import register as oracle
 KEY = SeriesKey("370114", "works", "em-1", "energy_import")
 MODULUS, LIMIT, SLACK = 1_000_000_000, 60_000_000, 10_000
 DAY = 86_400_000
+PLAIN = ChannelFacts()
 
 
-def columns(readings):
-    return (
-        np.array([time for time, _ in readings], np.int64),
-        np.array([value for _, value in readings], np.int64),
-    )
+def walked(readings, facts=PLAIN):
+    times = np.array([time for time, _ in readings], np.int64)
+    return walk(times, np.array([value for _, value in readings], np.int64), facts)
 
 
 def line_of(readings, facts, rows, start, end):
     inside = [row for at, row in rows.items() if start <= at < end]
     booked, held = sum(row.amount for row in inside), sum(row.amount_held for row in inside)
     received = sum(start <= time < end for time, _ in readings)
-    found = walk(*columns(readings), facts)
+    found = walked(readings, facts)
     return prove_walk(found, facts, start, end, received, booked, held), inside
 
 
@@ -117,7 +116,7 @@ def test_a_border_inside_a_rollover_stands_on_the_way_to_it():
     start = T0 // GRID_MS * GRID_MS
     readings = [(start - 10 * MINUTE_MS, MODULUS - 900_000), (start + 20 * MINUTE_MS, 600_000)]
     facts = ChannelFacts(40, 40 * MODULUS, 40 * LIMIT, 40 * SLACK)
-    found = walk(*columns(readings), facts)
+    found = walked(readings, facts)
     first = prove_walk(found, facts, None, start, 1, 20_000_000, 0)
     then = prove_walk(found, facts, start, None, 1, 40_000_000, 0)
     assert first.closes
@@ -134,14 +133,14 @@ def test_a_border_inside_a_rollover_stands_on_the_way_to_it():
 def test_a_micro_unit_too_much_in_the_period_is_seen(error):
     start = T0 // GRID_MS * GRID_MS
     readings = [(start - 1_000, 5), (start + GRID_MS + 1_000, 5 + 902_000)]
-    found = walk(*columns(readings), ChannelFacts())
+    found = walked(readings)
     assert prove_walk(found, ChannelFacts(), start, start + GRID_MS, 0, 900_000, 0).closes
     line = prove_walk(found, ChannelFacts(), start, start + GRID_MS, 0, 900_000 + error, 0)
     assert (line.closes, line.difference_micro) == (False, -error)
 
 
 def test_before_the_first_and_after_the_last_reading_nothing_is_expected_of_the_ledger():
-    found = walk(*columns([(T0, 7), (T0 + 60_000, 9)]), ChannelFacts())
+    found = walked([(T0, 7), (T0 + 60_000, 9)])
     early = prove_walk(found, ChannelFacts(), T0 - 2 * DAY, T0 - DAY, 0, 0, 0)
     assert (early.closes, early.first_ms, early.register_end_micro) == (True, None, None)
     assert not prove_walk(found, ChannelFacts(), T0 - 2 * DAY, T0 - DAY, 0, 1, 0).closes

@@ -141,7 +141,9 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
                 f"{part.site} {_month(part)}: {made.intervals} intervals, {made.rollups} hours, "
                 f"days and months changed, {made.records} restatement records"
             )
-    if total == Made():
+    if total == Made() and due:
+        print(f"{len(parts)} months of sites: all other figures were right.")
+    elif total == Made():
         print(f"{len(parts)} months of sites: all figures were right; nothing was changed.")
     else:
         print(

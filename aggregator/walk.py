@@ -91,7 +91,7 @@ class Walk:
         if row < 0:
             return None
         here = self.of_row(row)
-        if here.time_ms == time_ms or row + 1 == len(self.time_ms) or not self.joined[row + 1]:
+        if row + 1 == len(self.time_ms) or not self.joined[row + 1]:
             return here
         there = self.of_row(row + 1)
         elapsed, span = time_ms - here.time_ms, there.time_ms - here.time_ms

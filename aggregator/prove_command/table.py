@@ -27,8 +27,8 @@ def _cells(row: ProofRow) -> list[str]:
     return [
         row.meter,
         row.channel,
-        _beijing(row.first_ms),
-        _beijing(row.last_ms),
+        _beijing(row.first_ms if row.from_ms is None else row.from_ms),
+        _beijing(row.last_ms if row.to_ms is None else row.to_ms),
         decimal(row.register_start_micro),
         decimal(row.register_end_micro),
         str(row.multiplier),

@@ -21,6 +21,7 @@ from aggregator.directory import SeriesKey, Source
 from aggregator.events import Events
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.offline import Parts, opened
+from aggregator.prove_command.__main__ import main as prove
 from aggregator.records import Records
 from aggregator.replay import Replayer
 from aggregator.replay_command.__main__ import main
@@ -227,6 +228,36 @@ def test_whatever_is_damaged_is_as_live_made_it(config: Path, capsys):
         assert main(["--config", str(config)]) == 0
         assert "nothing was changed" in capsys.readouterr().out, name
     assert not (config.parent / "data" / "replay.jsonl").exists()
+    with opening(config) as parts:
+        assert not parts.store.dirty_days()
+
+
+def test_the_proof_of_each_day_closes_wherever_readings_lie(config: Path, capsys):
+    live(config, 18)
+    call = ["--config", str(config), "--from", "2025-10-20", "--to", "2025-11-10", "--by", "day"]
+    assert prove([*call, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 21 * len(METERS)
+    assert sum(row["rollovers"] for row in rows) > 0
+    assert sum(row["held_ms"] for row in rows) > 0
+    inside = [row for row in rows if row["first_ms"] == row["from_ms"]]
+    assert len(inside) >= 17 * len(METERS)  # the register stood at the border, between readings
+    spoil(config, f"UPDATE interval SET amount = amount + 1 WHERE start_ms = {DAY_5}")
+    assert prove(call) == 1
+    wrong = [line for line in capsys.readouterr().out.splitlines() if "DOES NOT" in line]
+    assert [line.split()[2] for line in wrong] == ["2025-10-26"] * len(METERS)
+
+
+def test_a_day_that_is_not_settled_changes_freely(config: Path, monkeypatch):
+    live(config, 2)
+    settled_ms = FIRST_MS + DAY_MS + 6 * HOUR_MS
+    damage = f"UPDATE interval SET amount = amount + 1 WHERE start_ms = {FIRST_MS + HOUR_MS}"
+    for now_ms, records in ((settled_ms - 1, 0), (settled_ms, len(METERS))):
+        monkeypatch.setattr("aggregator.app.wall_ms", lambda at=now_ms: at)
+        spoil(config, damage)
+        assert main(["--config", str(config)]) == 0
+        found = [*records_of(config, "works"), *records_of(config, "hall")]
+        assert len([one for one in found if one.measure == "amount"]) == records
 
 
 def test_settled_days_leave_records_and_others_do_not_change(config: Path, capsys):

@@ -67,7 +67,7 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
     tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
     with ExitStack() as closing:
         if config.store.kind != "embedded":
-            _refuse_beside_an_aggregator(config)
+            refuse_beside_an_aggregator(config)
         store = open_store(config.store, data_dir, config.aggregator.grid_ms, owner)
         closing.callback(store.close)
         url = config.aggregator.database_url()
@@ -110,7 +110,8 @@ def address_of(owner: str) -> str | None:
     return found and found[0]
 
 
-def _refuse_beside_an_aggregator(config: Config) -> None:
+def refuse_beside_an_aggregator(config: Config) -> None:
+    """Raise StoreOwned when something answers where an aggregator of this configuration would."""
     address = (config.api.host, config.api.port)
     try:
         socket.create_connection(address, timeout=2.0).close()

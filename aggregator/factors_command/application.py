@@ -4,7 +4,6 @@ The store has one owner. The command takes it over for the time it runs, so no a
 the same data; the lock file of the embedded store sees to it, for InfluxDB the API's port does.
 """
 
-import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
 from aggregator.measures import Measures
+from aggregator.offline import refuse_beside_an_aggregator
 from aggregator.parameters import Parameters
 from aggregator.restate import Restater
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import StoreOwned
 
 _OWNER = "nenghao factors apply"
 
@@ -72,7 +71,7 @@ def opened(config: Config, set_name: str, events: Events) -> Iterator[Applicatio
     factor_set = tables.factors.choose(set_name)
     tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
     if config.store.kind != "embedded":
-        _refuse_beside_an_aggregator(config)
+        refuse_beside_an_aggregator(config)
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, _OWNER)
     try:
         restatements = Restatements(config.aggregator.database_url())
@@ -87,16 +86,6 @@ def opened(config: Config, set_name: str, events: Events) -> Iterator[Applicatio
             restatements.close()
     finally:
         store.close()
-
-
-def _refuse_beside_an_aggregator(config: Config) -> None:
-    address = (config.api.host, config.api.port)
-    try:
-        socket.create_connection(address, timeout=2.0).close()
-    except OSError:
-        return
-    where = f"http://{address[0]}:{address[1]}"
-    raise StoreOwned(f"an aggregator seems to run: {where} answers", where)
 
 
 @dataclass(slots=True)

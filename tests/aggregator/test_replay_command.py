@@ -19,7 +19,9 @@ from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.config import load
 from aggregator.directory import SeriesKey, Source
 from aggregator.events import Events
+from aggregator.facts import Facts
 from aggregator.kernels.rollup import fixed_starts
+from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import Parts, opened
 from aggregator.prove_command.__main__ import main as prove
 from aggregator.records import Records
@@ -145,6 +147,7 @@ def take(parts: Parts, readings, seq: int) -> None:
     )
     dirty = frozenset(DirtyDay(REGION, directory.series.key(i).site, day) for i, day in days)
     parts.store.commit(Commit(raw, ReadingColumns.empty(cumulative=False), figures, {}, dirty))
+    parts.amendments.note_new()
     if len(figures):
         parts.rollups.mark(dirty, int(figures.start_ms.min()), int(figures.start_ms.max()))
 
@@ -393,6 +396,32 @@ def test_what_a_crash_left_due_is_done_first(config: Path, capsys):
     assert not records_of(config, "works")  # roll-ups that were due are no restatement
     assert main(["--config", str(config)]) == 0
     assert same(now(config), right)
+
+
+def test_what_people_declared_is_applied_first_under_its_own_cause(config: Path, capsys):
+    live(config, 18)
+    facts = Facts(f"sqlite:///{config.parent / 'data' / 'records.sqlite'}")
+    exchanged = MeterEvent(
+        EventKind.EXCHANGE, REGION, "works", DAY_5 + 12_345, author="t", reason="seal 7",
+        meter="em-1", channel="energy_import", final_micro=None, start_micro=7,
+    )  # fmt: skip
+    clock = MeterEvent(
+        EventKind.CLOCK, REGION, "works", DAY_5 + 3 * DAY_MS, author="t", reason="hour ahead",
+        meter="em-1", channel="energy_import", until_ms=DAY_5 + 9 * DAY_MS, offset_ms=-HOUR_MS,
+        edge="gw-1",
+    )  # fmt: skip
+    for event in (exchanged, clock):
+        facts.tell(event, DAY_5)
+    facts.close()
+    assert main(["--config", str(config)]) == 0
+    # the amendment's figures, made in one go, are those made month by month
+    assert "all other figures were right" in capsys.readouterr().out
+    assert {one.cause for one in records_of(config, "works")} == {"register"}
+    right = now(config)
+    spoil(config, f"DELETE FROM interval WHERE start_ms BETWEEN {DAY_5} AND {DAY_5 + 5 * DAY_MS}")
+    assert main(["--config", str(config)]) == 0
+    assert same(now(config), right)
+    assert prove(["--config", str(config), "--from", "2025-10-26", "--to", "2025-10-27"]) == 0
 
 
 def test_refused_while_an_aggregator_has_the_store(config: Path, capsys):

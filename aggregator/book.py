@@ -209,6 +209,25 @@ class Book:
         self._until_ms[own] = registers.next_change(SINCE_EVER_MS)
         self._reload(own, none)
 
+    def registered(self, series: Int32) -> Int32:
+        """Return which of some series are in the ledger: cumulative, of meters in the register."""
+        self._grow()
+        channels = catalogue()
+        chosen = [
+            index
+            for index in series[self._parameters.registered[series]].tolist()
+            if channels[self._directory.series.key(index).channel].cumulative
+        ]
+        return np.array(chosen, np.int32)
+
+    def remade(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
+        """Make whole days of some registered channels anew; None when they are stored so already.
+
+        Heads are not touched, and need not be loaded.
+        """
+        self._grow()
+        return self._redone(series, start_ms, end_ms)
+
     def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
         """Compare whole days as stored with what readings and facts say now."""
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)

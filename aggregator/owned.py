@@ -18,7 +18,7 @@ from aggregator.store.base import Store, StoreOwned
 def owned_store(config: Config, owner: str) -> Iterator[Store]:
     """Open the store of a configuration; StoreOwned, with its address, while somebody has it."""
     if config.store.kind != "embedded":
-        _refuse_beside_an_aggregator(config)
+        refuse_beside_an_aggregator(config)
     data_dir = Path(config.aggregator.data_dir)
     store = open_store(config.store, data_dir, config.aggregator.grid_ms, owner)
     try:
@@ -27,7 +27,8 @@ def owned_store(config: Config, owner: str) -> Iterator[Store]:
         store.close()
 
 
-def _refuse_beside_an_aggregator(config: Config) -> None:
+def refuse_beside_an_aggregator(config: Config) -> None:
+    """Raise StoreOwned when something answers where an aggregator of this configuration would."""
     address = (config.api.host, config.api.port)
     try:
         socket.create_connection(address, timeout=2.0).close()

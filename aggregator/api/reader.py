@@ -23,7 +23,7 @@ from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health, Store, StoreReader
 from contract.channels import catalogue
-from contract.reading import MAX_TIME_MS, MIN_TIME_MS
+from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
 from contract.stored import Level
 from contract.topics import Address
@@ -113,10 +113,13 @@ class LedgerReader(Protocol):
         """Return figures that start in [from_ms, to_ms), by (series, start); StoreError."""
         ...
 
-    def history(self, series: int) -> tuple[ReadingColumns, IntervalColumns]:
-        """Return all readings of a cumulative channel that count, and all its base intervals.
+    def history(
+        self, series: int, from_ms: int | None = None, to_ms: int | None = None
+    ) -> tuple[ReadingColumns, IntervalColumns]:
+        """Return the readings of a cumulative channel that count, and its base intervals.
 
-        Both belong to the same commits.
+        Intervals start in [from_ms, to_ms); of the readings all in it are there, and at least so
+        many before and after as verdicts at its borders ask for. Both belong to the same commits.
         """
         ...
 
@@ -138,6 +141,8 @@ class LedgerReader(Protocol):
 
 
 _HISTORY_TRIES = 5
+_HISTORY_NEIGHBOURS = 24
+"""At most six readings in a row are left out, and a verdict looks at two on either side."""
 
 
 class StoreLedgerReader:
@@ -190,19 +195,31 @@ class StoreLedgerReader:
         with self._reader() as reader:
             return reader.intervals(level, np.array(sorted(series), np.int32), from_ms, to_ms)
 
-    def history(self, series: int) -> tuple[ReadingColumns, IntervalColumns]:
+    def history(
+        self, series: int, from_ms: int | None = None, to_ms: int | None = None
+    ) -> tuple[ReadingColumns, IntervalColumns]:
         chosen = np.array([series], np.int32)
+        facts = self.facts(series)
+        low = MIN_TIME_MS if from_ms is None else from_ms
+        high = MAX_TIME_MS if to_ms is None else to_ms
+        # What people declared far away may move, cut or open what is read here.
+        span = (low, high) if facts.registers is None else (MIN_TIME_MS, MAX_TIME_MS)
         with self._reader() as reader:
             tries = 0
-            intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
+            intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
             while True:
                 tries += 1
-                readings = reader.readings(chosen, MIN_TIME_MS, MAX_TIME_MS)
+                readings = reader.readings(
+                    chosen,
+                    *span,
+                    before=_HISTORY_NEIGHBOURS,
+                    after=_HISTORY_NEIGHBOURS,
+                    counting=COUNTING_CODES,
+                )
                 before = intervals
-                intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
+                intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        facts = self.facts(series)
         registers = facts.registers or Registers(((0, facts.multiplier),))
         return admitted(readings, registers, self._store.directory), intervals
 

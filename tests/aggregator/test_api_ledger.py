@@ -284,6 +284,46 @@ def test_proof_closes_over_multiplier_and_rollover(client: ApiClient):
     )
 
 
+def test_proof_of_a_period_stands_at_its_borders(client: ApiClient):
+    hour = {"from": MIDNIGHT_MS + 6 * QUARTER_MS, "to": MIDNIGHT_MS + 10 * QUARTER_MS}
+    (row,) = get(client, "proof", site="office", **hour)["channels"]
+    assert (row["first_ms"], row["last_ms"]) == (hour["from"], hour["to"])
+    assert (row["register_start_micro"], row["register_end_micro"]) == (4_000_000, 20_000_000)
+    assert (row["booked_micro"], row["events_micro"], row["rollovers"]) == (16_000_000, 0, 0)
+    assert (row["received"], row["slots_received"], row["slots_expected"]) == (4, 4, 4)
+    assert (row["measured_ms"], row["estimated_ms"]) == (4 * QUARTER_MS, 0)
+    assert (row["held_ms"], row["missing_ms"], row["closes"]) == (0, 0, True)
+
+
+def test_proof_by_day_has_a_row_per_beijing_day_and_what_has_not_begun_is_not_missing(
+    client: ApiClient,
+):
+    span = {"from": "2026-03-01", "to": "2026-03-04", "by": "day"}
+    rows = get(client, "proof", site="foundry", meter="belt", **span)["channels"]
+    assert [row["booked_micro"] for row in rows] == [0, 24_000_000, 0]
+    assert [row["slots_expected"] for row in rows] == [96, 49, 0]
+    assert [row["missing_ms"] for row in rows] == [96 * QUARTER_MS, QUARTER_MS, 0]
+    assert all(row["closes"] for row in rows)
+    assert len(table(client, "proof", site="foundry", meter="belt", **span)) == 3
+
+
+@pytest.mark.parametrize(
+    ("span", "parameter"),
+    [
+        ({"from": MIDNIGHT_MS + 1}, "from"),
+        ({"to": MIDNIGHT_MS - 1}, "to"),
+        ({"from": MIDNIGHT_MS, "to": MIDNIGHT_MS}, "from"),
+        ({"from": MIDNIGHT_MS, "by": "day"}, "by"),
+        ({"from": "2020-01-01", "to": "2040-01-01", "by": "day", "site": "foundry"}, "to"),
+    ],
+)
+def test_proof_of_a_period_that_cannot_be_meant(
+    client: ApiClient, span: dict[str, Any], parameter: str
+):
+    answer = client.get("/api/v1/proof", params=span)
+    assert (answer.status_code, answer.json()["error"]["parameter"]) == (422, parameter)
+
+
 def test_proof_sees_one_micro_unit_missing_from_the_stored_intervals(
     client: ApiClient, ledger: Ledger
 ):

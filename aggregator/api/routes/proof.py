@@ -1,43 +1,29 @@
 """The proof per channel: registers as read against what the ledger holds."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from aggregator.api.errors import ApiError
-from aggregator.api.reader import LedgerReader, Series, cumulative
-from aggregator.api.shapes import Format, Id, Shape, csv_response, find_site, find_sites
-from aggregator.proof import prove
-from aggregator.register.model import Meter
+from aggregator.api.proving import By, ProofRow, Span, periods, proof_rows
+from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.shapes import (
+    MAX_ROWS,
+    Format,
+    Id,
+    Shape,
+    TimeMs,
+    csv_response,
+    find_site,
+    find_sites,
+    utc,
+)
+from contract.interval import MINUTE_MS
 
 MAX_CHANNELS = 500
-"""Most channels one request may prove: each is read from its first reading to its last."""
-
-
-class ProofRow(Shape):
-    """One channel, from its first to its last reading.
-
-    (register end - start) x multiplier + events = booked + held + difference, in micro-units of
-    the channel's unit. Registers are as displayed; booked, held and events are energy.
-    """
-
-    site: str
-    meter: str
-    channel: str
-    carrier: str
-    role: str
-    multiplier: int
-    received: int
-    """Readings that count."""
-    first_ms: int | None
-    last_ms: int | None
-    register_start_micro: int | None
-    register_end_micro: int | None
-    events_micro: int
-    booked_micro: int
-    held_micro: int
-    difference_micro: int
-    closes: bool
+"""Most channels one request may prove: readings are read for each."""
 
 
 class ProofAnswer(Shape):
@@ -53,6 +39,12 @@ class ProofQuery(Shape):
 
     site: Id | None = None
     meter: Id | None = None
+    from_ms: TimeMs | None = Field(None, alias="from")
+    """A border of intervals, included; without it, the first reading."""
+    to_ms: TimeMs | None = Field(None, alias="to")
+    """A border of intervals, excluded; without it, the last reading."""
+    by: By = "all"
+    """One row for the whole, or one per Beijing day or month of it."""
     format: Format = "json"
 
 
@@ -62,7 +54,11 @@ def routes(reader: LedgerReader) -> APIRouter:
 
     @router.get("/proof", response_model=ProofAnswer)
     def proof(query: Annotated[ProofQuery, Query()]) -> ProofAnswer | Response:
-        """Prove every channel of one meter, one site, or all, up to 500 at once."""
+        """Prove every channel of one meter, one site, or all, up to 500 at once.
+
+        From its first to its last reading, or between any two borders of intervals.
+        """
+        spans = _spans(reader, query)
         if query.meter is not None:
             if query.site is None:
                 raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
@@ -83,7 +79,14 @@ def routes(reader: LedgerReader) -> APIRouter:
                 f"asks for {len(chosen)} channels, at most {MAX_CHANNELS} are proved at once: "
                 "name one",
             )
-        rows = [_prove(reader, found, meter) for found, meter in chosen]
+        if len(chosen) * len(spans) > MAX_ROWS:
+            raise ApiError(
+                422,
+                "to",
+                f"asks for {len(chosen) * len(spans)} rows, at most {MAX_ROWS} are given at once: "
+                "shorten the period, or name one meter",
+            )
+        rows = [row for found, meter in chosen for row in proof_rows(reader, found, meter, spans)]
         if query.format == "csv":
             return csv_response(rows)
         return ProofAnswer(closes=all(row.closes for row in rows), channels=tuple(rows))
@@ -91,30 +94,18 @@ def routes(reader: LedgerReader) -> APIRouter:
     return router
 
 
-def _prove(reader: LedgerReader, found: Series, meter: Meter) -> ProofRow:
-    readings, intervals = reader.history(found.index)
-    line = prove(
-        readings.time_ms,
-        readings.value.astype("int64"),
-        reader.facts(found.index),
-        int(intervals.amount.sum()),
-        int(intervals.amount_held.sum()),
-    )
-    return ProofRow(
-        site=meter.site,
-        meter=meter.id,
-        channel=found.key.channel,
-        carrier=meter.carrier,
-        role=str(meter.role),
-        multiplier=line.multiplier,
-        received=line.received,
-        first_ms=line.first_ms,
-        last_ms=line.last_ms,
-        register_start_micro=line.register_start_micro,
-        register_end_micro=line.register_end_micro,
-        events_micro=line.events_micro,
-        booked_micro=line.booked_micro,
-        held_micro=line.held_micro,
-        difference_micro=line.difference_micro,
-        closes=line.closes,
-    )
+def _spans(reader: LedgerReader, query: ProofQuery) -> Sequence[Span]:
+    """Return the periods asked for; ApiError 422."""
+    for name, time_ms in (("from", query.from_ms), ("to", query.to_ms)):
+        if time_ms is not None and time_ms % reader.grid_ms:
+            raise ApiError(
+                422,
+                name,
+                f"{utc(time_ms)} is no border of intervals of {reader.grid_ms // MINUTE_MS} min",
+            )
+    if query.from_ms is not None and query.to_ms is not None and query.from_ms >= query.to_ms:
+        raise ApiError(422, "from", f"{utc(query.from_ms)} is not before to = {utc(query.to_ms)}")
+    try:
+        return periods(query.from_ms, query.to_ms, query.by)
+    except ValueError as error:
+        raise ApiError(422, "by", str(error)) from None

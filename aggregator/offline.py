@@ -1,0 +1,105 @@
+"""What an aggregator is made of, without its network: for commands that take the store over.
+
+The command owns the store for the time it runs (`aggregator.owned`).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.amendments import Amendments
+from aggregator.api.reader import StoreLedgerReader
+from aggregator.app import load_tables, wall_ms
+from aggregator.book import Book
+from aggregator.config import Config
+from aggregator.events import Events
+from aggregator.facts import Facts
+from aggregator.kernels.jit import warm_up
+from aggregator.live import Live
+from aggregator.measures import Measures
+from aggregator.owned import owned_store
+from aggregator.parameters import Parameters
+from aggregator.records import Records
+from aggregator.register.model import Register
+from aggregator.restatements import Restatements
+from aggregator.rollups import Rollups
+from aggregator.site_tariffs import SiteTariffs
+from aggregator.store.base import Store
+from contract.meta import decode_meta
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A store that is ours for now, and all that makes figures of its readings."""
+
+    store: Store
+    register: Register
+    book: Book
+    amendments: Amendments
+    restatements: Restatements
+    rollups: Rollups
+    reader: StoreLedgerReader
+
+    def sites(self, site: str | None) -> list[tuple[str, str]]:
+        """Return the (region, site) pairs with data that the register knows, ascending.
+
+        ValueError: there is none.
+        """
+        known = {(one.region, one.id) for one in self.register.sites.values()}
+        keys = self.store.directory.series.keys()
+        found = sorted({(key.region, key.site) for key in keys} & known)
+        chosen = [pair for pair in found if site in (None, pair[1])]
+        if not chosen:
+            raise ValueError(f"no data of site {site}" if site else "the store holds no data")
+        return chosen
+
+
+@contextmanager
+def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
+    """Open the store of a configuration; StoreOwned while an aggregator has it."""
+    Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
+    tables = load_tables(config, events)
+    factor_set = tables.factors.choose(config.aggregator.factor_set)
+    tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
+    with ExitStack() as closing:
+        store = closing.enter_context(owned_store(config, owner))
+        url = config.aggregator.database_url()
+        records, facts, restatements = Records(url), Facts(url), Restatements(url)
+        for database in (records, facts, restatements):
+            closing.callback(database.close)
+        records.open()
+        warm_up()
+        parameters = Parameters(store.directory, tables.register)
+        for stored in records.metas():
+            if stored.used_ms:
+                parameters.tell(stored.address, decode_meta(stored.payload))
+        for place in facts.sites():
+            parameters.declare(*place, facts.standing(*place))
+        measures = Measures(store.directory, parameters, factor_set, tariffs)
+        book = Book(store, parameters, measures)
+        yield Parts(
+            store=store,
+            register=tables.register,
+            book=book,
+            amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
+            restatements=restatements,
+            rollups=Rollups(store, events),
+            reader=StoreLedgerReader(
+                store,
+                tables.register,
+                factor_set,
+                tariffs,
+                Live(),
+                facts=parameters.facts,
+                counters=events.counts,
+                now_ms=wall_ms,
+            ),
+        )
+
+
+def address_of(owner: str) -> str | None:
+    """Return the address in what an owner wrote into the lock file; None when there is none."""
+    found = re.search(r"https?://\S+", owner)
+    return found and found[0]

@@ -1,0 +1,260 @@
+"""Makes stored figures of a range anew from raw readings: intervals, then hours, days and months.
+
+Works on a site's Beijing month at a time. What is stored as it should be is not written, so a
+repeated run changes nothing; one that was interrupted is simply repeated. Records of settled days
+are kept before their figures are written, and intervals carry the mark of their day until its
+roll-ups are right.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aggregator.amendments import Amendments
+from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns, differing, overlaid
+from aggregator.book import Book
+from aggregator.changes import Change, changes_between
+from aggregator.kernels.rollup import fixed_starts
+from aggregator.restatements import Restatements, is_settled
+from aggregator.rollups import Rollups, summed
+from aggregator.store.base import NO_TIME, Commit, CommitResult, DirtyDay, Store, StoreRefused
+from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
+from contract.stored import MEASURE_FIELDS, Level
+
+CAUSE = "replay"
+_TOGETHER = 16
+"""Channels made at once: a month of them, read every 15 s, is 3 million readings."""
+
+
+class Part(NamedTuple):
+    """One site's Beijing month, or what the range leaves of it: whole days."""
+
+    region: str
+    site: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a part's replay changed."""
+
+    intervals: int = 0
+    rollups: int = 0
+    """Hour, day and month figures."""
+    records: int = 0
+    """Figures of settled days: each left a restatement record."""
+
+    def __add__(self, other: "Made") -> "Made":
+        return Made(
+            self.intervals + other.intervals,
+            self.rollups + other.rollups,
+            self.records + other.records,
+        )
+
+
+class Replayer:
+    """Replays in a store that this thread may write to."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: Book,
+        amendments: Amendments,
+        restatements: Restatements,
+        rollups: Rollups,
+        time_ms: Callable[[], int],
+        why: str = "",
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._amendments = amendments
+        self._restatements = restatements
+        self._rollups = rollups
+        self._time_ms = time_ms
+        self._why = why
+
+    def catch_up(self, sites: Sequence[tuple[str, str]]) -> int:
+        """Do first what the aggregator would do at its next start; how many intervals that changed.
+
+        Intervals that a crash left out, what was declared of these sites meanwhile, and roll-ups
+        that are due: they have causes of their own.
+        """
+        changed = 0
+        due = {(day.region, day.site) for day in self._store.dirty_days()}
+        for region, site in sorted(due | set(sites)):
+            changed += self._catch_up(self._book.load_site(region, site))
+            if (region, site) in sites:
+                why = "declared while no aggregator ran"
+                for figures in self._amendments.amend(region, site, "register", why):
+                    changed += self._catch_up(figures)
+        self._rollups.flush()
+        return changed
+
+    def _catch_up(self, figures: IntervalColumns) -> int:
+        if self._put(figures):
+            first_ms, last_ms = int(figures.start_ms.min()), int(figures.start_ms.max())
+            self._rollups.mark(self._dirty(figures), first_ms, last_ms)
+        return len(figures)
+
+    def parts(
+        self, sites: Sequence[tuple[str, str]], from_ms: int | None, to_ms: int | None
+    ) -> Iterator[Part]:
+        """Yield what is to be replayed: Beijing days that touch [from_ms, to_ms) and have data."""
+        for region, site in sites:
+            series = self._channels(region, site)
+            if len(series) == 0:
+                continue
+            first = self._store.readings(series, 0, 0, after=1).time_ms
+            last = self._store.last_times(series)
+            if len(first) == 0 or (last == NO_TIME).all():
+                continue
+            # A day on either side, for readings whose clock people have put right.
+            low, high = (
+                day_start(int(first.min())) - DAY_MS,
+                day_start(int(last.max())) + 2 * DAY_MS,
+            )
+            low = low if from_ms is None else max(low, day_start(from_ms))
+            high = high if to_ms is None else min(high, day_start(to_ms - 1) + DAY_MS)
+            while low < high:
+                end_ms = min(next_month(low), high)
+                yield Part(region, site, low, end_ms)
+                low = end_ms
+
+    def replay(self, part: Part) -> Made:
+        """Make one part right; durable when it returns.
+
+        Raises:
+            StoreRetriable: the store is away; repeat the part.
+            StoreRefused: it refused a figure, which keeps its old value though a record names it.
+        """
+        series = self._channels(part.region, part.site)
+        made = Made()
+        for first in range(0, len(series), _TOGETHER):
+            made += self._channels_of(part, series[first : first + _TOGETHER])
+        return made
+
+    def _channels_of(self, part: Part, series: Int32) -> Made:
+        redone = self._book.remade(series, part.from_ms, part.to_ms)
+        told: set[_Figure] = set()
+        made = Made()
+        if redone is None:
+            base = self._store.intervals(Level.INTERVAL, series, part.from_ms, part.to_ms)
+        else:
+            base = redone.new
+            records = self._record(Level.INTERVAL, redone.old, redone.new, told)
+            made = Made(intervals=self._put(redone.changed), records=records)
+        span = part.from_ms, part.to_ms
+        hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
+        hours, own = self._level(Level.HOUR, series, *span, hours, told)
+        made += own
+        days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
+        _, own = self._level(Level.DAY, series, *span, days, told)
+        made += own
+        month_ms = month_start(part.from_ms)
+        end_ms = next_month(month_ms)
+        days = self._store.intervals(Level.DAY, series, month_ms, end_ms)
+        months = summed(days, np.full(len(days), month_ms), end_ms - month_ms, self._store.grid_ms)
+        _, own = self._level(Level.MONTH, series, month_ms, end_ms, months, told)
+        if redone is not None:
+            self._store.clear_dirty(self._dirty(redone.changed))
+        return made + own
+
+    def _level(
+        self,
+        level: Level,
+        series: Int32,
+        from_ms: int,
+        to_ms: int,
+        made: IntervalColumns,
+        told: set["_Figure"],
+    ) -> tuple[IntervalColumns, Made]:
+        """Write what differs of one level's figures; return all of them as they are now."""
+        old = self._store.intervals(level, series, from_ms, to_ms)
+        new = overlaid(made, _of_nothing(old, self._store.grid_ms))
+        differs = differing(old, new)
+        if not differs.any():
+            return new, Made()
+        records = self._record(level, old, new, told)
+        _check(self._store.write_intervals(level, new.take(differs)))
+        return new, Made(rollups=int(differs.sum()), records=records)
+
+    def _record(
+        self, level: Level, old: IntervalColumns, new: IntervalColumns, told: set["_Figure"]
+    ) -> int:
+        """Keep records of settled figures, but of roll-ups only what no interval explains."""
+        now_ms = self._time_ms()
+        found: list[Change] = []
+        for change in changes_between(self._store.directory, self._store.grid_ms, old, new, now_ms):
+            month_ms = month_start(change.day_ms)
+            day_ms, settled = change.day_ms, change.settled
+            if level is Level.MONTH:
+                day_ms, settled = month_ms, is_settled(next_month(month_ms) - DAY_MS, now_ms)
+            figure = _Figure(
+                change.meter, change.channel, change.measure, day_ms, level is Level.MONTH
+            )
+            if settled and figure not in told:
+                found.append(change)
+            told |= {figure, figure._replace(day_ms=month_ms, month=True)}
+        cause = CAUSE if level is Level.INTERVAL else f"{CAUSE} of {level} figures"
+        self._restatements.add(change.restatement(cause, self._why, now_ms) for change in found)
+        return len(found)
+
+    def _put(self, figures: IntervalColumns) -> int:
+        """Write intervals with the marks of their days."""
+        if len(figures) == 0:
+            return 0
+        readings = ReadingColumns.empty(cumulative=True)
+        instant = ReadingColumns.empty(cumulative=False)
+        dirty = self._dirty(figures)
+        _check(self._store.commit(Commit(readings, instant, figures, {}, dirty)))
+        return len(figures)
+
+    def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:
+        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
+        keys = self._store.directory.series
+        pairs = set(zip(figures.series.tolist(), _starts(figures, DAY_MS).tolist(), strict=True))
+        return frozenset(
+            DirtyDay(keys.key(index).region, keys.key(index).site, day_ms)
+            for index, day_ms in pairs
+        )
+
+    def _channels(self, region: str, site: str) -> Int32:
+        """Return the cumulative channels of a site's registered meters."""
+        return self._book.registered(self._store.directory.series_of_site(region, site))
+
+
+class _Figure(NamedTuple):
+    """A figure of which a record was kept, or need not be."""
+
+    meter: str
+    channel: str
+    measure: str
+    day_ms: int
+    month: bool
+
+
+def _starts(figures: IntervalColumns, length_ms: int) -> Int64:
+    return fixed_starts(figures.start_ms.copy(), length_ms)
+
+
+def _of_nothing(rows: IntervalColumns, grid_ms: int) -> IntervalColumns:
+    """Return hours, days or months that say that nothing is known of them."""
+    zero, unknown = np.zeros(len(rows), np.int64), np.full(len(rows), np.nan)
+    kept = {
+        "series": rows.series,
+        "start_ms": rows.start_ms,
+        "expected": rows.expected,
+        "missing_ms": rows.expected * grid_ms,
+    }
+    columns: dict[str, Any] = {
+        field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
+    }
+    return IntervalColumns(**(columns | kept))
+
+
+def _check(result: CommitResult) -> None:
+    for refused in result.refused:
+        raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")

@@ -1,0 +1,162 @@
+"""`nenghao replay`: make stored figures anew from raw readings."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aggregator.config import Config
+    from aggregator.offline import Parts
+    from aggregator.replay import Part
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; return the exit code: 0 done, 1 failed, 2 wrong call or config."""
+    arguments = _parser().parse_args(argv)
+    if arguments.from_day and arguments.to_day and arguments.from_day >= arguments.to_day:
+        print(
+            f"nenghao replay: --from {arguments.from_day} is not before --to {arguments.to_day}",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+
+    from aggregator.app import wall_ms
+    from aggregator.config import ConfigError, load
+    from aggregator.events import Events
+    from aggregator.ledger.rows import TableError
+    from aggregator.offline import opened
+    from aggregator.parameters import ParametersError
+    from aggregator.records import RecordsUnavailable
+    from aggregator.register.engine import DatabaseError
+    from aggregator.register.problems import RegisterError
+    from aggregator.store.base import StoreError, StoreOwned
+
+    try:
+        config = load(arguments.config)
+        with opened(config, "nenghao replay", Events(wall_ms)) as parts:
+            return _replay(config, parts, arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    except StoreOwned as error:
+        print(
+            f"nenghao replay: {error}\nIts owner is {error.owner}: stop it, replay, and start it "
+            "again; edges keep what they read meanwhile.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("nenghao replay: interrupted; the same call goes on", file=sys.stderr)
+        raise
+    except (
+        DatabaseError, RecordsUnavailable, RegisterError, TableError, ParametersError, StoreError,
+        ValueError, OSError,
+    ) as error:  # fmt: skip
+        print(f"nenghao replay: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nenghao replay",
+        description="Makes intervals, hours, days and months of a range anew from raw readings, "
+        "under the register, events, factors and tariffs of today. What is right already is not "
+        "written. Changed figures of settled days leave restatement records. No aggregator may "
+        "run meanwhile. An interrupted run is continued by the same call.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="TOML file of the aggregator")
+    parser.add_argument("--site", help="only this site")
+    parser.add_argument(
+        "--from", dest="from_day", metavar="DAY", type=_day,
+        help="first Beijing day (default: that of the first reading)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", dest="to_day", metavar="DAY", type=_day,
+        help="Beijing day after the last (default: that after the last reading)",
+    )  # fmt: skip
+    parser.add_argument("--why", default="", help="the reason that restatement records give")
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew where an interrupted run would go on"
+    )
+    return parser
+
+
+def _day(text: str) -> date:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-01-31")
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) -> int:
+    from aggregator.app import wall_ms
+    from aggregator.ledger.rows import day_ms
+    from aggregator.replay import Made, Replayer
+    from aggregator.replay_command.progress import Bar, Progress
+
+    from_ms = arguments.from_day and day_ms(arguments.from_day)
+    to_ms = arguments.to_day and day_ms(arguments.to_day)
+    replayer = Replayer(
+        opened.store,
+        opened.book,
+        opened.amendments,
+        opened.restatements,
+        opened.rollups,
+        wall_ms,
+        arguments.why.strip(),
+    )
+    sites = opened.sites(arguments.site)
+    due = replayer.catch_up(sites)
+    if due:
+        print(f"First did what the aggregator would do at its next start: {due} intervals.")
+    parts = list(replayer.parts(sites, from_ms, to_ms))
+    bar = Bar(sys.stderr, len(parts))
+    asked = {"site": arguments.site, "from_ms": from_ms, "to_ms": to_ms}
+    file = Path(config.aggregator.data_dir) / "replay.jsonl"
+    with Progress(file, asked, restart=arguments.restart) as progress:
+        earlier = sum(part in progress.done for part in parts)
+        if earlier:
+            print(f"Going on: {earlier} of {len(parts)} months of sites are done.")
+        try:
+            for i, part in enumerate(parts):
+                bar.show(i, f"{part.site} {_month(part)}")
+                if part not in progress.done:
+                    progress.add(part, replayer.replay(part))
+        finally:
+            bar.clear()
+        done = [(part, progress.done[part]) for part in parts]
+    total = sum((made for _, made in done), Made())
+    for part, made in done:
+        if made != Made():
+            print(
+                f"{part.site} {_month(part)}: {made.intervals} intervals, {made.rollups} hours, "
+                f"days and months changed, {made.records} restatement records"
+            )
+    if total == Made() and due:
+        print(f"{len(parts)} months of sites: all other figures were right.")
+    elif total == Made():
+        print(f"{len(parts)} months of sites: all figures were right; nothing was changed.")
+    else:
+        print(
+            f"{len(parts)} months of sites: {total.intervals} intervals and {total.rollups} hours, "
+            f"days and months were changed; {total.records} restatement records."
+        )
+    return 0
+
+
+def _month(part: "Part") -> str:
+    begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=part.from_ms, hours=8)
+    return begins.strftime("%Y-%m")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -53,7 +53,7 @@ from aggregator.store.base import NO_TIME, Store, counts, settle
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start
 from contract.reading import COUNTING_CODES
-from contract.stored import MEASURE_FIELDS, Level
+from contract.stored import Level
 
 _TOGETHER_MS = 300_000
 """Channels whose last readings follow each other this closely are loaded together."""
@@ -208,18 +208,21 @@ class Book:
         return Redone(old, new, new.take(differs)) if differs.any() else None
 
     def _emptied(self, rows: IntervalColumns) -> IntervalColumns:
-        """Return rows that say of the same intervals that nothing is known."""
-        zero, unknown = np.zeros(len(rows), np.int64), np.full(len(rows), np.nan)
+        """Return rows that say of the same intervals that nothing is known.
+
+        Their measures are those of no amount: NaN would make the whole day and month undetermined.
+        """
+        zero = np.zeros(len(rows), np.int64)
         kept = {
             "series": rows.series,
             "start_ms": rows.start_ms,
             "expected": rows.expected,
             "missing_ms": np.full(len(rows), self._store.grid_ms),
         }
-        columns: dict[str, Any] = {
-            field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
-        }
-        return IntervalColumns(**(columns | kept))
+        columns: dict[str, Any] = {field.name: zero for field in fields(rows)}
+        columns |= kept
+        columns |= self._measures.of(rows.series, rows.start_ms, zero)
+        return IntervalColumns(**columns)
 
     def _window(self, late: ReadingColumns, fresh: ReadingColumns) -> IntervalColumns:
         """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""

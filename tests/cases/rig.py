@@ -170,9 +170,7 @@ class Ledger:
         measures = [map(repr, column.tolist()) for column in rows.columns()[-4:]]
         made = map(Row, *integers, zip(*measures, strict=True))
         return {
-            start: row
-            for start, row in zip(rows.start_ms.tolist(), made, strict=True)
-            if row.known
+            start: row for start, row in zip(rows.start_ms.tolist(), made, strict=True) if row.known
         }
 
     def total(self, from_ms: int = 0, to_ms: int = EVER_MS, of: str = "amount", **which) -> int:
@@ -507,9 +505,7 @@ class Process:
             records=self._records,
             book=book,
             parameters=parameters,
-            amendments=Amendments(
-                store, book, parameters, self._facts, restatements, self._time
-            ),
+            amendments=Amendments(store, book, parameters, self._facts, restatements, self._time),
             rollups=Rollups(store, self.events),
             live=Live(),
             inbox=self._script,

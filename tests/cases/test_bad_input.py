@@ -6,6 +6,7 @@ from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import FactorTableError
 from aggregator.register.database import RegisterDatabase
 from aggregator.register.problems import RegisterError
+from contract.data import encode_data
 from contract.meta import meta_hash
 from contract.units import MAX_CUMULATIVE_MICRO
 from tests.cases.rig import (
@@ -99,19 +100,19 @@ def test_a_register_value_that_is_no_number_or_beyond_every_register(story, valu
     tale.send(life.polls(DAY, WHEN))
     bad = tale.batch(life.polls(WHEN + 300_000, WHEN + 3 * HOUR_MS))
     good = f"{life.shown(WHEN + HOUR_MS) / KWH!r},"
-    tale.give(bad, arrives=WHEN + 3 * HOUR_MS, payload=spoilt(bad, good, f"{value},"))
+    payload = spoilt(bad, good, f"{value},")
+    tale.give(bad, arrives=WHEN + 3 * HOUR_MS, payload=payload)
     rest = life.polls(WHEN + 3 * HOUR_MS + 300_000, END)
     tale.give(tale.batch(rest[:-1]), arrives=END)
     before = tale.so_far()
     assert before.acks[GW1] == bad.seq - 1
     (kept,) = before.quarantined()
-    assert kept.payload == tale.deeds[1].payload
-    assert f"{value},".encode() in kept.payload
+    assert kept.payload == payload
 
     tale.give(tale.batch(rest[-1:], void=[(bad.seq, bad.seq)]), arrives=END)
     ledger = tale.end()
     assert ledger.acks[GW1] == bad.seq + 2
-    gap = WHEN - 300_000, rest[0][0] + 600_000
+    gap = WHEN - 300_000, rest[0][0] + 300_000
     agree(ledger, life, DAY, gap[0])
     agree(ledger, life, gap[1], END)
     assert ledger.total() == life.used(DAY, END)
@@ -119,8 +120,6 @@ def test_a_register_value_that_is_no_number_or_beyond_every_register(story, valu
 
 
 def spoilt(batch, old, new):
-    from contract.data import encode_data
-
     payload = encode_data(batch)
     assert payload.count(old.encode()) == 1
     return payload.replace(old.encode(), new.encode())
@@ -132,7 +131,6 @@ def test_a_register_value_at_the_limit_of_the_contract_behind_a_multiplier(story
     tale.restart(tale.row(ratio=6_000), when=DAY)
     ones = MAX_CUMULATIVE_MICRO
     tale.send([(t, ones if t in (WHEN, END) else u) for t, u in life.polls(DAY, END)])
-    tale.send(life.polls(END + 300_000, END + 300_000) if False else [])
     ledger = tale.end()
     agree(ledger, life, DAY, END - 900_000, ratio=6_000)
     assert ledger.total() == 6_000 * life.used(DAY, END - 300_000)
@@ -178,7 +176,7 @@ def test_a_factor_file_with_a_missing_year(tmp_path):
 [[factor]]
 id = "grid-x-{year}"
 item = "electricity"
-measure = "co2"
+measure = "co2_kg"
 value = 0.5
 unit = "kgCO2/kWh"
 data_year = {year}

@@ -71,3 +71,20 @@ def test_exchange_with_wrong_final_reading_corrected_next_week(story, wrong_by):
     assert ledger.total(of="held") == 0
     assert ledger.restated() == {DAY: (wrong.restated()[DAY][0], right / KWH)}
     assert ledger.records()[-1].found_ms == week
+
+
+def test_exchange_of_which_nobody_wrote_the_registers_down(story):
+    """What was used while nobody looked is nobody's to say: missing, and the rest stays known."""
+    tale, life, other = story(), Life(DAY, 2), Life(DAY, 2, first=NEW, seed=2)
+    last, first, kwh = CHANGE - HOUR_MS, CHANGE + HOUR_MS, 0.1229
+    tale.send(life.polls(DAY, last))
+    tale.send(other.polls(first, END))
+    before = tale.so_far()
+    assert before.total(of="held") == other.shown(first) - life.shown(last) < 0
+
+    tale.say(EventKind.EXCHANGE, CHANGE, when=END + DAY_MS)
+    ledger = tale.end()
+    day = ledger.day(DAY)
+    assert day.amount == life.used(DAY, last) + other.used(first, DAY + DAY_MS)
+    assert (day.held, day.estimated, day.missing_ms) == (0, 0, first - last)
+    assert float(day.measures[0]) == pytest.approx(day.amount / KWH * kwh)

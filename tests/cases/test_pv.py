@@ -30,7 +30,9 @@ def test_pv_export_and_import_on_one_meter(story):
     agree(ledger, given, DAY, END, channel=EXPORT)
     assert ledger.day(DAY).amount == taken.used(DAY, END)
     assert ledger.day(DAY, channel=EXPORT).amount == given.used(DAY, END)
-    account = site_account(ledger.reader, ledger.reader.register.sites["works"], Level.DAY, DAY, END)
+    account = site_account(
+        ledger.reader, ledger.reader.register.sites["works"], Level.DAY, DAY, END
+    )
     (electricity,) = account.carriers
     assert electricity.consumption == {"kWh": taken.used(DAY, END) - given.used(DAY, END)}
     assert account.measured_share == 1.0

@@ -23,14 +23,13 @@ def year_in(story, batches):
 
 
 def check(ledger, life):
-    amounts = ledger.rows(Level.HOUR)
+    amounts = ledger.rows(Level.HOUR, YEAR, END)
     assert len(amounts) == 8_760
     assert {t: row.amount for t, row in amounts.items()} == {
         t: life.used(t, t + HOUR_MS) for t in range(YEAR, END, HOUR_MS)
     }
-    assert len(ledger.rows(Level.DAY)) == 365
     for level, count in ((Level.DAY, 365), (Level.MONTH, 12)):
-        rows = ledger.rows(level)
+        rows = ledger.rows(level, YEAR, END)
         starts = [*rows, END]
         assert len(rows) == count
         assert [row.amount for row in rows.values()] == [
@@ -42,7 +41,7 @@ def check(ledger, life):
 
 def test_8_760_hours_of_a_whole_year_in_random_order(story):
     """Each batch holds hours from all over the year, each falls between hours of the others."""
-    ledger, life = year_in(story, batches=5)
+    ledger, life = year_in(story, batches=3)
     check(ledger, life)
     # What was there before the last batch was settled long ago: each change has its record.
     assert {record.cause for record in ledger.records()} == {"late readings"}
@@ -50,11 +49,11 @@ def test_8_760_hours_of_a_whole_year_in_random_order(story):
     assert {day: last[day] for day in last} == {
         day: life.used(day, day + DAY_MS) / KWH for day in last
     }
-    assert len(last) > 300
+    assert len(last) == 365
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_8_760_hours_of_a_whole_year_in_random_order_and_small_batches(story):
-    ledger, life = year_in(story, batches=50)
+    ledger, life = year_in(story, batches=12)
     check(ledger, life)

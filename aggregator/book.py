@@ -6,7 +6,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 (docs/formats/ledger.md), so the order in which readings come does not matter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -338,8 +338,19 @@ class Book:
                     if first <= near[1] and last >= near[0]:
                         since, until = min(since, first), max(until, last)
             if (since, until) == (low, high):
+                found = self._unsettled(found, moved)
                 return self._admitted(found), (low, high) != (from_ms, to_ms)
             low, high = since, until
+
+    def _unsettled(self, found: ReadingColumns, edited: Iterable[int]) -> ReadingColumns:
+        """Return all readings of one time where a clock event may move one of them away."""
+        for index in edited:
+            own = found.series == index
+            if self._parameters.registers(index).shifts and own.any():
+                times, series = found.time_ms[own], np.array([index], np.int32)
+                every = self._store.versions(series, int(times.min()), int(times.max()))
+                found = ReadingColumns.concatenate([found.take(~own), every])
+        return found
 
     # ------------------------------------------------------------------ kernels
 

@@ -197,7 +197,7 @@ class StoreLedgerReader:
             intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
             while True:
                 tries += 1
-                readings = reader.readings(chosen, MIN_TIME_MS, MAX_TIME_MS)
+                readings = reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
                 before = intervals
                 intervals = reader.intervals(Level.INTERVAL, chosen, MIN_TIME_MS, MAX_TIME_MS)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:

@@ -9,10 +9,11 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -368,7 +369,7 @@ class Story:
         self, *rows: Meter, when: int | None = None, metas: Mapping[str, bytes] | None = None
     ) -> None:
         self._rows = rows or self._rows
-        self._metas = self._metas | (metas or {})
+        self._metas = {**self._metas, **(metas or {})}
         self._add(Restarted(self._now_ms if when is None else when, self._rows, self._metas))
 
     def _add(self, deed: Deed) -> None:
@@ -439,7 +440,7 @@ class Story:
                 lives[-1][1].append(deed)
         seen: list[Process] = []
         for i, (start, part) in enumerate(lives):
-            process = Process(place, start, self._metas | dict(start.metas), together=together)
+            process = Process(place, start, {**self._metas, **start.metas}, together=together)
             with ExitStack() as stack:
                 stack.callback(process.close)
                 process.run(part)
@@ -553,7 +554,7 @@ class Process:
 
         self._script.cycles = [self._retained]
         self._script.cycles += [
-            lambda deed=deed: cycle(deed) for deed in deeds if not isinstance(deed, Restarted)
+            partial(cycle, deed) for deed in deeds if not isinstance(deed, Restarted)
         ]
         self._pipeline.run()
         for job in jobs:
@@ -566,11 +567,13 @@ class Process:
         ]
 
     def close(self) -> None:
-        with suppress(Exception):
-            self._store.close()
+        self._store.close()
         self._records.close()
         self._facts.close()
         self._restatements.close()
+        # The traceback of a failed case lives until the very end and would keep DuckDB with it.
+        self.ledger.__dict__.clear()
+        del self._store, self._pipeline, self._script
 
 
 __all__ = [

@@ -63,12 +63,6 @@ def test_gateway_clock_1_h_ahead_for_a_day(story):
     assert restated[WRONG] == (before.day(WRONG).amount / KWH, ledger.day(WRONG).amount / KWH)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a store settles two readings of one time before a clock event has moved one of them "
-    "away: the right one is lost to the figures when it is read again, but not when both wait for "
-    "one commit",
-)
 def test_gateway_clock_1_h_ahead_for_a_day_beside_another_gateway(story):
     """The other gateway's clock is right; it reads at times that the first one names too."""
     tale, life = story(), Life(DAY, 3)

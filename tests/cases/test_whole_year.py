@@ -1,6 +1,7 @@
 """A year of hours, in whatever order the network let them through."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -33,7 +34,7 @@ def check(ledger, life):
         starts = [*rows, END]
         assert len(rows) == count
         assert [row.amount for row in rows.values()] == [
-            life.used(a, b) for a, b in zip(starts, starts[1:], strict=False)
+            life.used(a, b) for a, b in pairwise(starts)
         ]
         assert sum(row.held + row.missing_ms for row in rows.values()) == 0
     assert ledger.proof().booked_micro == life.used(YEAR, END)

@@ -6,7 +6,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 (docs/formats/ledger.md), so the order in which readings come does not matter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ from aggregator.store.base import NO_TIME, Store, counts, settle
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start
 from contract.reading import COUNTING_CODES
-from contract.stored import MEASURE_FIELDS, Level
+from contract.stored import Level
 
 _TOGETHER_MS = 300_000
 """Channels whose last readings follow each other this closely are loaded together."""
@@ -237,18 +237,21 @@ class Book:
         return Redone(old, new, new.take(differs)) if differs.any() else None
 
     def _emptied(self, rows: IntervalColumns) -> IntervalColumns:
-        """Return rows that say of the same intervals that nothing is known."""
-        zero, unknown = np.zeros(len(rows), np.int64), np.full(len(rows), np.nan)
+        """Return rows that say of the same intervals that nothing is known.
+
+        Their measures are those of no amount: NaN would make the whole day and month undetermined.
+        """
+        zero = np.zeros(len(rows), np.int64)
         kept = {
             "series": rows.series,
             "start_ms": rows.start_ms,
             "expected": rows.expected,
             "missing_ms": np.full(len(rows), self._store.grid_ms),
         }
-        columns: dict[str, Any] = {
-            field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
-        }
-        return IntervalColumns(**(columns | kept))
+        columns: dict[str, Any] = {field.name: zero for field in fields(rows)}
+        columns |= kept
+        columns |= self._measures.of(rows.series, rows.start_ms, zero)
+        return IntervalColumns(**columns)
 
     def _window(self, late: ReadingColumns, fresh: ReadingColumns) -> IntervalColumns:
         """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""
@@ -376,8 +379,19 @@ class Book:
                     if first <= near[1] and last >= near[0]:
                         since, until = min(since, first), max(until, last)
             if (since, until) == (low, high):
+                found = self._unsettled(found, moved)
                 return self._admitted(found), (low, high) != (from_ms, to_ms)
             low, high = since, until
+
+    def _unsettled(self, found: ReadingColumns, edited: Iterable[int]) -> ReadingColumns:
+        """Return all readings of one time where a clock event may move one of them away."""
+        for index in edited:
+            own = found.series == index
+            if self._parameters.registers(index).shifts and own.any():
+                times, series = found.time_ms[own], np.array([index], np.int32)
+                every = self._store.versions(series, int(times.min()), int(times.max()))
+                found = ReadingColumns.concatenate([found.take(~own), every])
+        return found
 
     # ------------------------------------------------------------------ kernels
 

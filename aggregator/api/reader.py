@@ -202,19 +202,23 @@ class StoreLedgerReader:
         facts = self.facts(series)
         low = MIN_TIME_MS if from_ms is None else from_ms
         high = MAX_TIME_MS if to_ms is None else to_ms
-        # What people declared far away may move, cut or open what is read here.
-        span = (low, high) if facts.registers is None else (MIN_TIME_MS, MAX_TIME_MS)
         with self._reader() as reader:
             tries = 0
             intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
             while True:
                 tries += 1
-                readings = reader.readings(
-                    chosen,
-                    *span,
-                    before=_HISTORY_NEIGHBOURS,
-                    after=_HISTORY_NEIGHBOURS,
-                    counting=COUNTING_CODES,
+                # What people declared far away may move, cut or open what is read here.
+                readings = (
+                    reader.readings(
+                        chosen,
+                        low,
+                        high,
+                        before=_HISTORY_NEIGHBOURS,
+                        after=_HISTORY_NEIGHBOURS,
+                        counting=COUNTING_CODES,
+                    )
+                    if facts.registers is None
+                    else reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
                 )
                 before = intervals
                 intervals = reader.intervals(Level.INTERVAL, chosen, low, high)

@@ -154,6 +154,13 @@ class StoreReader(Protocol):
         """
         ...
 
+    def versions(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
+        """Return all cumulative readings in [from_ms, to_ms] as they came, in any order.
+
+        For whoever may still move one of two readings of one time away from the other.
+        """
+        ...
+
     def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:
         """Return instantaneous readings in [from_ms, to_ms], one per (series, time)."""
         ...

@@ -112,8 +112,13 @@ class EmbeddedReader:
     ) -> ReadingColumns:
         return with_neighbours(self._cumulative, series, from_ms, to_ms, before, after, counting)
 
+    def versions(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
+        return self._raw("cumulative", distinct(series), from_ms, to_ms)
+
     def _cumulative(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
-        return self._raw("cumulative", series, from_ms, to_ms)
+        return settle(
+            self._raw("cumulative", series, from_ms, to_ms), self._directory.outbox_rank()
+        )
 
     def _raw(self, kind: str, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
         tables = self._months.of(kind, from_ms, to_ms)
@@ -123,11 +128,11 @@ class EmbeddedReader:
         columns = ", ".join(_RAW_COLUMNS)
         query = " UNION ALL ".join(f"SELECT {columns} FROM {t} WHERE {chosen}" for t in tables)
         rows = _query(self._cursor, query)
-        found = ReadingColumns(*(rows[name] for name in _RAW_COLUMNS))
-        return settle(found, self._directory.outbox_rank())
+        return ReadingColumns(*(rows[name] for name in _RAW_COLUMNS))
 
     def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:
-        rows = self._raw("instant", distinct(series), from_ms, to_ms)
+        found = self._raw("instant", distinct(series), from_ms, to_ms)
+        rows = settle(found, self._directory.outbox_rank())
         return InstantColumns(
             rows.series, rows.time_ms, rows.value.astype(np.float64), rows.quality
         )

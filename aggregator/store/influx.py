@@ -169,8 +169,11 @@ class InfluxReader:
     ) -> ReadingColumns:
         return with_neighbours(self._cumulative, series, from_ms, to_ms, before, after, counting)
 
+    def versions(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
+        return self._raw(distinct(series), from_ms, to_ms, np.int64)
+
     def _cumulative(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
-        return self._raw(series, from_ms, to_ms, np.int64)
+        return settle(self._raw(series, from_ms, to_ms, np.int64), self._directory.outbox_rank())
 
     def _raw(
         self, series: Int32, from_ms: int, to_ms: int, value: type[np.generic]
@@ -211,10 +214,11 @@ class InfluxReader:
                 )
         if not parts:
             return ReadingColumns.empty(cumulative=value is np.int64)
-        return settle(ReadingColumns.concatenate(parts), self._directory.outbox_rank())
+        return ReadingColumns.concatenate(parts)
 
     def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:
-        rows = self._raw(distinct(series), from_ms, to_ms, np.float64)
+        found = self._raw(distinct(series), from_ms, to_ms, np.float64)
+        rows = settle(found, self._directory.outbox_rank())
         return InstantColumns(
             rows.series, rows.time_ms, rows.value.astype(np.float64), rows.quality
         )

@@ -137,6 +137,11 @@ class MemoryStore:
                 need -= counting is None or row[3] in counting
         return _columns(chosen, np.int64)
 
+    def versions(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
+        wanted = set(series.tolist())
+        rows = [r for r in self._db.cumulative if r[0] in wanted and from_ms <= r[1] <= to_ms]
+        return _columns(rows, np.int64)
+
     def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:
         lines = self._settled(self._db.instant)
         rows = _columns(

@@ -234,6 +234,16 @@ class StoreSuite:
         found = store.readings(series_of(store), T0, T0)
         assert (found.seq.tolist(), found.quality.tolist()) == ([7], [Quality.GOOD])
 
+    def test_every_version_of_a_reading_can_be_read(self, kit):
+        store = kit.open()
+        rows = [R(0, 10), R(0, 11, seq=2), R(MINUTE, 12), R(2 * MINUTE, 13)]
+        store.commit(commit_of(store, rows))
+        store.commit(commit_of(store, [R(0, 12, edge="gw2", outbox="0000000000000001")]))
+        found = store.versions(series_of(store), T0, T0 + MINUTE)
+        assert sorted(zip(found.time_ms.tolist(), found.value.tolist(), strict=True)) == [
+            (T0, 10), (T0, 11), (T0, 12), (T0 + MINUTE, 12)
+        ]  # fmt: skip
+
     def test_conflicting_values_inside_one_commit(self, kit):
         store = kit.open()
         store.commit(commit_of(store, [R(0, 12, seq=8), R(0, 10, seq=7), R(0, 11, seq=9)]))

@@ -6,23 +6,34 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from aggregator.api import errors
+from aggregator.api.guard import Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
     consumption,
     cost,
     demand,
+    events,
     health,
     intervals,
     live,
     proof,
     register,
 )
+from aggregator.api.writer import LedgerWriter
 
 PREFIX = "/api/v1"
 
 
-def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
-    """Return the application; it holds no state beside the reader."""
+def build_app(
+    reader: LedgerReader,
+    writer: LedgerWriter | None = None,
+    guard: Guard | None = None,
+    version: str = "1",
+) -> FastAPI:
+    """Return the application; it holds no state beside reader and writer.
+
+    Without a writer it knows no events; without a guard nobody may write.
+    """
     app = FastAPI(
         title="nenghao 能耗",
         version=version,
@@ -38,6 +49,8 @@ def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
     errors.install(app)
     for module in (health, register, intervals, consumption, cost, demand, live, proof):
         app.include_router(module.routes(reader), prefix=PREFIX)
+    if writer is not None:
+        app.include_router(events.routes(reader, writer, guard or Guard(None)), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)

@@ -17,7 +17,9 @@ from aggregator.api.routes import (
     intervals,
     live,
     proof,
+    proposals,
     register,
+    rules,
 )
 from aggregator.api.writer import LedgerWriter
 
@@ -47,7 +49,19 @@ def build_app(
         redoc_url=None,
     )
     errors.install(app)
-    for module in (health, register, intervals, consumption, cost, demand, live, proof):
+    modules = (
+        health,
+        register,
+        intervals,
+        consumption,
+        cost,
+        demand,
+        live,
+        proof,
+        proposals,
+        rules,
+    )
+    for module in modules:
         app.include_router(module.routes(reader), prefix=PREFIX)
     if writer is not None:
         app.include_router(events.routes(reader, writer, guard or Guard(None)), prefix=PREFIX)

@@ -26,6 +26,7 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge", "poll meters, buffer durably, forward to the broker"),
     "aggregate": Command("aggregator", "turn readings into the energy ledger and serve the API"),
+    "events": Command("aggregator", "say what happened to meters, see what is proposed"),
     "factors": Command("aggregator", "list, check and apply conversion factors and tariffs"),
     "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),

@@ -81,6 +81,7 @@ class PipelineLedgerWriter:
         """Wait for the figures; what is not done in time, or before the end, is done later."""
         done = self._amend(told.event.region, told.event.site, cause, why)
         try:
-            return Said(told, done.result(self._wait_s))
+            failed = done.exception(self._wait_s)
         except (TimeoutError, concurrent.futures.CancelledError):
             return Said(told, None)
+        return Said(told, None if failed else done.result())

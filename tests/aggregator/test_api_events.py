@@ -1,10 +1,13 @@
 """Events over HTTP change exactly the figures they are about, and nobody writes unasked."""
 
-import threading
+import time
+from concurrent.futures import Future
 
 import pytest
 
+from aggregator.api.event_shapes import EventFields
 from aggregator.api.guard import Guard, TokenError
+from aggregator.api.writer import PipelineLedgerWriter
 from contract.interval import MINUTE_MS
 from tests.aggregator.api_ledger import ApiClient
 from tests.aggregator.works import MULTIPLIER, NOW, T0, TOKEN, Works, exchange, minutes
@@ -202,12 +205,23 @@ def test_an_event_whose_figures_take_long_says_so_and_is_done_after_a_restart(tm
         assert figures(client)[3] == (0, 0)
 
 
-def test_an_event_told_while_the_pipeline_ends_is_kept(tmp_path):
+def test_an_event_told_when_the_pipeline_has_ended_is_kept_and_nobody_waits(tmp_path):
     with Works(tmp_path) as works, ApiClient(works.app) as client:
-        threading.Timer(0.0, works.pipeline.stop).start()
-        answer = client.post(EVENTS, exchange(), TOKEN)
-        assert answer.status_code in (201, 202)
+        works.pipeline.stop()
+        works.ended()
+        began = time.monotonic()
+        assert client.post(EVENTS, exchange(), TOKEN).status_code == 202
+        assert time.monotonic() - began < 10
         assert len(works.facts.events("370114", "works")) == 1
+
+
+def test_a_pipeline_that_fails_over_an_event_leaves_it_kept(works):
+    failed: Future[int] = Future()
+    failed.set_exception(OSError("the disk is gone"))
+    writer = PipelineLedgerWriter(works.facts, works.restatements, lambda *_: failed, lambda: NOW)
+    event = EventFields.model_validate(exchange()).event("370114")
+    said = writer.tell(event)
+    assert (said.changed, said.event.event) == (None, event)
 
 
 def test_an_event_that_nobody_told_cannot_be_undone(client):

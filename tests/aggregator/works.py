@@ -138,6 +138,11 @@ class Works:
             assert self._thread.is_alive(), "the pipeline has ended"
             time.sleep(0.01)
 
+    def ended(self) -> None:
+        """Wait for the pipeline's end."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
     def close(self) -> None:
         self.pipeline.stop()
         if self._thread.ident is not None:

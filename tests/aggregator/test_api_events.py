@@ -45,10 +45,10 @@ def closes(client: ApiClient) -> bool:
 def test_an_exchange_clears_what_is_held_and_its_undoing_brings_it_back(works, client):
     works.read(minutes(500, 501, 502, 503, 3, 4, 5))
     held = figures(client)
-    assert held[3] == (0, -500)
+    assert held[3] == (0.0, -500.0)
     told = client.post(EVENTS, exchange(final_kwh="503.25", start_kwh=2.5), TOKEN)
-    assert told.status_code == 201, told.text
     answer = told.json()
+    assert told.status_code == 201, answer
     assert answer["figures"] == "follow"
     assert answer["intervals_changed"] == 2  # the new register's first step lies in the next one
     assert figures(client)[3:5] == [(0.25, 0), (1.5, 0)]
@@ -110,6 +110,17 @@ def test_a_correction_of_the_unit_a_clock_and_water_by_their_own_names(works, cl
     assert client.post(EVENTS, clock, TOKEN).json()["intervals_changed"] > 0
     assert figures(client, "wm-1")[0] == (0, 0)  # of T0 on: nothing is known now
     assert closes(client)
+
+
+def test_two_people_who_say_the_same_correct_once(works, client):
+    works.read(minutes(500, 0.501, 0.502, 0.503, 504), "em-1")
+    unit = exchange(kind="correction", at_ms=T0 + 1, until_ms=T0 + 50 * MINUTE_MS, factor="1000")
+    assert client.post(EVENTS, unit, TOKEN).json()["intervals_changed"] > 0
+    again = client.post(EVENTS, unit | {"author": "another"}, TOKEN)
+    assert again.json()["intervals_changed"] == 0
+    assert closes(client)
+    works.read(minutes(0.5035, start=48), "em-1")  # a late one
+    assert figures(client)[:4] == [(1, 0)] * 4
 
 
 def test_the_same_word_twice_is_one_event(client):

@@ -137,3 +137,18 @@ def test_more_findings_than_an_answer_holds_are_said_to_be_there(tmp_path, monke
         answer = client.get("/api/v1/proposals").json()
         assert not answer["complete"]
         assert len(answer["findings"]) == 1
+
+
+def test_evidence_goes_on_behind_readings_that_were_rejected(tmp_path):
+    shown = [500 + i for i in range(21)] + [700 + i for i in range(20)] + [540, 120, 121, 122]
+    rejected = {
+        "kind": "reject", "site": "works", "meter": "em-1", "channel": "energy_import",
+        "at_ms": T0 + 21 * QUARTER_MS, "until_ms": T0 + 41 * QUARTER_MS, "author": "a",
+        "reason": "another meter's",
+    }  # fmt: skip
+    with Works(tmp_path) as works, ApiClient(works.app) as client:
+        works.read(minutes(*shown))
+        assert client.post("/api/v1/events", rejected, TOKEN).status_code == 201
+        (one,) = found(client)
+        assert one["at_ms"] == T0 + 42 * QUARTER_MS
+        assert [row["display"] for row in one["evidence"]] == [518, 519, 520, 540, 120, 121, 122]

@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
     from sqlalchemy.exc import OperationalError
 
+    from aggregator.api.guard import TokenError
     from aggregator.app import run
     from aggregator.ledger.rows import TableError
     from aggregator.parameters import ParametersError
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         TableError,
         ParametersError,
         StoreError,
+        TokenError,
         OSError,
     ) as error:
         print(f"nenghao aggregate: {error}", file=sys.stderr)

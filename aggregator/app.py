@@ -18,8 +18,10 @@ from types import FrameType
 import uvicorn
 
 from aggregator.amendments import Amendments
+from aggregator.api.guard import Guard
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
+from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
@@ -139,6 +141,7 @@ def run(config: Config) -> int:
         events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
+    guard = Guard.of_file(config.api.token_file)
     tables = load_tables(config, events)
     register = tables.register
     factor_set = tables.factors.choose(config.aggregator.factor_set)
@@ -188,13 +191,10 @@ def run(config: Config) -> int:
         counters=events.counts,
         now_ms=wall_ms,
     )
+    writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
+    app = build_app(reader, writer, guard, closings)
     server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(reader, closings=closings),
-            log_level="error",
-            access_log=False,
-            lifespan="off",
-        )
+        uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
     worker = _Worker(pipeline, events, server)
     events.emit(

@@ -161,6 +161,8 @@ class ApiSection(_Section):
     host: Text = "127.0.0.1"
     port: Port = 8_080
     """0 takes a free one; the log names it."""
+    token_file: str = ""
+    """Who knows the token in it may write; empty: the API is read-only."""
 
 
 class Config(_Section):
@@ -180,6 +182,8 @@ class Config(_Section):
     def exposed(self) -> Iterator[tuple[str, str]]:
         """Yield (section, host) of each server that would be told a secret without TLS."""
         broker, store = self.broker, self.store
+        if self.api.token_file and not _is_loopback(self.api.host):
+            yield "api", self.api.host
         if broker.password_file and not broker.tls_ca and not _is_loopback(broker.host):
             yield "broker", broker.host
         if store.kind != "embedded" and (store.password_file or store.token_file):

@@ -6,12 +6,13 @@ store has committed the raw readings and the intervals they touch. While the sto
 same commit is repeated, the inbox fills, and edges keep what was not acked.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -136,6 +137,7 @@ class Pipeline:
         self._pace = pace
         self._time_ms = time_ms
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._loaded: set[tuple[str, str]] = set()
         """(region, site) whose heads are loaded and whose figures follow what is declared."""
@@ -184,8 +186,8 @@ class Pipeline:
         except _Stopped:
             return  # the store was away: what waits was not acked and comes again
         finally:
-            while not self._jobs.empty():
-                self._jobs.get().done.cancel()
+            self._ended.set()
+            self._cancel_jobs()
 
     def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
@@ -195,7 +197,14 @@ class Pipeline:
         job = _Job(region, site, cause, why, Future())
         self._jobs.put(job)
         self._inbox.wake()
+        if self._ended.is_set():
+            self._cancel_jobs()
         return job.done
+
+    def _cancel_jobs(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._jobs.get_nowait().done.cancel()
 
     def stop(self) -> None:
         """Ask `run` to end."""

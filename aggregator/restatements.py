@@ -5,7 +5,8 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import URL, Connection, insert, select, update
@@ -74,17 +75,16 @@ class Restatements:
         given = list(restatements)
         if not given:
             return 0
-        try:
-            with self._engine.begin() as db:
-                return _add(db, given)
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+        with self._transaction() as db:
+            return _add(db, given)
 
     def find(
         self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
     ) -> Sequence[Restatement]:
-        """Return the records of a site's days that start in [from_ms, to_ms), oldest first."""
+        """Return the records of a site's days that start in [from_ms, to_ms), oldest first.
+
+        StoreRetriable when the database does not answer now.
+        """
         day = RESTATEMENT.c.day_ms
         query = (
             select(*_COLUMNS)
@@ -93,8 +93,17 @@ class Restatements:
             .order_by(RESTATEMENT.c.id)
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with self._transaction() as db:
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
 
 
 def known_or_none(value: float) -> float | None:

@@ -20,7 +20,8 @@ class ApiError(Exception):
 
 def error_response(status: int, parameter: str, reason: str) -> JSONResponse:
     """Return the one error shape."""
-    return JSONResponse({"error": {"parameter": parameter, "reason": reason}}, status)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"error": {"parameter": parameter, "reason": reason}}, status, headers)
 
 
 def install(app: FastAPI) -> None:

@@ -6,27 +6,40 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from aggregator.api import errors
+from aggregator.api.guard import Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import closings as closings_routes
 from aggregator.api.routes import (
     consumption,
     cost,
     demand,
+    events,
     health,
     intervals,
     live,
     proof,
+    proposals,
     register,
+    rules,
 )
+from aggregator.api.writer import LedgerWriter
 from aggregator.closings import Closings
 
 PREFIX = "/api/v1"
 
 
 def build_app(
-    reader: LedgerReader, version: str = "1", *, closings: Closings | None = None
+    reader: LedgerReader,
+    writer: LedgerWriter | None = None,
+    guard: Guard | None = None,
+    closings: Closings | None = None,
+    version: str = "1",
 ) -> FastAPI:
-    """Return the application; it holds no state beside what it reads. `closings`: closed months."""
+    """Return the application; it holds no state beside reader and writer.
+
+    Without a writer it knows no events; without a guard nobody may write; without closings it
+    serves no closed months.
+    """
     app = FastAPI(
         title="nenghao 能耗",
         version=version,
@@ -40,10 +53,24 @@ def build_app(
         redoc_url=None,
     )
     errors.install(app)
-    for module in (health, register, intervals, consumption, cost, demand, live, proof):
+    modules = (
+        health,
+        register,
+        intervals,
+        consumption,
+        cost,
+        demand,
+        live,
+        proof,
+        proposals,
+        rules,
+    )
+    for module in modules:
         app.include_router(module.routes(reader), prefix=PREFIX)
     if closings is not None:
         app.include_router(closings_routes.routes(reader, closings), prefix=PREFIX)
+    if writer is not None:
+        app.include_router(events.routes(reader, writer, guard or Guard(None)), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)

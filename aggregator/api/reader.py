@@ -16,6 +16,7 @@ import numpy as np
 from aggregator.admission import admitted
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey
+from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.registers import Registers
 from aggregator.proof import ChannelFacts
@@ -123,6 +124,13 @@ class LedgerReader(Protocol):
         """
         ...
 
+    def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
+        """Return readings of a cumulative channel that count, and the edge that read each.
+
+        All in [from_ms, to_ms] and as many beyond as verdicts there can depend on.
+        """
+        ...
+
     def last_times(self, series: Sequence[int]) -> Int64:
         """Return per channel the time of its last cumulative reading, or NO_TIME."""
         ...
@@ -224,8 +232,34 @@ class StoreLedgerReader:
                 intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        registers = facts.registers or Registers(((0, facts.multiplier),))
-        return admitted(readings, registers, self._store.directory), intervals
+        return admitted(readings, self._registers(series), self._store.directory), intervals
+
+    def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
+        registers, chosen = self._registers(series), np.array([series], np.int32)
+        low, high = from_ms, to_ms
+        with self._reader() as reader:
+            while True:  # where readings are moved or rejected, more must be read
+                found = reader.readings(
+                    chosen, low, high, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
+                )
+                near = [low, high, *found.time_ms[:1].tolist(), *found.time_ms[-1:].tolist()]
+                since, until = low, high
+                for first, last in registers.moved():
+                    if first <= max(near) and last >= min(near):
+                        since, until = min(since, first), max(until, last)
+                if (since, until) == (low, high):
+                    break
+                low, high = since, until
+            if registers.shifts and len(found):  # of two readings of one time one may move away
+                first, last = int(found.time_ms.min()), int(found.time_ms.max())
+                found = reader.versions(chosen, first, last)
+        readings = admitted(found, registers, self._store.directory)
+        edges = [self._store.directory.sources.key(one).edge for one in readings.source.tolist()]
+        return readings, edges
+
+    def _registers(self, series: int) -> Registers:
+        facts = self.facts(series)
+        return facts.registers or Registers(((0, facts.multiplier),))
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

@@ -185,9 +185,15 @@ def registers_of(
             if event.value_micro is not None
         },
         corrections=tuple(
-            Correction(*event.span, factor_of(event.factor))
-            for event in of[EventKind.CORRECTION]
-            if event.factor is not None
+            # Said twice it counts once; in one order, for each is rounded.
+            Correction(*said)
+            for said in sorted(
+                {
+                    (*event.span, factor_of(event.factor))
+                    for event in of[EventKind.CORRECTION]
+                    if event.factor is not None
+                }
+            )
         ),
         shifts=tuple(
             Shift(event.edge, *event.span, event.offset_ms)

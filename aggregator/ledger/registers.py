@@ -58,6 +58,14 @@ class Shift:
     until_ms: int
     offset_ms: int
 
+    @property
+    def touched(self) -> tuple[int, int]:
+        """First and last time [ms] from which or to which readings move."""
+        return (
+            min(self.from_ms, self.from_ms + self.offset_ms),
+            max(self.until_ms, self.until_ms + self.offset_ms),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Registers:
@@ -118,10 +126,7 @@ class Registers:
         """Yield the spans [from, to] in which readings vanish, or from and to which they move."""
         yield from self.rejected
         for shift in self.shifts:
-            yield (
-                min(shift.from_ms, shift.from_ms + shift.offset_ms),
-                max(shift.until_ms, shift.until_ms + shift.offset_ms),
-            )
+            yield shift.touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +251,11 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     times |= {time_ms for time_ms, _ in set(old.replaced.items()) ^ set(new.replaced.items())}
     for row in set(old.corrections) ^ set(new.corrections):
         times |= {row.from_ms, row.until_ms}
-    for span in set(old.moved()) ^ set(new.moved()):
+    for span in set(old.rejected) ^ set(new.rejected):
         times |= set(span)
+    if old.shifts != new.shifts:  # another order changes something too: the later word counts
+        for shift in set(old.shifts) ^ set(new.shifts) or old.shifts:
+            times |= set(shift.touched)
     return (min(times), max(times)) if times else None
 
 

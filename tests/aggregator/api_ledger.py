@@ -249,8 +249,9 @@ class ApiClient:
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> httpx.Response:
         return self._runner.run(self._client.get(path, params=params))
 
-    def post(self, path: str) -> httpx.Response:
-        return self._runner.run(self._client.post(path))
+    def post(self, path: str, json: Any = None, token: str | None = None) -> httpx.Response:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return self._runner.run(self._client.post(path, json=json, headers=headers))
 
     def __enter__(self) -> Self:
         return self

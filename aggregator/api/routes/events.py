@@ -1,0 +1,172 @@
+"""What people say of meters, what it changed, and what the aggregator proposes they say."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import StringConstraints
+
+from aggregator.api.errors import ApiError
+from aggregator.api.event_shapes import EventFields, EventRow
+from aggregator.api.guard import Guard
+from aggregator.api.reader import LedgerReader
+from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, find_sites
+from aggregator.api.writer import LedgerWriter, Said
+from aggregator.restatements import Restatement
+from contract.interval import DAY_MS, day_start
+
+MAX_RECORDS = 10_000
+"""Most restatements one request is given."""
+LOOK_BACK_MS = 31 * DAY_MS
+"""Length of the period when `from` is left out."""
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class EventsAnswer(Shape):
+    """Events, the oldest word first, undone ones too."""
+
+    events: tuple[EventRow, ...]
+
+
+class EventsQuery(Shape):
+    """Parameters of /events."""
+
+    site: Id | None = None
+    format: Format = "json"
+
+
+class SaidAnswer(Shape):
+    """A word that is kept, and what the figures have made of it."""
+
+    event: EventRow
+    figures: Literal["follow", "under_way"]
+    """under_way (status 202): they will follow, after a restart too."""
+    intervals_changed: int | None
+    """How many got other figures; null while that is under way."""
+
+
+class UndoBody(Shape):
+    """Who undoes an event, and why."""
+
+    author: Words
+    reason: Words
+
+
+class RestatementRow(Shape):
+    """A settled day's figure of one channel that changed."""
+
+    region: str
+    site: str
+    meter: str
+    channel: str
+    day_ms: int
+    """Start of the Beijing day."""
+    measure: str
+    """amount, amount_held [unit of the channel], kgce_*, co2_kg or cost_cny."""
+    from_value: float | None
+    """Null: was not determined."""
+    to_value: float | None
+    cause: str
+    why: str
+    found_ms: int
+
+
+class RestatementsAnswer(Shape):
+    """Records of days that start in the period, oldest record first."""
+
+    from_ms: int
+    to_ms: int
+    restatements: tuple[RestatementRow, ...]
+
+
+class RestatementsQuery(Period):
+    """Parameters of /restatements."""
+
+    site: Id | None = None
+    format: Format = "json"
+
+
+def routes(reader: LedgerReader, writer: LedgerWriter, guard: Guard) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["events"])
+
+    @router.get("/events", response_model=EventsAnswer, response_model_exclude_unset=True)
+    def events(query: Annotated[EventsQuery, Query()]) -> EventsAnswer | Response:
+        """Return the events of one site, or of each."""
+        rows = [
+            EventRow.told(told)
+            for site in find_sites(reader, query.site)
+            for told in writer.events(site.region, site.id)
+        ]
+        return csv_response(rows) if query.format == "csv" else EventsAnswer(events=tuple(rows))
+
+    @router.post(
+        "/events",
+        status_code=201,
+        response_model_exclude_unset=True,
+        dependencies=[Depends(guard)],
+    )
+    def tell(body: EventFields, response: Response) -> SaidAnswer:
+        """Keep an event and let the figures follow it; the same again changes nothing."""
+        site = find_site(reader, body.site)
+        if body.meter is not None and (site.id, body.meter) not in reader.register.rows:
+            raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
+        return _answer(writer.tell(body.event(site.region)), response)
+
+    @router.post(
+        "/events/{id}/undo", response_model_exclude_unset=True, dependencies=[Depends(guard)]
+    )
+    def undo(
+        id_: Annotated[int, Path(alias="id", ge=1, lt=1 << 31)], body: UndoBody, response: Response
+    ) -> SaidAnswer:
+        """Let an event stand no longer; it stays readable. The first one to undo it is kept."""
+        said = writer.undo(id_, body.author, body.reason)
+        if said is None:
+            raise ApiError(404, "id", f"no event {id_}")
+        return _answer(said, response)
+
+    @router.get("/restatements", response_model=RestatementsAnswer)
+    def restatements(
+        query: Annotated[RestatementsQuery, Query()],
+    ) -> RestatementsAnswer | Response:
+        """Return what changed in settled figures: by default of the last 31 days."""
+        from_ms, to_ms = look_back(query, reader.now_ms())
+        found: list[Restatement] = []
+        for site in find_sites(reader, query.site):
+            left = MAX_RECORDS + 1 - len(found)
+            found += writer.restatements(site.region, site.id, from_ms, to_ms, left)
+            if len(found) > MAX_RECORDS:
+                raise ApiError(
+                    422,
+                    "to",
+                    f"more than {MAX_RECORDS} records: shorten the period or name one site",
+                )
+        rows = [
+            RestatementRow.model_validate(
+                {name: getattr(one, name) for name in RestatementRow.model_fields}
+            )
+            for one in found
+        ]
+        if query.format == "csv":
+            return csv_response(rows)
+        return RestatementsAnswer(from_ms=from_ms, to_ms=to_ms, restatements=tuple(rows))
+
+    return router
+
+
+def look_back(period: Period, now_ms: int) -> tuple[int, int]:
+    """Return (from_ms, to_ms); without `from` 31 days, from a Beijing midnight on."""
+    if period.from_ms is not None:
+        return period.resolve(now_ms)
+    to_ms = now_ms if period.to_ms is None else period.to_ms
+    return day_start(to_ms - LOOK_BACK_MS), to_ms
+
+
+def _answer(said: Said, response: Response) -> SaidAnswer:
+    if said.changed is None:
+        response.status_code = 202
+    return SaidAnswer(
+        event=EventRow.told(said.event),
+        figures="under_way" if said.changed is None else "follow",
+        intervals_changed=said.changed,
+    )

@@ -1,0 +1,166 @@
+"""What is odd in the figures, why, and what a person might say of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Query
+
+from aggregator.api.errors import ApiError
+from aggregator.api.event_shapes import EventFields
+from aggregator.api.reader import LedgerReader, Series, cumulative
+from aggregator.api.routes.events import look_back
+from aggregator.api.shapes import Amounts, Id, Period, Shape, find_sites
+from aggregator.kernels.register import HELD, SUSPECT
+from aggregator.proposals import Finding, Seen, findings
+from contract.channels import catalogue
+from contract.interval import DAY_MS
+from contract.reading import Quality
+from contract.stored import Level
+from contract.units import MICRO
+
+MAX_FINDINGS = 200
+"""Most findings one answer holds."""
+MAX_PERIOD_MS = 400 * DAY_MS
+
+
+class EvidenceRow(Shape):
+    """A reading, or a register that an event declares, and how it was judged."""
+
+    time_ms: int
+    display: float
+    """As shown, before CT x VT [unit of the channel]."""
+    declared: bool
+    """Not read: an event says so."""
+    quality: str | None
+    edge: str | None
+    counts: bool
+    rule: str | None
+    """The rule that left it out, or that says something of the step to it."""
+
+
+class FindingRow(Shape):
+    """Something odd, with the events that would clear it, the likeliest first."""
+
+    site: str
+    meter: str
+    channel: str
+    unit: str
+    found: str
+    """fall, rise, or left_out: a reading that does not count, shown only."""
+    rule: str
+    from_ms: int
+    """Time of the reading before."""
+    at_ms: int
+    held: Amounts
+    """Signed, behind the multiplier."""
+    waits_for: int
+    """Readings that must still confirm a fall before anything is proposed."""
+    proposals: tuple[EventFields, ...]
+    """Any one of them clears it, sent to POST /events as it is; put your own name as author."""
+    evidence: tuple[EvidenceRow, ...]
+
+
+class ProposalsAnswer(Shape):
+    """What is odd in the period; computed now, never stored."""
+
+    from_ms: int
+    to_ms: int
+    complete: bool
+    """False: there is more; decide, and ask again."""
+    findings: tuple[FindingRow, ...]
+
+
+class ProposalsQuery(Period):
+    """Parameters of /proposals."""
+
+    site: Id | None = None
+    meter: Id | None = None
+
+
+def routes(reader: LedgerReader) -> APIRouter:
+    """Return the route."""
+    router = APIRouter(tags=["events"])
+
+    @router.get("/proposals", response_model_exclude_unset=True)
+    def proposals(query: Annotated[ProposalsQuery, Query()]) -> ProposalsAnswer:
+        """Return held energy with evidence and proposals: by default of the last 31 days."""
+        from_ms, to_ms = look_back(query, reader.now_ms())
+        if to_ms - from_ms > MAX_PERIOD_MS:
+            raise ApiError(422, "to", "at most 400 days are looked through at once")
+        rows: list[FindingRow] = []
+        for site in find_sites(reader, query.site):
+            for found in cumulative(reader.series(site.id), site.region):
+                known = (site.id, found.key.meter) in reader.register.rows
+                if not known or query.meter not in (None, found.key.meter):
+                    continue
+                for row in _rows(reader, found, from_ms, to_ms):
+                    if len(rows) == MAX_FINDINGS:
+                        return ProposalsAnswer(
+                            from_ms=from_ms, to_ms=to_ms, complete=False, findings=tuple(rows)
+                        )
+                    rows.append(row)
+        return ProposalsAnswer(from_ms=from_ms, to_ms=to_ms, complete=True, findings=tuple(rows))
+
+    return router
+
+
+def _rows(reader: LedgerReader, series: Series, from_ms: int, to_ms: int) -> Iterator[FindingRow]:
+    said: set[int] = set()
+    for start_ms, end_ms in _odd_spans(reader, series.index, from_ms, to_ms):
+        readings, edges = reader.near(series.index, start_ms, end_ms)
+        time_ms, value = readings.time_ms, readings.value.astype(np.int64)
+        who = {
+            time: (Quality(quality).name.lower(), edge)
+            for time, quality, edge in zip(
+                time_ms.tolist(), readings.quality.tolist(), edges, strict=True
+            )
+        }
+        for one in findings(series.key, reader.facts(series.index), time_ms, value):
+            if one.from_ms < end_ms and one.at_ms >= start_ms and one.at_ms not in said:
+                said.add(one.at_ms)
+                yield _row(series, one, who)
+
+
+def _odd_spans(
+    reader: LedgerReader, series: int, from_ms: int, to_ms: int
+) -> Iterator[tuple[int, int]]:
+    """Yield spans of intervals with held energy, or across readings left out."""
+    figures = reader.figures(Level.INTERVAL, [series], from_ms, to_ms)
+    starts = figures.start_ms[(figures.flags & (HELD | SUSPECT)) != 0]
+    if len(starts):
+        breaks = np.flatnonzero(np.diff(starts) > reader.grid_ms) + 1
+        for span in np.split(starts, breaks):
+            yield int(span[0]), int(span[-1]) + reader.grid_ms
+
+
+def _row(series: Series, one: Finding, who: Mapping[int, tuple[str, str]]) -> FindingRow:
+    unit = str(catalogue()[series.key.channel].unit)
+    return FindingRow(
+        site=series.key.site,
+        meter=series.key.meter,
+        channel=series.key.channel,
+        unit=unit,
+        found=str(one.what),
+        rule=str(one.rule),
+        from_ms=one.from_ms,
+        at_ms=one.at_ms,
+        held=Amounts.of({unit: one.held_micro}),
+        waits_for=one.waits_for,
+        proposals=tuple(EventFields.of(event) for event in one.proposals),
+        evidence=tuple(_evidence(one.evidence, who)),
+    )
+
+
+def _evidence(seen: Sequence[Seen], who: Mapping[int, tuple[str, str]]) -> Iterator[EvidenceRow]:
+    for one in seen:
+        quality, edge = (None, None) if one.declared else who[one.time_ms]
+        yield EvidenceRow(
+            time_ms=one.time_ms,
+            display=one.shown_micro / MICRO,
+            declared=one.declared,
+            quality=quality,
+            edge=edge,
+            counts=one.counts,
+            rule=None if one.rule is None else str(one.rule),
+        )

@@ -1,0 +1,1 @@
+"""`nenghao events`: a thin client of the aggregator's API."""

@@ -232,7 +232,7 @@ class ClosingSuite:
         works.stop()
 
     @pytest.fixture
-    def works(self, unread: Works) -> Works:
+    def works(self, unread):
         unread.october()
         return unread
 

@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from aggregator.api import errors
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
+    balance,
     consumption,
     cost,
     demand,
@@ -16,6 +17,7 @@ from aggregator.api.routes import (
     live,
     proof,
     register,
+    tree,
 )
 
 PREFIX = "/api/v1"
@@ -36,7 +38,18 @@ def build_app(reader: LedgerReader, version: str = "1") -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for module in (health, register, intervals, consumption, cost, demand, live, proof):
+    for module in (
+        health,
+        register,
+        tree,
+        intervals,
+        consumption,
+        balance,
+        cost,
+        demand,
+        live,
+        proof,
+    ):
         app.include_router(module.routes(reader), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 

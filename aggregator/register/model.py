@@ -350,6 +350,30 @@ class Register:
         found = (self.meter(site, id_, at_ms) for id_ in self.meters_by_site.get(site, ()))
         return tuple(row for row in found if row is not None)
 
+    def nodes_of(self, site: str, at_ms: int) -> tuple[Node, ...]:
+        """Return the nodes of a site in force at a time, by id."""
+        found = (self.node(site, id_, at_ms) for of, id_ in self.nodes if of == site)
+        return tuple(row for row in found if row is not None)
+
+    def virtual_meters(self, site: str, at_ms: int) -> tuple[VirtualMeter, ...]:
+        """Return the virtual meters of a site in force at a time, by id."""
+        found: list[VirtualMeter] = []
+        for (of, _), rows in self.virtual.items():
+            begun = [row for row in rows if of == site and row.valid_from_ms <= at_ms]
+            found += begun[-1:]
+        return tuple(found)
+
+    def tree_borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
+        """Return the times inside (from_ms, to_ms) at which a site's tree or a role changes."""
+        times = set(self.borders(site, from_ms, to_ms))
+        times |= {
+            n.valid_from_ms for (of, _), rows in self.nodes.items() for n in rows if of == site
+        }
+        times |= {
+            v.valid_from_ms for (of, _), rows in self.virtual.items() for v in rows if of == site
+        }
+        return tuple(sorted(time for time in times if from_ms < time < to_ms))
+
     def borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
         """Return the times inside (from_ms, to_ms) at which a row of the site takes effect."""
         times = {

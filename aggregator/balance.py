@@ -31,6 +31,8 @@ class Known:
     """Awaits a decision, over all of them; in no other figure [micro-units]."""
     without_data: tuple[str, ...]
     """Meters without any figure."""
+    none: bool
+    """No meter has one: an amount of 0 says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def balance(
     to_ms: int,
     until_ms: int,
 ) -> Sequence[CarrierBalance]:
-    """Return the balances of a site over [from_ms, to_ms), by carrier and unit.
+    """Return the balances of a site over [from_ms, to_ms), by carrier and unit with figures.
 
     Args:
         register: its dated rows say what holds when.
@@ -138,7 +140,7 @@ def balance(
         length_ms = max(0, min(end_ms, until_ms) - start_ms)
         for (carrier, unit), by_meter in metered.items():
             sums[carrier, unit].add(tree, carrier, by_meter, length_ms)
-    return [sums[key].close(*key) for key in sorted(sums)]
+    return [sums[key].close(*key) for key in sorted(sums) if sums[key].has_data]
 
 
 @dataclass(slots=True)
@@ -190,7 +192,8 @@ class _Quality:
             return min(1.0, part_ms / self.expected_ms) if self.expected_ms else None
 
         without = tuple(sorted(self.wanted - seen))
-        return Known(share(self.measured_ms), share(self.estimated_ms), self.held, without)
+        none = len(without) == len(self.wanted)
+        return Known(share(self.measured_ms), share(self.estimated_ms), self.held, without, none)
 
 
 class _Sums:
@@ -233,6 +236,11 @@ class _Sums:
                 self._put(id_, "meter", amounts.get((id_, 0), 0))
                 for child in below:
                     self._put(id_, "below", amounts.get((child.id, 0), 0))
+
+    @property
+    def has_data(self) -> bool:
+        """Tell whether any meter had a figure."""
+        return bool(self._seen)
 
     def _put(self, name: str, what: str, amount: int) -> None:
         self._rows.append((self._group.setdefault((name, what), len(self._group)), amount))

@@ -35,12 +35,29 @@ def columns(figures: Figures) -> tuple[dict[tuple[str, str], int], IntervalColum
         for slot, amount in enumerate(amounts)
     ]
     index, starts, amount = np.array(rows or np.empty((0, 3)), np.int64).T.copy()
-    zeros, ones = np.zeros(len(rows), np.int64), np.ones(len(rows), np.int64)
-    time = ones * QUARTER_MS
-    nan = [np.full(len(rows), np.nan) for _ in range(4)]
-    counts = [zeros.copy(), zeros.copy(), time, zeros.copy(), zeros.copy(), ones, ones.copy()]
+
+    def full(value: int) -> np.ndarray:
+        return np.full(len(rows), value, np.int64)
+
+    def unknown() -> np.ndarray:
+        return np.full(len(rows), np.nan)
+
     return series, IntervalColumns(
-        index.astype(np.int32), starts, amount, *counts, zeros.copy(), *nan
+        series=index.astype(np.int32),
+        start_ms=starts,
+        amount=amount,
+        amount_estimated=full(0),
+        amount_held=full(0),
+        measured_ms=full(QUARTER_MS),
+        estimated_ms=full(0),
+        missing_ms=full(0),
+        received=full(1),
+        expected=full(1),
+        flags=full(0),
+        kgce_calorific=unknown(),
+        kgce_equivalent=unknown(),
+        co2_kg=unknown(),
+        cost_cny=unknown(),
     )
 
 
@@ -143,21 +160,27 @@ def worlds(draw: st.DrawFn) -> World:
 
 def expected(world: World, from_ms: int, to_ms: int) -> tuple[int, dict[str, int], dict[str, int]]:
     """Total, own amount and amount of each node, by the oracle, span by span."""
-    total, own, amounts = 0, {}, {}
+    total = 0
+    own: dict[str, int] = {}
+    amounts: dict[str, int] = {}
     for low_ms, high_ms in ((from_ms, min(to_ms, MOVE_MS)), (max(from_ms, MOVE_MS), to_ms)):
         if low_ms >= high_ms:
             continue
-        nodes, meters, formulas = {}, {}, {}
-        for row in sorted(world.nodes, key=lambda row: row.valid_from_ms):
-            if row.valid_from_ms <= low_ms:
-                nodes[row.id] = row.parent
-        for row in sorted(world.meters, key=lambda row: row.valid_from_ms):
-            if row.valid_from_ms <= low_ms:
-                meters[row.id] = oracle.Meter(str(row.role), row.parent, row.node)
-        for row in sorted(world.virtual, key=lambda row: row.valid_from_ms):
-            if row.valid_from_ms <= low_ms:
-                terms = [(term.sign, term.share, term.meter) for term in row.terms]
-                formulas[row.id] = oracle.Virtual(terms, row.node)
+        nodes = {
+            row.id: row.parent
+            for row in sorted(world.nodes, key=lambda row: row.valid_from_ms)
+            if row.valid_from_ms <= low_ms
+        }
+        meters = {
+            row.id: oracle.Meter(str(row.role), row.parent, row.node)
+            for row in sorted(world.meters, key=lambda row: row.valid_from_ms)
+            if row.valid_from_ms <= low_ms
+        }
+        formulas = {
+            row.id: oracle.Virtual([(t.sign, t.share, t.meter) for t in row.terms], row.node)
+            for row in sorted(world.virtual, key=lambda row: row.valid_from_ms)
+            if row.valid_from_ms <= low_ms
+        }
         slots = range((low_ms - START_MS) // QUARTER_MS, (high_ms - START_MS) // QUARTER_MS)
         read: dict[str, int] = {}
         for (id_, channel), values in world.figures.items():

@@ -115,7 +115,7 @@ def _cut(virtual: Mapping[str, Virtual], amounts: Mapping[str, int]) -> dict[str
     for id_, row in virtual.items():
         cut[id_] = []
         for sign, share, of in row.terms:
-            before = sum(
+            before = Fraction(0) + sum(
                 s
                 for other in virtual
                 if other < id_

@@ -34,7 +34,10 @@ class LimitRow(Shape):
 
 
 class NodeRow(Shape):
-    """One node. amount = own + amounts of the nodes right below; own = metered + unallocated."""
+    """One node. amount = own + amounts of the nodes right below; own = metered + unallocated.
+
+    Amounts are empty when none of its meters has data.
+    """
 
     node: str
     parent: str
@@ -194,16 +197,20 @@ def _carrier(found: CarrierBalance, limit: Limit, names: Names) -> CarrierRow:
 
 def _node(found: NodeBalance, unit: str, limit: Limit, names: Names) -> NodeRow:
     parent, name_zh = names.get(found.node, ("", found.node))
+
+    def amounts(micro: int) -> Amounts:
+        return Amounts.of({} if found.known.none else {unit: micro})
+
     return NodeRow(
         node=found.node,
         parent=parent,
         name_zh=name_zh,
-        amount=Amounts.of({unit: found.amount}),
-        own=Amounts.of({unit: found.own}),
-        metered=Amounts.of({unit: found.metered}),
-        unallocated=Amounts.of({unit: found.unallocated}),
-        converted=Amounts.of({unit: found.converted}),
-        held=Amounts.of({unit: found.known.held}),
+        amount=amounts(found.amount),
+        own=amounts(found.own),
+        metered=amounts(found.metered),
+        unallocated=amounts(found.unallocated),
+        converted=amounts(found.converted),
+        held=amounts(found.known.held),
         measured_share=found.known.measured_share,
         estimated_share=found.known.estimated_share,
         exceeded=found.exceeds(limit),
@@ -212,11 +219,12 @@ def _node(found: NodeBalance, unit: str, limit: Limit, names: Names) -> NodeRow:
 
 
 def _meter(found: MeterBalance, unit: str, limit: Limit) -> MeterRow:
+    has_data = found.meter not in found.without_data
     return MeterRow(
         meter=found.meter,
-        amount=Amounts.of({unit: found.amount}),
+        amount=Amounts.of({unit: found.amount} if has_data else {}),
         below=Amounts.of({unit: found.below}),
-        gap=Amounts.of({unit: found.gap}),
+        gap=Amounts.of({unit: found.gap} if has_data else {}),
         exceeded=found.exceeds(limit),
         meters_without_data=found.without_data,
     )

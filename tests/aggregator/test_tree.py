@@ -357,3 +357,32 @@ def test_a_meter_without_data_is_named_and_nothing_is_judged():
     assert one.site.known.measured_share == 1.0
     assert one.meters[0].without_data == ("lost",)
     assert not one.site.judged
+
+
+def test_how_well_a_figure_is_known_is_told_by_the_meters_that_make_it():
+    register = Register.of(
+        [],
+        [
+            meter("grid", Role.BOUNDARY_IN),
+            meter("shop", Role.SUB, "grid", "shop"),
+            meter("line", Role.SUB, "shop", "shop"),
+            meter("twin", Role.CHECK, "shop", "shop"),
+        ],
+        nodes=[node("shop")],
+    )
+    series, rows = columns(flat(grid=100, shop=70, line=50, twin=70))
+    gaps = (rows.series == series["shop", "energy_import"]) & (rows.start_ms >= MOVE_MS)
+    rows = replace(
+        rows,
+        measured_ms=np.where(gaps, 0, QUARTER_MS),
+        estimated_ms=np.where(gaps, QUARTER_MS, 0),
+        amount_held=np.where(gaps, 7, 1),
+    )
+    (one,) = balance(register, SITE, series, rows, START_MS, END_MS, END_MS)
+    known = one.nodes[0].known  # of the shop's meter: the line is a part of it
+    assert (known.measured_share, known.estimated_share, known.held) == (0.5, 0.5, 2 * 7 + 2)
+    assert (one.site.known.measured_share, one.site.known.held) == (1.0, 4)
+    until_ms = MOVE_MS + QUARTER_MS
+    (early,) = balance(register, SITE, series, rows.take(rows.start_ms < until_ms),
+                       START_MS, END_MS, until_ms)  # fmt: skip
+    assert early.nodes[0].known.estimated_share == 1 / 3

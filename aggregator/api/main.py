@@ -8,8 +8,8 @@ from fastapi.responses import HTMLResponse
 from aggregator.api import errors
 from aggregator.api.guard import Guard
 from aggregator.api.reader import LedgerReader
-from aggregator.api.routes import closings as closings_routes
 from aggregator.api.routes import (
+    balance,
     consumption,
     cost,
     demand,
@@ -21,7 +21,9 @@ from aggregator.api.routes import (
     proposals,
     register,
     rules,
+    tree,
 )
+from aggregator.api.routes import closings as closings_routes
 from aggregator.api.writer import LedgerWriter
 from aggregator.closings import Closings
 
@@ -56,8 +58,10 @@ def build_app(
     modules = (
         health,
         register,
+        tree,
         intervals,
         consumption,
+        balance,
         cost,
         demand,
         live,

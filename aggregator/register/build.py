@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from aggregator.register.formula import parse_formula
 from aggregator.register.model import (
     Aims,
     Bound,
@@ -24,6 +25,7 @@ from aggregator.register.model import (
     SubItem,
     Target,
     TwoHighs,
+    VirtualMeter,
 )
 from aggregator.register.tables import TABLES, Row
 
@@ -58,6 +60,8 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
                 fields["id"] = fields.pop(named)
             if "tariff" in fields:
                 fields["tariffs"] = tuple(fields.pop("tariff").split())
+            if "formula" in fields:
+                fields["terms"] = parse_formula(fields.pop("formula"))
             for name, enum in enums.items():
                 fields[name] = enum(fields[name]) if fields[name] else None
             yield kind(**fields)
@@ -75,4 +79,5 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
             budgets=tuple(make("budgets", Budget)),
             targets=tuple(make("targets", Target)),
         ),
+        virtual=make("virtual_meters", VirtualMeter, "meter"),
     )

@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
+from aggregator.register.formula import formula_text, parse_formula
 from contract.interval import BEIJING_OFFSET_MS
 from contract.reading import check_id
 
@@ -108,6 +109,10 @@ def _read_ids(text: str) -> str:
     if len(set(ids)) != len(ids):
         raise ValueError("names one twice")
     return " ".join(ids)
+
+
+def _read_formula(text: str) -> str:
+    return formula_text(parse_formula(text))
 
 
 def _read_text(text: str) -> str:
@@ -211,6 +216,7 @@ def _read_period(text: str) -> str:
 
 ID = Cell(_read_id, "id: a-z, 0-9 and -, at most 63")
 IDS = Cell(_read_ids, "ids separated by spaces")
+FORMULA = Cell(_read_formula, "terms like `+em-1 -em-2 +0.4*em-3`, apart by spaces")
 TEXT = Cell(_read_text, "text")
 FILLED = Cell(_read_filled, "text, not empty")
 REGION = Cell(_read_region, "GB/T 2260 code, 6 digits")

@@ -5,33 +5,20 @@ is not checked.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from aggregator.register.cells import SINCE_EVER_MS
+from aggregator.register.dated import Dated, Line, Refuse, since, way_text
 from aggregator.register.model import Indicator, Measure
 from aggregator.register.problems import Problem
 from aggregator.register.tables import DATED, TABLES, Row, Table
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row and where it stands: a line of a file, or 0 for a row of the database."""
-
-    file: str
-    number: int
-    row: Row
-
-
-Refuse = Callable[[Line, str, str], None]
-"""(line, column, reason)"""
+from aggregator.register.virtual import check_virtual
 
 
 def check(tables: Mapping[str, Sequence[Line]]) -> list[Problem]:
     """Return every problem between the rows of all tables; an absent table has no rows."""
     problems: list[Problem] = []
-    dated = {name: _Dated(name, tables.get(name, ())) for name in DATED}
+    dated = {name: Dated(name, tables.get(name, ())) for name in (*DATED, "virtual_meters")}
     for name, table in TABLES.items():
         lines = tables.get(name, ())
         refuse = partial(_refuse, problems, table)
@@ -42,6 +29,9 @@ def check(tables: Mapping[str, Sequence[Line]]) -> list[Problem]:
         refuse = partial(_refuse, problems, TABLES[name])
         _check_tree(dated[name], tables.get(name, ()), refuse)
     _check_meters(dated, tables.get("meters", ()), partial(_refuse, problems, TABLES["meters"]))
+    virtual = "virtual_meters"
+    refuse = partial(_refuse, problems, TABLES[virtual])
+    check_virtual(tables.get(virtual, ()), dated, refuse)
     for name, own in _OWN_CHECKS.items():
         own(tables.get(name, ()), partial(_refuse, problems, TABLES[name]))
     known = {name: _ids(name, tables.get(name, ())) for name in ("regions", "entities", "sites")}
@@ -105,73 +95,25 @@ def _check_regions(lines: Iterable[Line], refuse: Refuse) -> None:
             way.append(region)
             region = parents.get(region)
         if start and region == start:
-            refuse(line, "parent", f"is its own ancestor: {_way([*way, start])}")
+            refuse(line, "parent", f"is its own ancestor: {way_text([*way, start])}")
 
 
-class _Dated:
-    """Rows of a tree of dated rows, to be asked what holds when."""
-
-    def __init__(self, name: str, lines: Iterable[Line]) -> None:
-        self.name = name.removesuffix("s")
-        self._rows: dict[tuple[str, str], list[Row]] = {}
-        for line in lines:
-            identity = (line.row.get("site", ""), line.row.get(self.name, ""))
-            self._rows.setdefault(identity, []).append(line.row)
-        for rows in self._rows.values():
-            rows.sort(key=_since)
-
-    def at(self, site: str, id_: str, time_ms: int) -> Row | None:
-        """Return the row in force; None when there is none yet."""
-        found = None
-        for row in self._rows.get((site, id_), ()):
-            if _since(row) <= time_ms:
-                found = row
-        return found
-
-    def why_not(self, site: str, id_: str) -> str:
-        """Say why `at` found nothing."""
-        if (site, id_) in self._rows:
-            return f"{id_} is not yet valid then"
-        return f"{id_} is no {self.name} of {site}"
-
-    def cycle(self, row: Row) -> list[str]:
-        """Return the way from a row up to itself when it takes effect; [] when there is none.
-
-        Enough for all times: a cycle begins when the last of its rows takes effect.
-        """
-        site, time_ms = row.get("site", ""), _since(row)
-        start = row.get(self.name, "")
-        way, current = [start], self.at(site, start, time_ms)
-        while current is not None and (parent := current.get("parent")):
-            if parent in way[1:]:
-                return []
-            way.append(parent)
-            if parent == start:
-                return way
-            current = self.at(site, parent, time_ms)
-        return []
-
-
-def _since(row: Row) -> int:
-    return int(row.get("valid_from_ms", SINCE_EVER_MS))
-
-
-def _check_tree(dated: _Dated, lines: Iterable[Line], refuse: Refuse) -> None:
+def _check_tree(dated: Dated, lines: Iterable[Line], refuse: Refuse) -> None:
     for line in lines:
         parent = line.row.get("parent")
         if not parent:
             continue
         site = line.row.get("site", "")
-        if dated.at(site, parent, _since(line.row)) is None:
+        if dated.at(site, parent, since(line.row)) is None:
             refuse(line, "parent", dated.why_not(site, parent))
-        elif way := dated.cycle(line.row):
-            refuse(line, "parent", f"is its own ancestor: {_way(way)}")
+        elif cycle := dated.cycle(line.row):
+            refuse(line, "parent", f"is its own ancestor: {way_text(cycle)}")
 
 
-def _check_meters(dated: Mapping[str, _Dated], lines: Iterable[Line], refuse: Refuse) -> None:
+def _check_meters(dated: Mapping[str, Dated], lines: Iterable[Line], refuse: Refuse) -> None:
     for line in lines:
         row = line.row
-        site, since_ms = row.get("site", ""), _since(row)
+        site, since_ms = row.get("site", ""), since(row)
         parent = dated["meters"].at(site, row.get("parent", ""), since_ms)
         carriers = (row.get("carrier"), parent.get("carrier") if parent else None)
         if all(carriers) and carriers[0] != carriers[1]:
@@ -244,7 +186,3 @@ def _check_scopes(lines: Iterable[Line], known: Mapping[str, set[str]], refuse: 
                 refuse(line, "scope_id", str(error))
         elif id_ not in known[table]:
             refuse(line, "scope_id", f"{id_} is not in {table}.csv")
-
-
-def _way(ids: Iterable[object]) -> str:
-    return " > ".join(str(id_) for id_ in ids)

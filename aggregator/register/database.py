@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 
 from aggregator.register.build import build_register
-from aggregator.register.checks import Line, check
+from aggregator.register.checks import check
+from aggregator.register.dated import Line
 from aggregator.register.engine import make_engine, migrate, snapshot
 from aggregator.register.folder import Contents, read_folder, write_folder
 from aggregator.register.model import Register

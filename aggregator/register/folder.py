@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.register.build import build_register
-from aggregator.register.checks import Line, check
+from aggregator.register.checks import check
+from aggregator.register.dated import Line
 from aggregator.register.model import Register
 from aggregator.register.problems import Problem, RegisterError
 from aggregator.register.tables import REQUIRED, TABLES, Row, Table

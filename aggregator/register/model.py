@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from aggregator.register.formula import FormulaTerm
+
 
 class Role(StrEnum):
     """Where a meter stands in the energy account of its site.
@@ -188,6 +190,21 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
+class VirtualMeter:
+    """What holds for one meter by formula from `valid_from_ms` until its next row."""
+
+    site: str
+    id: str
+    carrier: str
+    terms: tuple[FormulaTerm, ...]
+    """Of meters and virtual meters of the same site and carrier."""
+    node: str
+    """Node of the site's tree it counts for; "" when none."""
+    valid_from_ms: int
+    """UTC; 0 when the row holds since ever."""
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """What is made, and in which unit it is counted."""
 
@@ -281,6 +298,8 @@ class Register:
     nodes: Mapping[tuple[str, str], tuple[Node, ...]] = field(default_factory=dict)
     """(site, node) -> its rows by ascending `valid_from_ms`, at least one."""
     aims: Aims = field(default_factory=Aims)
+    virtual: Mapping[tuple[str, str], tuple[VirtualMeter, ...]] = field(default_factory=dict)
+    """(site, virtual meter) -> its rows by ascending `valid_from_ms`, at least one."""
 
     @classmethod
     def of(
@@ -292,6 +311,7 @@ class Register:
         entities: Iterable[Entity] = (),
         nodes: Iterable[Node] = (),
         aims: Aims | None = None,
+        virtual: Iterable[VirtualMeter] = (),
     ) -> "Register":
         """Build a register; the rows may come in any order."""
         rows = _dated(meters)
@@ -306,6 +326,7 @@ class Register:
             {entity.id: entity for entity in entities},
             _dated(nodes),
             Aims() if aims is None else aims,
+            _dated(virtual),
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:
@@ -329,6 +350,30 @@ class Register:
         found = (self.meter(site, id_, at_ms) for id_ in self.meters_by_site.get(site, ()))
         return tuple(row for row in found if row is not None)
 
+    def nodes_of(self, site: str, at_ms: int) -> tuple[Node, ...]:
+        """Return the nodes of a site in force at a time, by id."""
+        found = (self.node(site, id_, at_ms) for of, id_ in self.nodes if of == site)
+        return tuple(row for row in found if row is not None)
+
+    def virtual_meters(self, site: str, at_ms: int) -> tuple[VirtualMeter, ...]:
+        """Return the virtual meters of a site in force at a time, by id."""
+        found: list[VirtualMeter] = []
+        for (of, _), rows in self.virtual.items():
+            begun = [row for row in rows if of == site and row.valid_from_ms <= at_ms]
+            found += begun[-1:]
+        return tuple(found)
+
+    def tree_borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
+        """Return the times inside (from_ms, to_ms) at which a site's tree or a role changes."""
+        times = set(self.borders(site, from_ms, to_ms))
+        times |= {
+            n.valid_from_ms for (of, _), rows in self.nodes.items() for n in rows if of == site
+        }
+        times |= {
+            v.valid_from_ms for (of, _), rows in self.virtual.items() for v in rows if of == site
+        }
+        return tuple(sorted(time for time in times if from_ms < time < to_ms))
+
     def borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
         """Return the times inside (from_ms, to_ms) at which a row of the site takes effect."""
         times = {
@@ -339,7 +384,7 @@ class Register:
         return tuple(sorted(time for time in times if from_ms < time < to_ms))
 
 
-DatedRow = TypeVar("DatedRow", Node, Meter)
+DatedRow = TypeVar("DatedRow", Node, Meter, VirtualMeter)
 
 
 def _dated(rows: Iterable[DatedRow]) -> dict[tuple[str, str], tuple[DatedRow, ...]]:

@@ -41,6 +41,11 @@ class Term:
     """+1, -1 or 0: sign of its CO2 in the site's."""
 
 
+def consumption_sign(role: Role) -> int:
+    """Return +1, -1 or 0: how what a meter counts forward enters its site's consumption."""
+    return _CONSUMPTION.get(role, 0)
+
+
 def terms(meters: Iterable[Meter], channels: Mapping[str, Collection[str]]) -> tuple[Term, ...]:
     """Return the accounted channels of a site's meters.
 

@@ -15,6 +15,7 @@ from aggregator.register.cells import (
     CREDIT_CODE,
     DATE,
     FILLED,
+    FORMULA,
     ID,
     IDS,
     MULTIPLIER,
@@ -208,6 +209,21 @@ _METERS = Table(
         Column("node", optional(ID), "node of the tree it counts for", extra=True),
     ),
 )
+_VIRTUAL_METERS = Table(
+    "virtual_meters",
+    "Meters by formula. A row holds until the meter's next row; one given up gets a last row "
+    "without node.",
+    ("site", "meter", "valid_from"),
+    "meter",
+    (
+        Column("site", ID, "whose", to="sites"),
+        Column("meter", ID, "its id within the site, other than any meter's"),
+        Column("carrier", one_of("carrier", carriers()), "what it counts, and all in its formula"),
+        Column("formula", FORMULA, "meters and virtual meters of the site; shares from 0 to 1"),
+        Column("node", optional(ID), "node of the tree it counts for; empty: for none"),
+        Column("valid_from", VALID_FROM, "since when the row holds"),
+    ),
+)
 _PRODUCTS = Table(
     "products",
     "What is made, and in which unit it is counted.",
@@ -295,6 +311,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _SITES,
             _NODES,
             _METERS,
+            _VIRTUAL_METERS,
             _PRODUCTS,
             _PRODUCTION,
             _QUOTAS,

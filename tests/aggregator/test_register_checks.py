@@ -3,6 +3,7 @@
 import pytest
 
 from aggregator.register.folder import RegisterError, load_folder
+from aggregator.register.tables import TABLES
 from tests.register_example import example, write_folder
 
 REFUSALS = {
@@ -37,6 +38,34 @@ REFUSALS = {
                               "not yet valid then"),
     "calibration runs out before": ("meters.csv", "2027-11-02", "2025-11-02", 3, "calibration_due",
                                     "before the calibration"),
+    "virtual meter of a meter's name": ("virtual_meters.csv", "office,rest,", "office,em-02,", 2,
+                                        "meter", "em-02 is a meter of office already"),
+    "formula of nothing": ("virtual_meters.csv", "+em-01 -em-02", "", 2, "formula", "empty"),
+    "formula of another kind": ("virtual_meters.csv", "+em-01 -em-02", "em-01 * em-02", 2,
+                                "formula", "'*' is no term like"),
+    "formula with a product": ("virtual_meters.csv", "+em-01 -em-02", "2*em-01", 2, "formula",
+                               "'2*em-01': a share is above 0 and at most 1"),
+    "formula with nothing of a meter": ("virtual_meters.csv", "+0.4*rest", "0.0*rest", 3,
+                                        "formula", "above 0"),
+    "formula divided by nothing": ("virtual_meters.csv", "+0.4*rest", "1/0*rest", 3, "formula",
+                                   "'1/0*rest' divides by 0"),
+    "formula names a meter twice": ("virtual_meters.csv", "-em-02", "-em-01", 2, "formula",
+                                    "names em-01 twice"),
+    "formula of an unknown meter": ("virtual_meters.csv", "-em-02", "-em-03", 2, "formula",
+                                    "em-03 is no meter of office"),
+    "formula of a later virtual meter": ("virtual_meters.csv", "-em-02,,", "-em-02,,2026-04-01", 3,
+                                         "formula", "rest is not yet valid then"),
+    "formula of another carrier": ("virtual_meters.csv", "rest,electricity,+em", "rest,water,+em",
+                                   2, "formula", "em-01 counts electricity, not water"),
+    "formula with itself": ("virtual_meters.csv", "-em-02", "-rest", 2, "formula",
+                            "is part of itself: rest > rest"),
+    "formula with a cycle": ("virtual_meters.csv", "-em-02", "-rest-sockets", 2, "formula",
+                             "is part of itself: rest > rest-sockets > rest"),
+    "formulas that give away too much": ("virtual_meters.csv", "sockets,\n",
+                                         "sockets,\noffice,more,electricity,2/3*rest,,\n", 4,
+                                         "formula", "shares of rest make 1.06667, more than all"),
+    "virtual meter of an unknown node": ("virtual_meters.csv", ",sockets,", ",plugs,", 3, "node",
+                                         "plugs is no node of office"),
     "product unknown": ("production.csv", "castings,2026-01", "forgings,2026-01", 3, "product",
                         "forgings is not in products.csv"),
     "output twice": ("production.csv", "2026-02", "2026-01", 4, "product",
@@ -140,3 +169,27 @@ def test_a_meter_below_a_cycle_is_not_in_it(tmp_path):
         (6, "is its own ancestor: em-01 > em-02 > em-01"),
         (7, "is its own ancestor: em-02 > em-01 > em-02"),
     ]
+
+
+def test_a_cycle_that_begins_at_a_date_is_refused_there_with_its_way(tmp_path):
+    files = example()
+    files["virtual_meters.csv"] += (
+        "office,rest,electricity,+em-01 -third,,2026-05-01\n"
+        "office,third,electricity,+0.5*rest-sockets,,2026-05-01\n"
+    )
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.line, p.column, p.reason) for p in caught.value.problems] == [
+        (4, "formula", "is part of itself: rest > third > rest-sockets > rest"),
+        (5, "formula", "is part of itself: third > rest-sockets > rest > third"),
+    ]
+
+
+def test_formulas_have_one_spelling():
+    cell = TABLES["virtual_meters"].column("formula").cell
+    for text, normal in {
+        "em-1  -em-2 0.40*em-3": "+em-1 -em-2 +0.4*em-3",
+        "2/6*em-1 -1.0*em-2": "+1/3*em-1 -em-2",
+        "1/4*0": "+0.25*0",
+    }.items():
+        assert cell.write(cell.read(text)) == normal == cell.read(normal)

@@ -193,9 +193,14 @@ class Ledger:
         """By day: from and to of what was restated, the last record of each."""
         return {one.day_ms: (one.from_value, one.to_value) for one in self.records(measure)}
 
-    def records(self, measure: str = "amount") -> list[Restatement]:
+    def records(self, measure: str = "amount", *, newer: bool = False) -> list[Restatement]:
+        """Records of one figure; with `newer` also of what readings added at a channel's end."""
         found = self._restatements.find(REGION, SITE, 0, EVER_MS)
-        return [one for one in found if one.measure == measure]
+        return [
+            one
+            for one in found
+            if one.measure == measure and (newer or one.cause != "newer readings")
+        ]
 
     def quarantined(self) -> Sequence[Quarantined]:
         return self._records.quarantined()

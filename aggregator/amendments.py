@@ -12,6 +12,7 @@ import numpy as np
 from aggregator.batch import Int32, IntervalColumns, overlaid
 from aggregator.book import Book
 from aggregator.changes import changes_between
+from aggregator.directory import SeriesKey
 from aggregator.facts import Facts
 from aggregator.ledger.registers import Registers, differing
 from aggregator.parameters import Parameters
@@ -42,6 +43,9 @@ class Amendments:
         self._time_ms = time_ms
         self._noted = len(store.directory.series)
         """Series below this index are noted, or will be when their site is loaded."""
+        self._new: dict[SeriesKey, Registers] = {}
+        self._unnoted: list[tuple[str, str]] = []
+        """Channels and sites to be noted."""
 
     def declare(self, region: str, site: str) -> None:
         """Take a site's events as they stand now."""
@@ -52,16 +56,21 @@ class Amendments:
 
         Records of settled days are kept before the figures are yielded; take all of them.
         """
-        self._book.refresh()
         applied = self._facts.applied(region, site)
+        if not applied:  # nothing to compare with: what is declared now is noted with the commit
+            self._unnoted.append((region, site))
+            return
+        self._book.refresh()
         now: dict[tuple[str, str], Registers] = {}
         for index in self._series(region, site):
             key = self._store.directory.series.key(index)
             declared = self._parameters.registers(index)
             was = applied.get((key.meter, key.channel))
-            if was == declared:
+            if was is None:
+                self._new[key] = declared
+            if was in (None, declared):
                 continue
-            span = None if was is None else differing(was, declared)
+            span = differing(was, declared)
             if span is not None:
                 for redone in self._book.redo(index, *span):
                     self._restate(redone.old, redone.new, cause, why)
@@ -73,18 +82,20 @@ class Amendments:
     def note_new(self) -> None:
         """Note what the figures of channels follow that were not known before."""
         keys = self._store.directory.series.keys(self._noted)
-        sites: dict[tuple[str, str], dict[tuple[str, str], Registers]] = {}
         channels = catalogue()
         for index, key in enumerate(keys, self._noted):
             if channels[key.channel].cumulative and self._parameters.registered[index]:
-                own = sites.setdefault((key.region, key.site), {})
-                own[key.meter, key.channel] = self._parameters.registers(index)
-        for (region, site), registers in sites.items():
-            known = self._facts.applied(region, site)
-            new = {key: declared for key, declared in registers.items() if key not in known}
-            if new:
-                self._facts.put_applied(region, site, new)
+                self._new[key] = self._parameters.registers(index)
         self._noted += len(keys)
+        for place in self._unnoted:
+            for index in self._series(*place):
+                self._new[self._store.directory.series.key(index)] = self._parameters.registers(
+                    index
+                )
+        self._unnoted.clear()
+        if self._new:
+            self._facts.add_applied(self._new)
+            self._new.clear()
 
     def restate(self, intervals: IntervalColumns, cause: str) -> None:
         """Keep what readings change in settled days; before they are written."""

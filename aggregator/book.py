@@ -507,15 +507,21 @@ class Book:
             self._heads = np.concatenate([self._heads, room])
             self._multiplier = np.append(self._multiplier, np.ones(added, np.int64))
             self._until_ms = np.append(self._until_ms, np.full(added, FOR_EVER_MS))
-        for index in changed.tolist():
+        plain = parameters.plain[changed]
+        self._multiplier[changed[plain]] = parameters.multiplier[changed[plain]]
+        self._until_ms[changed[plain]] = FOR_EVER_MS
+        for index in changed[~plain].tolist():
             head, registers = self._heads[index], parameters.registers(index)
             # A head with readings goes on in its own register, up to the next one's first reading.
             since = int(head[RAW_T + 3]) - 1 if head[COUNT] else SINCE_EVER_MS
             self._multiplier[index] = registers.multiplier(since)
             self._until_ms[index] = registers.next_change(since)
-            head[[MODULUS, LIMIT, SLACK, GAP]] = parameters.limits(
-                index, int(self._multiplier[index])
-            )
+        columns = np.array([MODULUS, LIMIT, SLACK, GAP])
+        multipliers = self._multiplier[changed].tolist()
+        self._heads[np.ix_(changed, columns)] = [
+            parameters.limits(index, multiplier)
+            for index, multiplier in zip(changed.tolist(), multipliers, strict=True)
+        ]
 
 
 def _joined(parts: list[IntervalColumns]) -> IntervalColumns:

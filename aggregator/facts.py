@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from sqlalchemy import URL, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
 from aggregator.register.engine import make_engine, migrate
@@ -109,6 +111,15 @@ class Facts:
                 key = {"region": region, "site": site, "meter": meter, "channel": channel}
                 db.execute(delete(APPLIED).filter_by(**key))
                 db.execute(insert(APPLIED).values(registers=to_text(declared), **key))
+
+    def add_applied(self, registers: Mapping[SeriesKey, Registers]) -> None:
+        """Note what the figures of new channels follow; one that is noted stays as it is."""
+        rows = [
+            key._asdict() | {"registers": to_text(declared)} for key, declared in registers.items()
+        ]
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        with self._transaction() as db:
+            db.execute(dialect.insert(APPLIED).on_conflict_do_nothing(), rows)
 
 
 def _told(row: RowMapping) -> ToldEvent:

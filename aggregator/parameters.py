@@ -154,8 +154,18 @@ class Parameters:
             setattr(self, name, new)
         for index in series.tolist():
             key = self._directory.series.key(index)
+            meter = self._meter(key)
+            self.registered[index] = meter is not None
+            rows = self._register.rows.get((key.site, key.meter), ())
+            if meter is None or (
+                (key.region, key.site) not in self._events
+                and all(row.multiplier == meter.multiplier for row in rows)
+            ):  # nearly always: nothing is declared
+                self.plain[index], self.edited[index] = True, False
+                self.multiplier[index] = 1 if meter is None else meter.multiplier
+                self._registers.pop(index, None)
+                continue
             registers = self._declared(key)
-            self.registered[index] = self._meter(key) is not None
             self.plain[index] = registers.plain
             self.edited[index] = registers.edited
             self.multiplier[index] = registers.largest_multiplier()

@@ -65,7 +65,9 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("store commit", EmbeddedStore, "commit"),
     ("live values", Live, "take"),
     ("roll-ups", Rollups, "flush"),
-    ("restatements", Amendments, "restate_late"),
+    ("restatements", Amendments, "restate"),
+    ("what is declared", Amendments, "note_new"),
+    ("what is declared", Pipeline, "_amend"),
     ("acks", Pipeline, "_send_acks"),
 )
 

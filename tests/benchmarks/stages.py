@@ -45,7 +45,7 @@ from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
 from contract.ack import decode_ack
-from contract.interval import GRID_MS
+from contract.interval import GRID_MS, HOUR_MS
 from contract.topics import MessageKind, parse_topic
 from tests.benchmarks.load import Generator, Load, write_register
 
@@ -194,8 +194,12 @@ def _pipeline(
     measures = Measures(store.directory, parameters, builtin_library().choose("demo"), tariffs)
     book = Book(store, parameters, measures)
 
+    rounds = last * load.samples * load.period_ms
+
     def now_ms() -> int:
-        return time.time_ns() // 1_000_000
+        """Follow the messages that have been taken: what comes in its turn is live."""
+        taken = 1 - len(inbox._messages) / len(sent)
+        return load.start_ms + int(taken * rounds) + HOUR_MS
 
     url = f"sqlite:///{folder / 'records.sqlite'}"
     pipeline = Pipeline(

@@ -81,6 +81,7 @@ class Amendments:
 
     def note_new(self) -> None:
         """Note what the figures of channels follow that were not known before."""
+        self._book.refresh()
         keys = self._store.directory.series.keys(self._noted)
         channels = catalogue()
         for index, key in enumerate(keys, self._noted):

@@ -166,13 +166,19 @@ class Book:
         last = last_times(self._heads[loaded]) // grid_ms * grid_ms
         if len(loaded) == 0:
             return
-        there = self._store.intervals(
-            Level.INTERVAL, loaded, int(last.min()), int(last.max()) + grid_ms
-        )
-        known = set(zip(there.series.tolist(), there.start_ms.tolist(), strict=True))
-        for index, last_ms in zip(loaded.tolist(), last.tolist(), strict=True):
-            if (index, last_ms) not in known:
-                yield np.array([index], np.int32), 0, last_ms + grid_ms
+        order = np.argsort(last, kind="stable")
+        # Together only what ended together: a meter may have gone a year before the others.
+        for rows in np.split(order, np.flatnonzero(np.diff(last[order]) > _FAR_MS) + 1):
+            there = self._store.intervals(
+                Level.INTERVAL,
+                np.sort(loaded[rows]),
+                int(last[rows[0]]),
+                int(last[rows[-1]]) + grid_ms,
+            )
+            known = set(zip(there.series.tolist(), there.start_ms.tolist(), strict=True))
+            for index, last_ms in zip(loaded[rows].tolist(), last[rows].tolist(), strict=True):
+                if (index, last_ms) not in known:
+                    yield np.array([index], np.int32), 0, last_ms + grid_ms
 
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""

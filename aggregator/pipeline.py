@@ -391,6 +391,7 @@ class Pipeline:
             },
             dirty=self._dirty(intervals),
         )
+        self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
         self._write(commit)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
@@ -398,7 +399,6 @@ class Pipeline:
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
         self._tell_unregistered(unregistered)
-        self._insist(self._amendments.note_new)
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
@@ -420,6 +420,7 @@ class Pipeline:
         self._write_figures(lacking)
         why = "declared while no aggregator ran"
         self._insist(lambda: self._amend(region, site, "register", why))
+        self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
 
     def _do(self, job: _Job) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Int64
-from aggregator.ledger.registers import Registers
+from aggregator.ledger.registers import Registers, known
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -209,7 +209,8 @@ def _lives(
         while changes and changes[0] <= time:
             at = changes.pop(0)
             if at in declared:
-                final, start = declared[at].final_micro, declared[at].start_micro
+                final = known(declared[at].final_micro, ratio)
+                start = known(declared[at].start_micro, ratios.get(at, ratio))
             elif i == 0 or any(readings[i - 1][0] < t <= time for t in declared):
                 final = start = None
             else:
@@ -225,12 +226,12 @@ def _lives(
         if not life or life[-1][0] != time:
             life.append((time, value))
     for at in changes:
-        final = declared[at].final_micro if at in declared else None
+        final = known(declared[at].final_micro, ratio) if at in declared else None
         if final is not None and life:
             life.append((at, final))
         yield ratio, life, False
         ratio = ratios.get(at, ratio)
-        start = declared[at].start_micro if at in declared else None
+        start = known(declared[at].start_micro, ratio) if at in declared else None
         life = [] if start is None else [(at, start)]
     yield ratio, life, False
 

@@ -4,6 +4,7 @@ A fact is never changed or deleted, only undone by another person's word; both s
 each kind does to the figures: docs/formats/events.md.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,9 @@ from contract.reading import check_id
 from contract.topics import check_region
 from contract.units import MAX_CUMULATIVE_MICRO
 
+_EARLIEST_MS, _LATEST_MS = 1_577_836_800_000, 2_524_608_000_000
+"""2020 to 2050: no reading is older, and the register kernel spans 34 years."""
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?(/\d{1,12})?")
 MAX_OFFSET_MS = 400 * 86_400_000
 """A clock is not corrected by more than this: whatever was further off is no clock."""
 
@@ -120,6 +124,8 @@ def check_event(event: MeterEvent) -> MeterEvent:
                 check_id(getattr(event, name), name)
     except ValueError as error:
         raise EventError(str(error)) from error
+    if not _EARLIEST_MS <= event.at_ms <= _LATEST_MS:
+        raise EventError(f"at_ms: {event.at_ms} is not between 2020 and 2050 in UTC ms")
     known = catalogue().get(event.channel)
     if event.channel and (known is None or not known.cumulative):
         raise EventError(f"channel: {event.channel!r:.80} is no cumulative channel")
@@ -152,6 +158,8 @@ def _check_fields(event: MeterEvent) -> None:
 
 def factor_of(text: str) -> Fraction:
     """Read `1000`, `0.001` or `1/3`; EventError when it is no number."""
+    if not _NUMBER.fullmatch(text):  # before Fraction, which would compute 1e999999999
+        raise EventError(f"factor: {text!r:.80} is not a number")
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:

@@ -21,6 +21,10 @@ from aggregator.batch import Int64
 
 SINCE_EVER_MS = -(1 << 62)
 FOR_EVER_MS = 1 << 62
+MAX_ENERGY_MICRO = 1 << 60
+"""A register behind its multiplier beyond this counts as unknown, as readings beyond it do."""
+_TOO_LARGE = 1 << 62
+"""A corrected reading beyond what counts [micro-units]: it is left out like any such reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,8 @@ def edit(registers: Registers, edges: Sequence[str], time_ms: Int64, value: Int6
     for row in range(len(value)):
         for correction in registers.corrections:
             if correction.from_ms <= time_ms[row] < correction.until_ms:
-                value[row] = round(int(value[row]) * correction.factor)
+                product = round(int(value[row]) * correction.factor)
+                value[row] = max(-_TOO_LARGE, min(product, _TOO_LARGE))
     for at_ms, micro in registers.replaced.items():
         value[time_ms == at_ms] = micro
     keep = np.ones(len(value), np.bool_)
@@ -186,7 +191,8 @@ def pieces(registers: Registers, time_ms: Int64, value: Int64) -> Iterator[Piece
     for at_ms in (*registers.borders(), FOR_EVER_MS):
         low, high = bisect_left(times, since_ms), bisect_left(times, at_ms)
         if at_ms in cuts:
-            closing, next_opening = cuts[at_ms].final_micro, cuts[at_ms].start_micro
+            closing = known(cuts[at_ms].final_micro, registers.multiplier(since_ms))
+            next_opening = known(cuts[at_ms].start_micro, registers.multiplier(at_ms))
         else:
             closing = next_opening = _between(registers, times, values, at_ms)
         own = list(zip(times[low:high], values[low:high], strict=True))
@@ -196,6 +202,13 @@ def pieces(registers: Registers, time_ms: Int64, value: Int64) -> Iterator[Piece
             own.append((at_ms, closing))
         yield from _accepted(own, registers, registers.multiplier(since_ms), at_ms)
         since_ms, opening = at_ms, next_opening
+
+
+def known(register_micro: int | None, multiplier: int) -> int | None:
+    """Return a declared register, or None when nobody knows it or it cannot be."""
+    if register_micro is None or abs(register_micro) * multiplier > MAX_ENERGY_MICRO:
+        return None
+    return register_micro
 
 
 def _accepted(

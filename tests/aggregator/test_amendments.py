@@ -7,7 +7,7 @@ from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
 from contract.stored import Level
-from contract.units import MICRO
+from contract.units import MAX_CUMULATIVE_MICRO, MICRO
 from tests.aggregator.test_pipeline import NOW, T0, Rig, batch, told
 from tests.suites.memory_store import MemoryStore
 
@@ -122,3 +122,30 @@ def test_a_store_that_is_away_in_the_middle_is_waited_for(rig, monkeypatch):
     rig.run(readings(4))
     assert not failures
     assert total(rig) == 3 * 40
+
+
+def test_a_register_told_that_cannot_be_counts_as_unknown_and_ends_nothing(rig):
+    rig.multiplier = 20_000
+    rig.run(readings(1, 2, 3))
+    done = []
+
+    def tell() -> None:
+        rig.facts.tell(exchange(2, MAX_CUMULATIVE_MICRO // MICRO, 2), NOW)
+        done.append(rig.pipeline.amend(*SITE, "event 1", "new meter"))
+
+    rig.run(readings(4), tell, readings(5))
+    assert done[0].result() > 0
+    assert total(rig) == 3 * 20_000  # 2 to 5 of the new one; of the old one only 1 is known
+
+
+def test_an_event_told_before_the_site_was_ever_loaded_is_followed(rig):
+    done = []
+
+    def tell() -> None:
+        rig.facts.tell(exchange(2, None, None), NOW)
+        done.append(rig.pipeline.amend(*SITE, "event 1", "new meter"))
+
+    rig.run(tell, readings(1, 2, 3, 4))
+    assert total(rig) == 2
+    rig.run(readings(5))
+    assert total(rig) == 3

@@ -153,6 +153,8 @@ def test_the_same_word_twice_is_one_event(client):
         ({"kind": "reject", "until_ms": T0}, 422, "until_ms", "not after"),
         ({"kind": "correction", "until_ms": NOW, "factor": "0"}, 422, "factor", "not above 0"),
         ({"kind": "correction", "until_ms": NOW, "factor": "much"}, 422, "factor", "not a number"),
+        ({"kind": "correction", "until_ms": NOW, "factor": "1e999999999"}, 422, "factor", "number"),
+        ({"at_ms": 2**47 - 1}, 422, "at_ms", "2050"),
         ({"author": " "}, 422, "author", "1 to 500"),
         ({"reason": None}, 422, "reason", "required"),
         ({"at_ms": "yesterday"}, 422, "at_ms", "RFC 3339"),

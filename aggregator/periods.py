@@ -1,6 +1,6 @@
 """Where the figures of a level start, and which level keeps apart what a date parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from contract.interval import DAY_MS, HOUR_MS, day_start, floor_to, hour_start, month_start
 from contract.interval import next_month as month_after
@@ -26,3 +26,33 @@ def level_with_borders(level: Level, grid_ms: int, borders: Iterable[int]) -> Le
         if all(first_start(one, grid_ms, time_ms) == time_ms for time_ms in times):
             return one
     return Level.INTERVAL
+
+
+def pieces(
+    level: Level, grid_ms: int, borders: Iterable[int], from_ms: int, to_ms: int
+) -> Iterator[tuple[Level, int, int]]:
+    """Yield (level, from, to) that make up the figures of a level that start in [from, to).
+
+    A figure in which a border lies is replaced by shorter ones that no border parts; all others
+    stay as long as they were asked for.
+    """
+    at_ms, end_ms = (first_start(level, grid_ms, time_ms) for time_ms in (from_ms, to_ms))
+    parted: dict[int, list[int]] = {}
+    for time_ms in sorted(borders):
+        after_ms = first_start(level, grid_ms, time_ms)
+        if after_ms != time_ms and at_ms < time_ms < end_ms:
+            parted.setdefault(after_ms, []).append(time_ms)
+    for after_ms, inside in parted.items():
+        before_ms = _start_before(level, grid_ms, after_ms)
+        if at_ms < before_ms:
+            yield level, at_ms, before_ms
+        yield level_with_borders(level, grid_ms, inside), before_ms, after_ms
+        at_ms = after_ms
+    if at_ms < end_ms:
+        yield level, at_ms, end_ms
+
+
+def _start_before(level: Level, grid_ms: int, start_ms: int) -> int:
+    """Return the start of the figure that ends where another one starts."""
+    length_ms = {Level.DAY: DAY_MS, Level.HOUR: HOUR_MS}.get(level, grid_ms)
+    return month_start(start_ms - 1) if level is Level.MONTH else start_ms - length_ms

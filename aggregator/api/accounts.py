@@ -14,6 +14,7 @@ import numpy as np
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import FactorSet, Measure
+from aggregator.periods import first_start, pieces
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.register.roles import Term, terms
 from aggregator.site_tariffs import SiteTariffs
@@ -77,10 +78,20 @@ class SiteAccount:
 def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
-    """Return what a site consumed in [from_ms, to_ms), from figures of one level."""
+    """Return what a site consumed in [from_ms, to_ms), from figures of one level that start in it.
+
+    A figure inside which a row of the register takes effect is read as shorter ones.
+    """
+    from_ms, to_ms = (first_start(level, reader.grid_ms, time_ms) for time_ms in (from_ms, to_ms))
     spans = spans_of(reader, site, from_ms, to_ms)
-    series = {series for span in spans for series, _ in span.terms}
-    figures = reader.figures(level, list(series), from_ms, to_ms)
+    series = sorted({series for span in spans for series, _ in span.terms})
+    borders = [span.start_ms for span in spans[1:]]
+    read = [
+        reader.figures(one, series, start_ms, end_ms)
+        for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms)
+    ]
+    figures = IntervalColumns.concatenate([IntervalColumns.empty(), *read])
+    figures = figures.take(np.lexsort((figures.start_ms, figures.series)))
     return account_of(reader, site, spans, figures, from_ms, to_ms)
 
 
@@ -237,11 +248,6 @@ def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
     """Return the rows of one series, of rows sorted by series."""
     low, high = np.searchsorted(rows.series, [series, series + 1])
     return rows.take(np.arange(low, high))
-
-
-def role_sign(role: Role) -> int:
-    """Return +1, -1 or 0: how power of a meter with this role enters its site's power."""
-    return {Role.BOUNDARY_IN: 1, Role.BOUNDARY_OUT: -1, Role.OWN_GENERATION: 1}.get(role, 0)
 
 
 def edges_of(register: Register, site: str, at_ms: int) -> set[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from aggregator.api.main import build_app
 from aggregator.batch import IntervalColumns
 from aggregator.directory import SeriesKey
-from aggregator.store.base import StoreRetriable
+from aggregator.events import Events
+from aggregator.register.model import Register, Role
+from aggregator.rollups import Rollups
+from aggregator.store.base import DirtyDay, StoreRetriable
 from contract.stored import Level
 from tests.aggregator.api_ledger import (
     MIDNIGHT_MS,
@@ -200,6 +204,29 @@ def test_consumption_of_the_foundry(client: ApiClient):
     assert site["total"]["tce_calorific"] == pytest.approx(kgce / 1000)
     assert site["total"]["co2_kg"] == pytest.approx((bought - sold) * 0.6191 + coal_t * 1900.3)
     assert site["undetermined"] == []
+
+
+@pytest.mark.parametrize("level", ["month", "day", "hour", "interval"])
+def test_a_role_that_begins_inside_a_figure_counts_from_its_date_at_every_level(
+    client: ApiClient, ledger: Ledger, level: str
+):
+    rollups = Rollups(ledger.store, Events(lambda: 0, io.StringIO()))
+    rollups.mark([DirtyDay(REGION, "foundry", MIDNIGHT_MS)], MIDNIGHT_MS, NOON_MS - QUARTER_MS)
+    rollups.flush()
+    old = ledger.reader.register
+    rows = [row for rows in old.rows.values() for row in rows if row.id not in ("grid", "belt")]
+    grid, belt = (old.rows["foundry", id_][0] for id_ in ("grid", "belt"))
+    rows += [
+        replace(belt, valid_from_ms=MIDNIGHT_MS + 8 * QUARTER_MS),  # registered two hours late
+        replace(grid, role=Role.CHECK),
+        replace(grid, valid_from_ms=MIDNIGHT_MS + 12 * QUARTER_MS + 1),  # inside an interval
+    ]
+    ledger.reader.register = Register.of(old.sites.values(), rows)
+    month = {"from": "2026-03-01", "to": "2026-04-01"}
+    (site,) = get(client, "consumption", site="foundry", level=level, **month)["sites"]
+    amounts = {row["carrier"]: row["consumption"] for row in site["carriers"]}
+    assert amounts["raw_coal"] == {"mass_t": (QUARTERS - 8) * 0.5}
+    assert amounts["electricity"] == {"energy_kwh": (QUARTERS - 13) * (250 - 10) + QUARTERS * 30}
 
 
 def test_gas_as_metered_is_no_standard_volume_and_its_meter_is_named(client: ApiClient):

@@ -21,8 +21,9 @@ from aggregator.api.shapes import (
     known,
 )
 from aggregator.ledger.factors import Measure
+from aggregator.periods import pieces
 from aggregator.register.carriers import carriers
-from aggregator.register.model import Role
+from aggregator.register.model import Role, Site
 from contract.stored import Level
 
 
@@ -119,6 +120,8 @@ def routes(reader: LedgerReader) -> APIRouter:
         sites = find_sites(reader, query.site)
         count = sum(len(cumulative(reader.series(site.id), site.region)) for site in sites)
         check_rows(level, reader.grid_ms, count, from_ms, to_ms)
+        for site in sites:
+            _check_parted(reader, site, level, from_ms, to_ms)
         accounts = [site_account(reader, site, level, from_ms, to_ms) for site in sites]
         if query.format == "csv":
             return csv_response(_flat(accounts))
@@ -131,6 +134,15 @@ def routes(reader: LedgerReader) -> APIRouter:
         )
 
     return router
+
+
+def _check_parted(reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int) -> None:
+    """Refuse a site whose register changes inside so many figures that too many are read."""
+    borders = reader.register.borders(site.id, from_ms, to_ms)
+    count = len(cumulative(reader.series(site.id), site.region))
+    for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms):
+        if one is not level:
+            check_rows(one, reader.grid_ms, count, start_ms, end_ms)
 
 
 def site_consumption(account: SiteAccount) -> SiteConsumption:

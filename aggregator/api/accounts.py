@@ -11,13 +11,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.batch import IntervalColumns
-from aggregator.ledger.factors import FactorSet, Measure
+from aggregator.ledger.factors import Measure
 from aggregator.periods import first_start, pieces
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.register.roles import Term, terms
-from aggregator.site_tariffs import SiteTariffs
 from contract.stored import Level
 
 Amounts = Mapping[str, int]
@@ -108,7 +108,7 @@ def account_of(
 
     counts: which carriers enter converted totals; as the factor set says when not given.
     """
-    account = _Account(reader.factor_set, reader.tariffs, counts or reader.factor_set.counts)
+    account = _Account(reader, counts or reader.factor_set.counts)
     until_ms = min(to_ms, reader.now_ms())
     for span in spans:
         for one, term in span.terms:
@@ -153,14 +153,12 @@ def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequ
 
 
 class _Account:
-    def __init__(
-        self, factor_set: FactorSet, tariffs: SiteTariffs, counts: Callable[[str], bool]
-    ) -> None:
-        self._set = factor_set
-        self._tariffs = tariffs
+    def __init__(self, reader: LedgerReader, counts: Callable[[str], bool]) -> None:
+        self._reader = reader
         self._counts = counts
         self._carriers: dict[str, CarrierAccount] = {}
-        self._units: dict[str, set[str]] = defaultdict(set)
+        self._metered: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        """Meters of a carrier, with their units."""
         self._expected_ms = 0
         self._measured_ms = 0
         self._wanted: set[str] = set()
@@ -182,7 +180,7 @@ class _Account:
         amount = int(rows.amount.sum())
         carrier.by_role[term.role][term.unit] += term.direction * amount
         if term.consumption:
-            self._units[term.carrier].add(term.unit)
+            self._metered[term.carrier].add((term.meter, term.unit))
             carrier.consumption[term.unit] += term.consumption * amount
             carrier.estimated[term.unit] += int(rows.amount_estimated.sum())
             carrier.held[term.unit] += int(rows.amount_held.sum())
@@ -225,14 +223,15 @@ class _Account:
 
     def _why_no_price(self, account: CarrierAccount, site: Site, from_ms: int, to_ms: int) -> str:
         for unit in sorted(account.bought):
-            reason = self._tariffs.why_not(site.id, account.carrier, unit, from_ms, to_ms)
+            reason = self._reader.tariffs.why_not(site.id, account.carrier, unit, from_ms, to_ms)
             if reason:
                 return reason
         return "stored without a price; the tariff has one now"
 
     def _reason(self, carrier: str, measure: Measure, site: Site, from_ms: int, to_ms: int) -> str:
-        for unit in sorted(self._units[carrier]):
-            steps = self._set.steps(carrier, unit, measure, site.region)
+        for meter, unit in sorted(self._metered[carrier]):
+            analyses = analyses_of(self._reader.register, site.id, meter, carrier)
+            steps = self._reader.factor_set.steps(carrier, unit, measure, site.region, analyses)
             for i in steps.between(from_ms, to_ms):
                 if steps.reasons[i]:
                     return steps.reasons[i]

@@ -13,7 +13,7 @@ from aggregator.api.main import build_app
 from aggregator.batch import IntervalColumns
 from aggregator.directory import SeriesKey
 from aggregator.events import Events
-from aggregator.register.model import Register, Role
+from aggregator.register.model import CalorificValue, Register, Role
 from aggregator.rollups import Rollups
 from aggregator.store.base import DirtyDay, StoreRetriable
 from contract.stored import Level
@@ -135,6 +135,19 @@ def test_intervals_name_their_factors_with_source_and_provisional_mark(client: A
     assert uses["kgce_calorific"]["provisional"] is False
     assert uses["kgce_calorific"]["kg_per_unit"] == 0.1229
     assert answer["factor_set"] == "demo"
+
+
+def test_a_measured_calorific_value_is_named_with_its_report(client: ApiClient, ledger: Ledger):
+    old = ledger.reader.register
+    analysis = CalorificValue("foundry", "raw_coal", "", MIDNIGHT_MS, None, 21.4, "report 12")
+    rows = [row for rows in old.rows.values() for row in rows]
+    ledger.reader.register = Register.of(old.sites.values(), rows, calorific=[analysis])
+    answer = get(client, "intervals", site="foundry", meter="belt", **DAY)
+    coal, _, co2 = answer["factors"]
+    assert (coal["id"], coal["reason"], coal["ncv_gj"]) == (None, None, 21.4)
+    assert coal["kg_per_unit"] == pytest.approx(21.4e6 / 29307)
+    assert (co2["id"], co2["ncv_source"]) == ("fuels-a-raw-coal", "report 12")
+    assert co2["meters"] == ["foundry/belt"]
 
 
 def test_a_period_over_two_data_years_names_both_factors(client: ApiClient):

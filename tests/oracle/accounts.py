@@ -29,3 +29,24 @@ def account(
                 factor = value
         measures.append(amount / 1_000_000 * factor)
     return measures
+
+
+def measured_factor(
+    by_table: float,
+    carbon: tuple[float, float] | None,
+    analyses: Sequence[tuple[float, int, int | None]],
+    time_ms: int,
+    *,
+    co2: bool,
+) -> float:
+    """kg per t of a fuel. carbon: (tC/TJ, oxidised share); analyses: (GJ/t, from, until)."""
+    factor = by_table
+    for ncv_gj, from_ms, until_ms in analyses:
+        if from_ms <= time_ms and (until_ms is None or time_ms < until_ms):
+            if not co2:
+                factor = ncv_gj * 1_000_000 / 29_307
+            elif carbon is not None:
+                per_tj, oxidised = carbon
+                tonnes_of_carbon = ncv_gj / 1_000 * per_tj * oxidised
+                factor = tonnes_of_carbon * 44 / 12 * 1_000
+    return factor

@@ -1,7 +1,9 @@
 """Where the figures of a level start, and which level keeps apart what a date parts."""
 
 from collections.abc import Iterable, Iterator
+from datetime import date
 
+from aggregator.ledger.rows import day_ms
 from contract.interval import DAY_MS, HOUR_MS, day_start, floor_to, hour_start, month_start
 from contract.interval import next_month as month_after
 from contract.stored import Level
@@ -50,6 +52,13 @@ def pieces(
         at_ms = after_ms
     if at_ms < end_ms:
         yield level, at_ms, end_ms
+
+
+def period_span(period: str) -> tuple[int, int]:
+    """Return start and end [ms UTC] of a Beijing year like 2026 or month like 2026-03."""
+    year, _, month = period.partition("-")
+    start_ms = day_ms(date(int(year), int(month or 1), 1))
+    return start_ms, month_after(start_ms) if month else day_ms(date(int(year) + 1, 1, 1))
 
 
 def _start_before(level: Level, grid_ms: int, start_ms: int) -> int:

@@ -6,12 +6,14 @@ Rules: `aggregator.register.roles`. A role holds for the intervals that start wh
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from aggregator.analyses import analyses_of
+from aggregator.api.deductions import Deducted, deductions_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import Measure
@@ -73,6 +75,8 @@ class SiteAccount:
     undetermined: Sequence[Undetermined]
     without_data: Sequence[str]
     """Meters that belong into the total and have no figure in the period."""
+    deductions: Sequence[Deducted] = ()
+    """Rows of the register that touch the period; `total` is gross."""
 
 
 def site_account(
@@ -92,7 +96,21 @@ def site_account(
     ]
     figures = IntervalColumns.concatenate([IntervalColumns.empty(), *read])
     figures = figures.take(np.lexsort((figures.start_ms, figures.series)))
-    return account_of(reader, site, spans, figures, from_ms, to_ms)
+    account = account_of(reader, site, spans, figures, from_ms, to_ms)
+
+    @cache
+    def within(start_ms: int, end_ms: int) -> Mapping[str, CarrierAccount]:
+        inside = [span.cut(start_ms, end_ms) for span in spans]
+        return by_carrier(account_of(reader, site, inside, figures, start_ms, end_ms))
+
+    rows = reader.register.deductions.get(site.id, ())
+    found = deductions_of(rows, from_ms, to_ms, by_carrier(account), within)
+    return replace(account, deductions=found)
+
+
+def by_carrier(account: SiteAccount) -> Mapping[str, CarrierAccount]:
+    """Return the carriers of an account by id."""
+    return {carrier.carrier: carrier for carrier in account.carriers}
 
 
 def account_of(
@@ -126,6 +144,11 @@ class Span:
     meters: Sequence[Meter]
     terms: Sequence[tuple[int, Term]]
     """Series and what it is to the site."""
+
+    def cut(self, from_ms: int, to_ms: int) -> "Span":
+        """Return the part of it in [from_ms, to_ms); it may be empty."""
+        start_ms = min(max(self.start_ms, from_ms), to_ms)
+        return replace(self, start_ms=start_ms, end_ms=max(start_ms, min(self.end_ms, to_ms)))
 
     def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
         """Return the figures of one series in this time, of figures sorted by series."""

@@ -262,7 +262,7 @@ _DEDUCTIONS = Table(
             "原料用能, or new renewable electricity by 绿证",
         ),
         Column("period", PERIOD, "when, Beijing time"),
-        Column("amount", number(0, 1e15, "kWh, t, or standard m3"), "how much"),
+        Column("amount", number(0, 4e9, "kWh, t, or standard m3"), "how much"),
         Column("document", FILLED, "balance of the process, or numbers of the certificates"),
         Column("note", TEXT, "anything"),
     ),

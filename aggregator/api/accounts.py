@@ -82,20 +82,10 @@ class SiteAccount:
 def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
-    """Return what a site consumed in [from_ms, to_ms), from figures of one level that start in it.
-
-    A figure inside which a row of the register takes effect is read as shorter ones.
-    """
+    """Return what a site consumed in [from_ms, to_ms), from figures of a level that start in it."""
     from_ms, to_ms = (first_start(level, reader.grid_ms, time_ms) for time_ms in (from_ms, to_ms))
     spans = spans_of(reader, site, from_ms, to_ms)
-    series = sorted({series for span in spans for series, _ in span.terms})
-    borders = [span.start_ms for span in spans[1:]]
-    read = [
-        reader.figures(one, series, start_ms, end_ms)
-        for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms)
-    ]
-    figures = IntervalColumns.concatenate([IntervalColumns.empty(), *read])
-    figures = figures.take(np.lexsort((figures.start_ms, figures.series)))
+    figures = figures_of(reader, spans, level, from_ms, to_ms)
     account = account_of(reader, site, spans, figures, from_ms, to_ms)
 
     @cache
@@ -106,6 +96,23 @@ def site_account(
     rows = reader.register.deductions.get(site.id, ())
     found = deductions_of(rows, from_ms, to_ms, by_carrier(account), within)
     return replace(account, deductions=found)
+
+
+def figures_of(
+    reader: LedgerReader, spans: "Sequence[Span]", level: Level, from_ms: int, to_ms: int
+) -> IntervalColumns:
+    """Return the figures of the spans' terms that start in [from_ms, to_ms), by (series, start).
+
+    A figure inside which a row of the register takes effect is read as shorter ones.
+    """
+    series = sorted({series for span in spans for series, _ in span.terms})
+    borders = [span.start_ms for span in spans[1:]]
+    read = [
+        reader.figures(one, series, start_ms, end_ms)
+        for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms)
+    ]
+    figures = IntervalColumns.concatenate([IntervalColumns.empty(), *read])
+    return figures.take(np.lexsort((figures.start_ms, figures.series)))
 
 
 def by_carrier(account: SiteAccount) -> Mapping[str, CarrierAccount]:

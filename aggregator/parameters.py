@@ -86,6 +86,10 @@ class Parameters:
         self._events[(region, site)] = events
         self._outdated.add((region, site))
 
+    def events(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return what was declared last of a site."""
+        return self._events.get((region, site), ())
+
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""
         known = len(self.registered)

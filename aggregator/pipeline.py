@@ -92,8 +92,6 @@ class _Job:
 
     region: str
     site: str
-    cause: str
-    why: str
     done: Future[int]
 
 
@@ -189,12 +187,12 @@ class Pipeline:
             self._ended.set()
             self._cancel_jobs()
 
-    def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
+    def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        job = _Job(region, site, cause, why, Future())
+        job = _Job(region, site, Future())
         self._jobs.put(job)
         self._inbox.wake()
         if self._ended.is_set():
@@ -374,12 +372,12 @@ class Pipeline:
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
             intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings"))
+            self._insist(lambda: self._amendments.restate(intervals, "late readings", arrivals))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+            self._insist(lambda: self._amendments.restate(intervals, "newer readings", arrivals))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -411,34 +409,35 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str) -> None:
-        """Load a site's heads once, and write what the store lacks or has otherwise."""
+    def _load_site(self, region: str, site: str) -> int:
+        """Load a site's heads once, and write what the store lacks or has otherwise.
+
+        Returns how many intervals followed what was declared since.
+        """
         if (region, site) in self._loaded:
-            return
+            return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate(lacking, "register"))
+        self._insist(lambda: self._amendments.restate_loaded(region, site, lacking))
         self._write_figures(lacking)
-        why = "declared while no aggregator ran"
-        self._insist(lambda: self._amend(region, site, "register", why))
+        changed = self._insist(lambda: self._amend(region, site))
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
+        return changed
 
     def _do(self, job: _Job) -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
-            self._load_site(job.region, job.site)
-            self._insist(lambda: self._amendments.declare(job.region, job.site))
-            job.done.set_result(
-                self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
-            )
+            changed = self._load_site(job.region, job.site)
+            changed += self._insist(lambda: self._amend(job.region, job.site))
+            job.done.set_result(changed)
         except BaseException as error:
             job.done.set_exception(error)
             raise
 
-    def _amend(self, region: str, site: str, cause: str, why: str) -> int:
+    def _amend(self, region: str, site: str) -> int:
         changed = 0
-        for figures in self._amendments.amend(region, site, cause, why):
+        for figures in self._amendments.amend(region, site):
             self._write_figures(figures)
             changed += len(figures)
         return changed

@@ -44,7 +44,7 @@ PACE = PaceSection()
 AGE_S = 6 * 3600
 """How old the first readings are; each batch is newer by as much time as its samples span."""
 
-_CONFIG = """\
+CONFIG = """\
 [aggregator]
 regions = ["370114"]
 data_dir = "{folder}/store"
@@ -90,7 +90,7 @@ def whole_road(load: Load, seconds: int, warm_up_s: int, rollup_s: float) -> Ite
         broker = stack.enter_context(mosquitto_broker(folder))
         config, log = folder / "aggregator.toml", folder / "aggregator.log"
         config.write_text(
-            _CONFIG.format(folder=folder, broker=broker.port, rollup_s=rollup_s), "utf-8"
+            CONFIG.format(folder=folder, broker=broker.port, rollup_s=rollup_s), "utf-8"
         )
         aggregator = stack.enter_context(child("aggregator", ["--config", str(config)], log))
         api = wait_for_event(log, "aggregator_started", aggregator)["api"]
@@ -108,7 +108,7 @@ def whole_road(load: Load, seconds: int, warm_up_s: int, rollup_s: float) -> Ite
             "aggregator": psutil.Process(aggregator.pid),
             "generator": psutil.Process(generator.pid),
         }
-        lines = _tallies(generator, folder / "load.log")
+        lines = tallies(generator, folder / "load.log")
         for _ in range(warm_up_s):
             next(lines)
         cpu, written, began = cpu_seconds(watched), _written(watched), time.monotonic()
@@ -182,7 +182,7 @@ def stage_by_stage(load: Load, batches: int) -> Iterator[str]:
     )
 
 
-def _tallies(generator: subprocess.Popen[str], log: Path) -> Iterator[dict[str, Any]]:
+def tallies(generator: subprocess.Popen[str], log: Path) -> Iterator[dict[str, Any]]:
     assert generator.stdout is not None
     for line in generator.stdout:
         yield json.loads(line)

@@ -113,12 +113,12 @@ def whole_road(load: Load, seconds: int, warm_up_s: int, rollup_s: float) -> Ite
             next(lines)
         cpu, written, began = cpu_seconds(watched), _written(watched), time.monotonic()
         counts = counters(api)  # slow while the aggregator is busy
-        tallies = [next(lines) for _ in range(seconds)]
+        told = [next(lines) for _ in range(seconds)]
         took = time.monotonic() - began
         cpu = {name: now - cpu[name] for name, now in cpu_seconds(watched).items()}
         counts = {name: now - counts.get(name, 0) for name, now in counters(api).items()}
         written = _written(watched) - written
-        yield from _report(tallies, took, cpu, counts)
+        yield from _report(told, took, cpu, counts)
         yield (
             f"aggregator: peak RSS {peak_rss(aggregator.pid) / 1e6:.0f} MB, "
             f"{written / 1e6 / took:.1f} MB/s to disk; {load_average()}"

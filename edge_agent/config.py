@@ -441,7 +441,8 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
             meters.setdefault(meter.id, key)
             if bus.kind == "serial" and (meter.host or meter.port):
                 yield Problem(f"{key}.host", "a meter on a serial bus has no host or port")
-            wire = bus.device or f"{meter.host or bus.host}:{meter.port or bus.port}"
+            endpoint = f"{meter.host or bus.host}:{meter.port or bus.port}"
+            wire = bus.device if bus.kind == "serial" else endpoint
             place = (wire, meter.address.upper() or f"unit {meter.unit}")
             if place in places:
                 where = f"{place[0]} {place[1]}"

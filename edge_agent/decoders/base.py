@@ -3,7 +3,8 @@
 What cannot become a reading is dropped and counted by reason:
 
 - ``no_value``: the product's "no value" pattern, a float NaN or infinity;
-- ``range``: a count below 0 or beyond what the contract carries exactly.
+- ``range``: a count below 0 or beyond what the contract carries exactly;
+- ``unit``: the meter sends a unit that is none of the channel's quantity.
 
 A value the map calls implausible is kept and marked `Quality.RANGE`.
 
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Any, Protocol
 
 from contract.reading import Quality, Reading
@@ -26,12 +28,14 @@ from edge_agent.maps.base import Point
 
 NO_VALUE = "no_value"
 OUT_OF_RANGE = "range"
+WRONG_UNIT = "unit"
 
 Converted = tuple[int | float, Quality] | str
 """A value and its quality, or the reason why there is none."""
 Convert = Callable[[float], Converted]
 
 
+@cache
 def converter(register: Point) -> Convert:
     """Return the function from a register's raw number to its value."""
     if not register.cumulative:

@@ -6,8 +6,12 @@ Meters of several protocols may share one pair of wires: each question says whic
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from edge_agent.codecs.cjt188 import ReadMeter
+from edge_agent.codecs.dlt645 import ReadAddress, ReadData
 from edge_agent.codecs.modbus import ReadWords
+from edge_agent.links.cjt188 import Cjt188Link
 from edge_agent.links.dialogue import Dialogue
+from edge_agent.links.dlt645 import Dlt645Link
 from edge_agent.links.modbus_rtu import ModbusRtuLink
 from edge_agent.wires.base import Wire
 
@@ -23,7 +27,13 @@ class WireLink:
         """`timeout_s` = longest wait for the first byte of an answer [s]."""
         self._wire = wire
         dialogue = Dialogue(wire, timeout_s)
-        self._speakers: Mapping[type, _Speaker] = {ReadWords: ModbusRtuLink(dialogue)}
+        dlt645 = Dlt645Link(dialogue)
+        self._speakers: Mapping[type, _Speaker] = {
+            ReadWords: ModbusRtuLink(dialogue),
+            ReadData: dlt645,
+            ReadAddress: dlt645,
+            ReadMeter: Cjt188Link(dialogue),
+        }
 
     @property
     def is_open(self) -> bool:

@@ -139,10 +139,12 @@ class Keys:
         for key in self._table:
             self.wrong(key, "unknown key")
 
-    def text(self, key: str) -> str:
+    def text(self, key: str, *, optional: bool = False) -> str:
         value = self._table.pop(key, None)
         if isinstance(value, str) and value.strip():
             return value
+        if value is None and optional:
+            return ""
         self.wrong(key, "is missing: a text" if value is None else f"{value!r} is not a text")
         return ""
 
@@ -160,6 +162,12 @@ class Keys:
         what = "is missing" if value is None else f"{value} is not allowed"
         self.wrong(key, f"{what}: a whole number from {low} to {high}")
         return low
+
+    def flag(self, key: str) -> bool:
+        value = self._table.pop(key, False)
+        if not isinstance(value, bool):
+            self.wrong(key, f"{value!r} is not allowed: true or false")
+        return bool(value)
 
     def decimal(self, key: str, *, optional: bool = False) -> Decimal | None:
         value = self._table.pop(key, None)

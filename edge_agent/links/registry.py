@@ -12,7 +12,7 @@ from edge_agent.wires.tcp import TcpWire
 LinkFactory = Callable[[BusConfig, str, int], MeterLink]
 """Makes the link to one endpoint of a bus: bus, host, port."""
 
-WIRE_PROTOCOLS = frozenset({"modbus", "dlt645", "cjt188"})
+WIRE_PROTOCOLS = frozenset({"modbus", "dlt645", "cjt188", "mbus"})
 PROTOCOLS: Mapping[str, frozenset[str]] = {
     "modbus-tcp": frozenset({"modbus"}),
     "tcp": WIRE_PROTOCOLS,

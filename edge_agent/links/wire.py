@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from edge_agent.codecs.cjt188 import ReadMeter
 from edge_agent.codecs.dlt645 import ReadAddress, ReadData
+from edge_agent.codecs.mbus import ReadMbus
 from edge_agent.codecs.modbus import ReadWords
 from edge_agent.links.cjt188 import Cjt188Link
 from edge_agent.links.dialogue import Dialogue
 from edge_agent.links.dlt645 import Dlt645Link
+from edge_agent.links.mbus import MbusLink
 from edge_agent.links.modbus_rtu import ModbusRtuLink
 from edge_agent.wires.base import Wire
 
@@ -33,6 +35,7 @@ class WireLink:
             ReadData: dlt645,
             ReadAddress: dlt645,
             ReadMeter: Cjt188Link(dialogue),
+            ReadMbus: MbusLink(dialogue),
         }
 
     @property

@@ -5,7 +5,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from aggregator.api import errors
+from aggregator.api import document, errors
 from aggregator.api.guard import Doorkeeper, Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
@@ -57,6 +57,7 @@ def build_app(
         redoc_url=None,
     )
     errors.install(app)
+    document.install(app)
     app.add_middleware(Guard, keeper=keeper or Doorkeeper())
     scoped = ScopedReader(reader)
     modules = (

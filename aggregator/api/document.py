@@ -29,7 +29,8 @@ _REFUSAL = {
     "required": ["error"],
     "additionalProperties": False,
 }
-_READ, _WRITE = [{"bearer": []}, {"basic": []}], [{"bearer": []}]
+_WRITE: list[dict[str, list[str]]] = [{"bearer": []}]
+_READ: list[dict[str, list[str]]] = [*_WRITE, {"basic": []}]
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`nenghao tokens add`"},
     "basic": {"type": "http", "scheme": "basic", "description": "Any name; the token as password."},

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
+from aggregator.ledger.factors import Analysis
 from aggregator.ledger.meter_events import MeterEvent, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
@@ -120,6 +122,13 @@ class Parameters:
     def meter(self, series: int) -> Meter | None:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
+
+    def analyses(self, series: int) -> tuple[Analysis, ...]:
+        """Return the measured calorific values of what a series' meter counts."""
+        key, meter = self._directory.series.key(series), self.meter(series)
+        if meter is None:
+            return ()
+        return analyses_of(self._register, key.site, key.meter, meter.carrier)
 
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""

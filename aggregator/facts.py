@@ -97,6 +97,12 @@ class Facts:
         told = self.events(region, site)
         return tuple(t.event for t in told if (t.followed if noted else t.undone_ms is None))
 
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        with self._transaction() as db:
+            row = db.execute(select(METER_EVENT).filter_by(id=id_)).mappings().first()
+        return None if row is None else _told(row)
+
     def sites(self) -> Sequence[tuple[str, str]]:
         """Return the (region, site) pairs of which something stands or is followed."""
         table = METER_EVENT.c

@@ -5,6 +5,7 @@ says of the meter; the multiplier (CT x VT) is the register's; events are people
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,8 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._shared: dict[MetaChannel, MetaChannel] = {}
+        """Each once: a city's meters are of few makes."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
@@ -73,6 +76,23 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+
+    def lean(self, meta: Meta) -> Meta:
+        """Return what is needed of a meta: its registers, and what many say alike kept once."""
+        known, shared = catalogue(), self._shared
+        return Meta(
+            tuple(
+                replace(
+                    meter,
+                    channels=tuple(
+                        shared.setdefault(channel, channel)
+                        for channel in meter.channels
+                        if known[channel.name].cumulative
+                    ),
+                )
+                for meter in meta.meters
+            )
+        )
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last is in force."""

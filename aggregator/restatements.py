@@ -5,12 +5,12 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.details import joined
@@ -22,6 +22,8 @@ from contract.interval import DAY_MS, HOUR_MS, month_start
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
 """After the start of a Beijing day [ms]."""
 
+Place = tuple[str, str]
+"""Region and site."""
 _PAGE = 10_000
 """Records read at once."""
 _COLUMNS = [column for column in RESTATEMENT.c if column.name != "id"]
@@ -93,22 +95,21 @@ class Restatements:
         """
         found: list[Restatement] = []
         after = 0
-        while page := self.page((region, site), from_ms, to_ms, after, _PAGE):
+        while page := self.page([(region, site)], from_ms, to_ms, after, _PAGE):
             found += page.values()
             after = max(page)
         return found
 
     def page(
-        self, place: tuple[str, str] | None, from_ms: int, to_ms: int, after: int, limit: int
+        self, places: Collection[Place], from_ms: int, to_ms: int, after: int, limit: int
     ) -> Mapping[int, Restatement]:
-        """Return the oldest records with an id above `after`, by id, so many at most.
+        """Return the oldest records of some sites with an id above `after`, so many at most.
 
-        place: region and site; None for all. StoreRetriable when the database does not answer now.
+        StoreRetriable when the database does not answer now.
         """
         id_, day = RESTATEMENT.c.id, RESTATEMENT.c.day_ms
-        query = select(RESTATEMENT).where(id_ > after, day >= from_ms, day < to_ms)
-        if place is not None:
-            query = query.filter_by(region=place[0], site=place[1])
+        where = tuple_(RESTATEMENT.c.region, RESTATEMENT.c.site).in_(sorted(places))
+        query = select(RESTATEMENT).where(where, id_ > after, day >= from_ms, day < to_ms)
         with self._transaction() as db:
             rows = db.execute(query.order_by(id_).limit(limit)).mappings()
             return {row["id"]: Restatement(**_without_id(row)) for row in rows}

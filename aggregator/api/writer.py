@@ -4,14 +4,14 @@
 """
 
 import concurrent.futures
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ledger.meter_events import MeterEvent
-from aggregator.restatements import Restatement, Restatements
+from aggregator.restatements import Place, Restatement, Restatements
 
 WAIT_S = 30.0
 """How long an answer waits for the figures to follow [s]."""
@@ -36,8 +36,12 @@ class LedgerWriter(Protocol):
         """Return a site's events, the oldest word first, undone ones too."""
         ...
 
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        ...
+
     def restatements(
-        self, place: tuple[str, str] | None, from_ms: int, to_ms: int, after: int, limit: int
+        self, places: Collection[Place], from_ms: int, to_ms: int, after: int, limit: int
     ) -> Mapping[int, Restatement]:
         """Return records of days that start in [from_ms, to_ms), by id: `Restatements.page`."""
         ...
@@ -63,6 +67,7 @@ class PipelineLedgerWriter:
         wait_s: float = WAIT_S,
     ) -> None:
         self.events = facts.events
+        self.find = facts.find
         self.restatements = restatements.page
         self._facts = facts
         self._amend = amend

@@ -44,8 +44,8 @@ class LiveAnswer(Shape):
     """All sites, or one."""
 
     time_ms: int
-    readings_per_s: float
-    """Committed, over the last seconds, all sites."""
+    readings_per_s: float | None
+    """Committed, over the last seconds, all sites; null to who does not see all."""
     edges_online: int
     edges_total: int
     outbox_depth_batches: int

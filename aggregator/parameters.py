@@ -12,7 +12,7 @@ import numpy as np
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
-from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.ledger.meter_events import MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -50,6 +50,7 @@ class Parameters:
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
+    commissioned int64  since when the register knows the meter [ms]
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -71,6 +72,7 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+        self.commissioned = np.empty(0, np.int64)
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last is in force."""
@@ -104,7 +106,10 @@ class Parameters:
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""
         found = self._registers.get(series)
-        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+        return found or Registers(
+            ((SINCE_EVER_MS, int(self.multiplier[series])),),
+            commissioned_ms=int(self.commissioned[series]),
+        )
 
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
@@ -129,6 +134,7 @@ class Parameters:
             limits.limit_micro_per_h,
             limits.slack_micro,
             None if registers.plain else registers,
+            registers.commissioned_ms,
         )
 
     def _declared(self, key: SeriesKey) -> Registers:
@@ -147,7 +153,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier"):
+        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -156,7 +162,8 @@ class Parameters:
             key = self._directory.series.key(index)
             meter = self._meter(key)
             self.registered[index] = meter is not None
-            rows = self._register.rows.get((key.site, key.meter), ())
+            rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
+            self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
                 and all(row.multiplier == meter.multiplier for row in rows)

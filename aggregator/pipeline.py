@@ -380,6 +380,7 @@ class Pipeline:
             intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
             self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -390,6 +391,7 @@ class Pipeline:
                 for source in {arrival.source for arrival in arrivals}
             },
             dirty=self._dirty(intervals),
+            verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
         self._write(commit)
@@ -444,12 +446,11 @@ class Pipeline:
         return changed
 
     def _write_figures(self, figures: IntervalColumns) -> None:
-        """Write intervals that come from readings in the store."""
-        if len(figures):
-            cumulative = ReadingColumns.empty(cumulative=True)
-            instantaneous = ReadingColumns.empty(cumulative=False)
-            dirty = self._dirty(figures)
-            self._write(Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty))
+        """Write intervals that come from readings in the store, and the verdicts there."""
+        nothing = ReadingColumns.empty(cumulative=True)
+        verdicts = self._insist(lambda: self._book.verdicts(nothing))
+        if len(figures) or verdicts:
+            self._write(Commit.without_readings(figures, self._dirty(figures), verdicts))
 
     def _write(self, commit: Commit) -> None:
         """Commit, however long it takes, and see to the roll-ups."""
@@ -463,6 +464,7 @@ class Pipeline:
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
+        self._events.count_verdicts(commit.verdicts)
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

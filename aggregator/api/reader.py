@@ -259,7 +259,9 @@ class StoreLedgerReader:
 
     def _registers(self, series: int) -> Registers:
         facts = self.facts(series)
-        return facts.registers or Registers(((0, facts.multiplier),))
+        return facts.registers or Registers(
+            ((0, facts.multiplier),), commissioned_ms=facts.commissioned_ms
+        )
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

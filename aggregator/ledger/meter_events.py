@@ -171,9 +171,11 @@ def registers_of(
 ) -> Registers:
     """Put together all that is declared about one channel.
 
-    multipliers: (valid from [ms], CT x VT) of the meter's rows; events: those that stand, oldest
+    multipliers: (valid from [ms], CT x VT) of the meter's rows, the first of which says since when
+    there is such a meter; events: those that stand, oldest
     word first: of two about the same moment the later word counts.
     """
+    multipliers = list(multipliers)
     own = [event for event in events if event.concerns(key)]
     of = {kind: [event for event in own if event.kind is kind] for kind in EventKind}
     cuts = {}
@@ -208,7 +210,13 @@ def registers_of(
             for event in of[EventKind.CLOCK]
             if event.offset_ms is not None
         ),
+        commissioned_ms=commissioned(since_ms for since_ms, _ in multipliers),
     )
+
+
+def commissioned(valid_from_ms: Iterable[int]) -> int:
+    """Return since when a meter is known by its rows; 0 is since ever."""
+    return min(valid_from_ms, default=0) or SINCE_EVER_MS
 
 
 def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -151,6 +151,7 @@ class Replayer:
         hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
         hours, own = self._level(Level.HOUR, series, *span, hours, told)
         made += own
+        self._rollups.judge(hours, series, *span)
         days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
         _, own = self._level(Level.DAY, series, *span, days, told)
         made += own

@@ -12,7 +12,7 @@ import numpy as np
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
-from aggregator.ledger.meter_events import MeterEvent, commissioned, registers_of
+from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -85,6 +85,11 @@ class Parameters:
         """Take all events of a site that stand, oldest word first."""
         self._events[(region, site)] = events
         self._outdated.add((region, site))
+
+    def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the clock events of a site that stand, the oldest word first."""
+        events = self._events.get((region, site), ())
+        return [event for event in events if event.kind is EventKind.CLOCK]
 
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""

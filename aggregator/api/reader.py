@@ -23,6 +23,7 @@ from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health, Store, StoreReader
+from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
@@ -129,6 +130,10 @@ class LedgerReader(Protocol):
 
         All in [from_ms, to_ms] and as many beyond as verdicts there can depend on.
         """
+        ...
+
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        """Return the verdicts that stand about readings in [from_ms, to_ms)."""
         ...
 
     def last_times(self, series: Sequence[int]) -> Int64:
@@ -259,7 +264,13 @@ class StoreLedgerReader:
 
     def _registers(self, series: int) -> Registers:
         facts = self.facts(series)
-        return facts.registers or Registers(((0, facts.multiplier),))
+        return facts.registers or Registers(
+            ((0, facts.multiplier),), commissioned_ms=facts.commissioned_ms
+        )
+
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        with self._reader() as reader:
+            return reader.verdicts(np.array(sorted(series), np.int32), from_ms, to_ms)
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

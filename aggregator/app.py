@@ -191,6 +191,7 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
+        quarantine=records.misdated,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Int64, ReadingColumns
+from aggregator.clock_proposals import Misdated
 from aggregator.ingest.assemble import AHEAD_MS, EARLIEST_MS, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ledger.meter_events import MeterEvent
@@ -69,6 +70,18 @@ def release_of(
     instantaneous = ReadingColumns.empty(cumulative=False) if again else parts[1]
     found = Release(kept.hash, address, batch.meta, cumulative, instantaneous, newest, remain == 0)
     return found if found.whole or len(found) else None
+
+
+def misdated(kept: Quarantined) -> Misdated | None:
+    """Return what a kept batch says of its gateway's clock; None when all of its times could be."""
+    address, _ = parse_topic(kept.topic)
+    batch = decode_batch(kept.payload)
+    times = np.concatenate([batch.cumulative.time_ms, batch.instantaneous.time_ms])
+    refused = times[(times < EARLIEST_MS) | (times > kept.last_seen_ms + AHEAD_MS)]
+    if len(refused) == 0:
+        return None
+    first_ms, last_ms = int(refused.min()), int(refused.max())
+    return Misdated(address, kept.last_seen_ms, first_ms, last_ms, len(refused))
 
 
 def _really(readings: ReadingColumns, clocks: Sequence[MeterEvent], store: Store) -> Int64:

@@ -527,6 +527,7 @@ class Process:
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,
+            quarantine=self._records.misdated,
         )  # fmt: skip
         self.ledger = Ledger(reader, restatements, self._records)
         self._restatements = restatements

@@ -1,7 +1,6 @@
 """Readings under a wrong clock: refused at the door or marked by the edge, let in by an event."""
 
-from dataclasses import replace
-
+from aggregator.records import Records, RecordsUnavailable
 from contract.reading import Quality, Reading
 from tests.cases.rig import (
     DAY_MS,
@@ -12,7 +11,6 @@ from tests.cases.rig import (
     MINUTE_MS,
     EventKind,
     Life,
-    Sent,
     agree,
     at,
 )
@@ -64,12 +62,12 @@ def test_what_the_door_refused_comes_in_once_and_leaves_the_quarantine(story):
     assert len(before.quarantined()) == 24
     say_clock(tale)
     tale.restart()
-    tale.send([], arrives=END + 2 * HOUR_MS)
+    tale.send(life.polls(END, END), arrives=END + 2 * HOUR_MS)
     ledger = tale.end()
     right(ledger, life)
     assert ledger.quarantined() == ()
     assert ledger.counts["released_readings"] == 72
-    assert ledger.counts["committed_readings"] == len(life.polls(DAY, END)) - 12
+    assert ledger.counts["committed_readings"] == len(life.polls(DAY, END)) - 12 + 1
     assert ledger.proof().received == len(life.polls(DAY, END)) - 12  # an hour was lived twice
     assert verdicts(ledger, "clock-not-set") == []
 
@@ -117,17 +115,31 @@ def test_an_event_taken_back_takes_the_readings_out_again(story):
     right(tale.end(), life)
 
 
-def test_what_came_again_after_a_crash_is_let_in_once(story):
-    """The store had it, the quarantine still has: the same as a crash between the two."""
+def test_a_crash_between_store_and_quarantine_doubles_nothing(story, monkeypatch):
+    """The store has the readings, and so has the quarantine: seen at the next start."""
     tale, life = told(story, unsettled=True)
     say_clock(tale)
+    release, calls = Records.release, []
+
+    def away_at_first(self, hashes):
+        calls.append(len(hashes))
+        if len(calls) <= 24:
+            raise RecordsUnavailable("killed")
+        return release(self, hashes)
+
+    monkeypatch.setattr(Records, "release", away_at_first)
+    before = tale.so_far()
+    assert len(before.quarantined()) == 24
+    right(before, life)
+    calls.clear()
     tale.restart()
-    for deed in [deed for deed in tale.deeds if isinstance(deed, Sent)][1:4]:
-        # Not numbered as before, so no receipt stops it; the door refuses it as it did.
-        tale._add(replace(deed, batch=replace(deed.batch, outbox="00000000000000ac")))
+    tale.send(life.polls(END, END), arrives=END + 2 * HOUR_MS)
     ledger = tale.end()
-    right(ledger, life)
+    assert calls == [1] * 24 + [24]
     assert ledger.quarantined() == ()
+    assert ledger.counts["released_readings"] == 72
+    assert ledger.rows() == before.rows()
+    assert ledger.proof().received == before.proof().received
 
 
 def marked(tale, shown, **how):

@@ -20,7 +20,7 @@ from aggregator.details import Batch, batches_text
 from aggregator.directory import SeriesKey
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ingest.assemble import Arrival
-from aggregator.ledger.meter_events import MeterEvent
+from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, differing
 from aggregator.parameters import Parameters
 from aggregator.restatements import Restatements, is_settled
@@ -117,6 +117,8 @@ class Amendments:
                     yield redone.changed
             now[key.meter, key.channel] = declared
         applied |= now
+        if now:
+            yield IntervalColumns.empty()  # with it go verdicts that change where no figure does
         if now or followed != {one.id for one in told if one.followed}:
             self._facts.put_applied(region, site, now, followed)
 
@@ -171,6 +173,22 @@ class Amendments:
             return (*cause_of(key), "")
 
         self._restate_settled(intervals, caused)
+
+    def restate_released(self, intervals: IntervalColumns, edges: Collection[str]) -> None:
+        """Keep what readings of some edges change that clock events let in; before written."""
+
+        @cache
+        def clocks(region: str, site: str) -> tuple[str, str, str]:
+            told = [
+                one
+                for one in self._facts.events(region, site)
+                if one.followed and one.event.kind is EventKind.CLOCK and one.event.edge in edges
+            ]
+            ids = [str(one.id) for one in told]
+            cause = f"event {ids[0]}" if len(ids) == 1 else f"events {' '.join(ids)}"
+            return cause, "; ".join(one.event.reason for one in told), ""
+
+        self._restate_settled(intervals, lambda change: clocks(change.region, change.site))
 
     def _restate_settled(self, intervals: IntervalColumns, caused: Caused) -> None:
         now_ms = self._time_ms()

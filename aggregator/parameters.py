@@ -15,7 +15,7 @@ from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.ledger.factors import Analysis
-from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -53,6 +53,7 @@ class Parameters:
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
+    commissioned int64  since when the register knows the meter [ms]
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -76,6 +77,7 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+        self.commissioned = np.empty(0, np.int64)
 
     def lean(self, meta: Meta) -> Meta:
         """Return what is needed of a meta: its registers, and what many say alike kept once."""
@@ -110,6 +112,11 @@ class Parameters:
         """Return what was declared last of a site."""
         return self._events.get((region, site), ())
 
+    def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the clock events of a site that stand, the oldest word first."""
+        events = self._events.get((region, site), ())
+        return [event for event in events if event.kind is EventKind.CLOCK]
+
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""
         known = len(self.registered)
@@ -137,7 +144,10 @@ class Parameters:
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""
         found = self._registers.get(series)
-        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+        return found or Registers(
+            ((SINCE_EVER_MS, int(self.multiplier[series])),),
+            commissioned_ms=int(self.commissioned[series]),
+        )
 
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
@@ -162,6 +172,7 @@ class Parameters:
             limits.limit_micro_per_h,
             limits.slack_micro,
             None if registers.plain else registers,
+            registers.commissioned_ms,
         )
 
     def _declared(self, key: SeriesKey) -> Registers:
@@ -180,7 +191,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier"):
+        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -189,7 +200,8 @@ class Parameters:
             key = self._directory.series.key(index)
             meter = self._meter(key)
             self.registered[index] = meter is not None
-            rows = self._register.rows.get((key.site, key.meter), ())
+            rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
+            self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
                 and all(row.multiplier == meter.multiplier for row in rows)

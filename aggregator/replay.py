@@ -140,6 +140,7 @@ class Replayer:
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
+            self._put(IntervalColumns.empty())
             base = self._store.intervals(Level.INTERVAL, series, part.from_ms, part.to_ms)
         else:
             base = redone.new
@@ -149,6 +150,7 @@ class Replayer:
         hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
         hours, own = self._level(Level.HOUR, series, *span, hours, told)
         made += own
+        self._rollups.judge(hours, series, *span)
         days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
         _, own = self._level(Level.DAY, series, *span, days, told)
         made += own
@@ -202,13 +204,11 @@ class Replayer:
         return len(found)
 
     def _put(self, figures: IntervalColumns) -> int:
-        """Write intervals with the marks of their days."""
-        if len(figures) == 0:
-            return 0
-        readings = ReadingColumns.empty(cumulative=True)
-        instant = ReadingColumns.empty(cumulative=False)
-        dirty = self._dirty(figures)
-        _check(self._store.commit(Commit(readings, instant, figures, {}, dirty)))
+        """Write intervals with the marks of their days, and the verdicts there."""
+        verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
+        if len(figures) or verdicts:
+            dirty = self._dirty(figures)
+            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
         return len(figures)
 
     def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:

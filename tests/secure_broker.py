@@ -60,7 +60,7 @@ class Authority:
 
 
 class SecureBroker:
-    """One mosquitto, started as the stack starts it: the shipped files, one line of them changed."""
+    """One mosquitto, started as the stack starts it: the shipped files, one line changed."""
 
     host = "127.0.0.1"
 

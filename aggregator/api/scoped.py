@@ -23,6 +23,7 @@ from aggregator.register.model import Register
 from aggregator.restatements import Place, Restatement
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health
+from aggregator.verdict import Verdict
 from contract.state import EdgeState
 from contract.stored import Level
 from contract.topics import Address
@@ -118,6 +119,9 @@ class ScopedReader:
 
     def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
         return self._inner.near(series, from_ms, to_ms)
+
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        return self._inner.verdicts(series, from_ms, to_ms)
 
     def last_times(self, series: Sequence[int]) -> Int64:
         return self._inner.last_times(series)

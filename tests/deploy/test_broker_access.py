@@ -43,7 +43,9 @@ class Client:
         client.reconnect_delay_set(0, 1)  # a refused publish ends the connection
         client.on_publish = self._answered
         client.on_subscribe = lambda _c, _d, mid, codes, _p: self._note(mid, codes[0])
-        client.on_message = lambda _c, _d, message: self.seen.put((message.topic, message.payload))
+        client.on_message = lambda _c, _d, message: self.seen.put(
+            (message.topic, bytes(message.payload))
+        )
         client.on_disconnect = lambda *_: self.lost.set()
         connected = threading.Event()
         client.on_connect = lambda *_: connected.set()
@@ -107,8 +109,16 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def topics(*names: str) -> list[str]:
     found = [f"nenghao/1/{name}/{kind}" for name in names for kind in MessageKind]
-    return [*found, "nenghao/2/" + OWN + "/data", f"nenghao/1/{OWN}/data/x", f"nenghao/1/{OWN}",
-            "nenghao/1/370114/foundry/gw1x/data", "$SYS/broker/uptime", "other", "nenghao"]  # fmt: skip
+    return [
+        *found,
+        f"nenghao/2/{OWN}/data",
+        f"nenghao/1/{OWN}/data/x",
+        f"nenghao/1/{OWN}",
+        "nenghao/1/370114/foundry/gw1x/data",
+        "$SYS/broker/uptime",
+        "other",
+        "nenghao",
+    ]
 
 
 def allowed_to_write(who: str) -> set[str]:

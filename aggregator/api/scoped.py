@@ -13,6 +13,7 @@ from aggregator.api.guard import visitor
 from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series
 from aggregator.api.writer import LedgerWriter, Said
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
+from aggregator.clock_proposals import Misdated
 from aggregator.closings import Closing, Closings, Part
 from aggregator.directory import SeriesKey
 from aggregator.facts import ToldEvent
@@ -122,6 +123,9 @@ class ScopedReader:
 
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         return self._inner.verdicts(series, from_ms, to_ms)
+
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        return self._inner.misdated(region, site) if self.sees(region, site) else ()
 
     def last_times(self, series: Sequence[int]) -> Int64:
         return self._inner.last_times(series)

@@ -173,7 +173,7 @@ def run(config: Config) -> int:
         book=book,
         parameters=parameters,
         amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
-        rollups=Rollups(store, events),
+        rollups=Rollups.with_nodes(store, events, register, factor_set.counts, wall_ms),
         live=live,
         inbox=inbox,
         publish=subscriber.publish,

@@ -237,6 +237,7 @@ class Pipeline:
             self._rolled_up = now
             self._insist(self._rollups.flush)
         self._send_acks()
+        self._insist(self._rollups.catch_up)  # a piece at a time, after what is live
 
     def _commit_all(self) -> None:
         groups = [(self._prompt, False), *((group, True) for group in self._late.values())]

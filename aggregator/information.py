@@ -223,7 +223,7 @@ def plan_rows(register: Register, now_ms: int) -> Iterator[Row]:
     for quota in _newest(aims.quotas, now_ms):
         for site in register.sites.values():
             if applies(register, quota, site):
-                yield from _quota(register, quota, site)
+                yield from quota_rows(register, quota, site)
 
 
 def applies(register: Register, quota: Quota, site: Site) -> bool:
@@ -236,7 +236,8 @@ def applies(register: Register, quota: Quota, site: Site) -> bool:
     )
 
 
-def _quota(register: Register, quota: Quota, site: Site) -> Iterator[Row]:
+def quota_rows(register: Register, quota: Quota, site: Site) -> Iterator[Row]:
+    """Yield the levels of a quota, for a site."""
     indicator, product = quota.indicator, register.aims.products.get(quota.product)
     unit = f"kgce/{product.unit}" if product else _UNITS.get(indicator, "")
     name = f"{indicator}:{quota.product}" if product else str(indicator)

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "accounts": "tests.benchmarks.accounts:main",
     "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
+    "nodes": "tests.benchmarks.nodes:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",
 }

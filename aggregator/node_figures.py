@@ -17,14 +17,13 @@ import numpy as np
 from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
 from aggregator.batch import IntervalColumns
 from aggregator.events import Counter, Events
+from aggregator.node_rows import of_region, taken_back
 from aggregator.nodes import (
     OF_REGIONS,
     Nodes,
     Place,
     SitePlan,
-    of_region,
     series_of,
-    taken_back,
 )
 from aggregator.periods import level_with_borders
 from aggregator.points import Points, Tags

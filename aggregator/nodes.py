@@ -24,8 +24,9 @@ from aggregator.allocation import Allocation, NodeKey
 from aggregator.batch import Int32, Int64, IntervalColumns
 from aggregator.directory import Directory
 from aggregator.kernels.rollup import rollup, runs
+from aggregator.node_rows import SUMMED, Rows, Weights
 from aggregator.periods import first_start, level_with_borders
-from aggregator.points import Points, Tags, concatenated
+from aggregator.points import Points, Tags
 from aggregator.register.limits import limit_targets
 from aggregator.register.model import Register
 from aggregator.store.base import Store
@@ -38,7 +39,6 @@ from contract.stored import (
     MEASURE_FIELDS,
     NODE_FIGURES,
     OUT,
-    THE_REGION,
     TOTAL,
     UNALLOCATED,
     Level,
@@ -47,14 +47,6 @@ from contract.stored import (
 Place = tuple[str, str]
 """Region and site."""
 
-_SUMMED = (
-    "amount",
-    "amount_estimated",
-    "amount_held",
-    "measured_ms",
-    "estimated_ms",
-    "received",
-)
 _ALL_TIME_MS = 2**62
 OF_REGIONS = (TOTAL, UNALLOCATED, GENERATION, OUT)
 
@@ -68,94 +60,16 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """The parts of an allocation as columns, by ascending series.
-
-    Pieces of formulas follow the store's series: piece i has the number `first_piece + i`.
-    """
-
-    series: Int64
-    key: Int64
-    amount: Int64
-    measures: Int64
-    known: Int64
-
-    def take(self, chosen: NDArray[Any]) -> "_Weights":
-        return _Weights(
-            self.series[chosen],
-            self.key[chosen],
-            self.amount[chosen],
-            self.measures[:, chosen],
-            self.known[chosen],
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence["_Weights"]) -> "_Weights":
-        """Join weights of different sites."""
-        joined = cls(
-            np.concatenate([part.series for part in parts]),
-            np.concatenate([part.key for part in parts]),
-            np.concatenate([part.amount for part in parts]),
-            np.concatenate([part.measures for part in parts], axis=1),
-            np.concatenate([part.known for part in parts]),
-        )
-        return joined.take(np.argsort(joined.series, kind="stable"))
-
-
-@dataclass(frozen=True)
 class _Compiled:
     """An allocation of a site as columns."""
 
-    weights: _Weights
-    totals: _Weights
+    weights: Weights
+    totals: Weights
     """Of them, those of the site's totals."""
     key: Int64
     """Of every node."""
     behind: Int64
     """How many meters stand behind each."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Figures to be spread over nodes: of channels, and of pieces of formulas."""
-
-    series: Int64
-    period_ms: Int64
-    integers: Int64
-    """[_SUMMED, rows]"""
-    flags: Int64
-    measures: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, rows: IntervalColumns, period_ms: Int64) -> "_Rows":
-        return cls(
-            rows.series.astype(np.int64),
-            period_ms,
-            np.stack([getattr(rows, name) for name in _SUMMED]),
-            rows.flags,
-            np.stack([getattr(rows, name) for name in MEASURE_FIELDS]),
-        )
-
-    def spread(self, weights: _Weights) -> "_Rows":
-        """Return a row per figure and node it counts for; `series` is then the node's key."""
-        low = np.searchsorted(weights.series, self.series, "left")
-        times = np.searchsorted(weights.series, self.series, "right") - low
-        row = np.repeat(np.arange(len(self.series)), times)
-        ends = np.cumsum(times)
-        at = np.arange(len(row)) - np.repeat(ends - times, times) + np.repeat(low, times)
-        amount, known = weights.amount[at], weights.known[at]
-        signs = np.stack([amount, np.abs(amount), np.abs(amount), known, known, known])
-        of_measures = weights.measures[:, at]
-        with np.errstate(invalid="ignore"):
-            # What does not count may be unknown
-            measures = np.where(of_measures == 0, 0.0, of_measures * self.measures[:, row])
-        return _Rows(
-            weights.key[at],
-            self.period_ms[row],
-            signs * self.integers[:, row],
-            self.flags[row],
-            measures,
-        )
 
 
 @dataclass
@@ -254,8 +168,8 @@ class Nodes:
         Of base intervals only those of sites are made: the load curve.
         """
         totals = level is Level.INTERVAL
-        whole: list[_Weights] = []
-        found: list[_Rows] = []
+        whole: list[Weights] = []
+        found: list[Rows] = []
         nodes: list[_Compiled] = []
         cut: dict[int, Sequence[Span]] = {}
         for place in places:
@@ -271,7 +185,7 @@ class Nodes:
             else:
                 found += self._apart(level, plan, spans, rows, from_ms, to_ms)
         if whole:
-            found.append(_Rows.of(rows, rows.start_ms).spread(_Weights.joined(whole)))
+            found.append(Rows.of(rows, rows.start_ms).spread(Weights.joined(whole)))
         behind = np.zeros(len(self._keys), np.int64)
         for one in nodes:
             behind[one.key] = one.behind
@@ -285,7 +199,7 @@ class Nodes:
         rows: IntervalColumns,
         from_ms: int,
         to_ms: int,
-    ) -> Iterator[_Rows]:
+    ) -> Iterator[Rows]:
         """Yield rows of a site whose tree changes here, or that has formulas."""
         series = series_of(plan)
         own = rows.take(np.isin(rows.series, series))
@@ -307,11 +221,11 @@ class Nodes:
             for figures, periods in atoms:
                 chosen = (figures.start_ms >= span.start_ms) & (figures.start_ms < span.end_ms)
                 part, its_periods = figures.take(chosen), periods[chosen]
-                yield _Rows.of(part, its_periods).spread(weights)
+                yield Rows.of(part, its_periods).spread(weights)
                 if span.allocation.pieces:
                     yield self._pieces(plan, span, part, its_periods).spread(weights)
 
-    def _pieces(self, plan: SitePlan, span: Span, rows: IntervalColumns, periods: Int64) -> _Rows:
+    def _pieces(self, plan: SitePlan, span: Span, rows: IntervalColumns, periods: Int64) -> Rows:
         """Return the rows of the pieces of formulas."""
         number = _pieces_of(span.allocation)
         made = list(span.allocation.piece_figures(rows, periods, plan.series))
@@ -320,7 +234,7 @@ class Nodes:
             [int(figures[name]) for _, _, figures in made]
             for name in ("amount", "amount_estimated", "amount_held")
         ]
-        return _Rows(
+        return Rows(
             np.array([number[source] for source, _, _ in made], np.int64),
             np.array([period_ms for _, period_ms, _ in made], np.int64),
             np.array([*amounts, none, none, none], np.int64),
@@ -333,7 +247,7 @@ class Nodes:
     def _summed(
         self,
         level: Level,
-        parts: Sequence[_Rows],
+        parts: Sequence[Rows],
         behind: Int64,
         cut: Mapping[int, Sequence[Span]],
     ) -> Points:
@@ -359,7 +273,7 @@ class Nodes:
             expected_ms[row] = self._expected_ms(
                 int(key[row]), cut[int(key[row])], int(period[row]), lengths[int(period[row])]
             )
-        columns: dict[str, NDArray[Any]] = dict(zip(_SUMMED, sums, strict=True))
+        columns: dict[str, NDArray[Any]] = dict(zip(SUMMED, sums, strict=True))
         columns["missing_ms"] = expected_ms - columns["measured_ms"] - columns["estimated_ms"]
         columns["expected"] = expected_ms // grid_ms
         columns["flags"] = np.bitwise_or.reduceat(flags, first)
@@ -412,7 +326,7 @@ class Nodes:
             self._made_of[id(allocation)] = made
         return made
 
-    def _weights(self, plan: SitePlan, allocation: Allocation) -> _Weights:
+    def _weights(self, plan: SitePlan, allocation: Allocation) -> Weights:
         piece = _pieces_of(allocation)
         rows = [
             (
@@ -423,7 +337,7 @@ class Nodes:
             for part in allocation.parts
         ]
         rows.sort(key=lambda row: row[0])
-        return _Weights(
+        return Weights(
             np.array([series for series, _, _ in rows], np.int64),
             np.array([key for _, key, _ in rows], np.int64),
             np.array([part.amount for _, _, part in rows], np.int64),
@@ -470,49 +384,3 @@ def length_of(level: Level, start_ms: int, grid_ms: int) -> int:
     if level is Level.MONTH:
         return next_month(start_ms) - start_ms
     return {Level.INTERVAL: grid_ms, Level.HOUR: HOUR_MS, Level.DAY: DAY_MS}[level]
-
-
-def of_region(level: Level, points: Points) -> Points:
-    """Sum the figures of a region's sites, as read back, into the region's own."""
-    of = NODE_FIGURES[level]
-    rows = points.take(
-        np.array([points.keys[k][1] != THE_REGION for k in points.key.tolist()], np.bool_)
-    )
-    if len(rows) == 0:
-        return Points.empty(of)
-    index: dict[Tags, int] = {}
-    to = np.array(
-        [
-            index.setdefault((region, THE_REGION, *more), len(index))
-            for region, _, *more in points.keys
-        ],
-        np.int64,
-    )
-    key = to[rows.key]
-    order = np.lexsort((rows.time_ms, key))
-    key, times = key[order], rows.time_ms[order]
-    group, first = runs(key, times)
-    names = [name for name in INTEGER_FIELDS if name != "flags"]
-    sums, totals = rollup(
-        group,
-        len(first),
-        np.stack([rows.columns[name][order] for name in names]),
-        np.stack([rows.columns[name][order] for name in MEASURE_FIELDS]),
-    )
-    columns: dict[str, NDArray[Any]] = dict(zip(names, sums, strict=True))
-    columns["flags"] = np.bitwise_or.reduceat(rows.columns["flags"][order], first)
-    columns |= dict(zip(MEASURE_FIELDS, totals, strict=True))
-    return Points(of, tuple(index), key[first], times[first], columns)
-
-
-def taken_back(old: Points, new: Points) -> Points:
-    """Return zeros for the points that are stored and should not be."""
-    there = {(new.keys[k], t) for k, t in zip(new.key.tolist(), new.time_ms.tolist(), strict=True)}
-    gone = [
-        row
-        for row, (k, t) in enumerate(zip(old.key.tolist(), old.time_ms.tolist(), strict=True))
-        if (old.keys[k], t) not in there
-    ]
-    rows = old.take(np.array(gone, np.int64))
-    zeros = {name: np.zeros(len(rows), column.dtype) for name, column in rows.columns.items()}
-    return concatenated(old.of, [Points(old.of, rows.keys, rows.key, rows.time_ms, zeros), new])

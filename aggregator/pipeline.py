@@ -270,6 +270,7 @@ class Pipeline:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
         self._insist(self._rollups.flush)
+        self._keep_states()
         self._send_acks()
 
     def _keep_states(self) -> None:

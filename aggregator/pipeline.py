@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -40,10 +41,18 @@ from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
+from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
 from aggregator.parameters import Parameters
 from aggregator.points import Points
-from aggregator.records import Records, RecordsUnavailable, StoredState
+from aggregator.records import (
+    IMPOSSIBLE_TIME,
+    Quarantined,
+    Records,
+    RecordsUnavailable,
+    StoredState,
+)
+from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Refused, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
@@ -162,7 +171,7 @@ class Pipeline:
         self._in_force: dict[Address, tuple[int, str]] = {}
         """Per edge the time of its newest reading [ms] and the meta it was read under."""
         for stored in records.metas():
-            meta = decode_meta(stored.payload)
+            meta = parameters.lean(decode_meta(stored.payload))
             self._metas[stored.address, stored.hash] = meta
             if stored.used_ms:
                 self._in_force[stored.address] = stored.used_ms, stored.hash
@@ -180,6 +189,8 @@ class Pipeline:
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
         """Topics whose last batch had readings with impossible times."""
+        self._to_release: set[tuple[str, str]] = set()
+        """(region, site) of batches that the door refused though a clock event may cover them."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
         self._refused: set[str] = set()
@@ -254,6 +265,8 @@ class Pipeline:
                 self._commit(group.arrivals, late=True)
         while not self._jobs.empty():
             self._do(self._jobs.get())
+        while self._to_release:
+            self._release(*self._to_release.pop(), "late readings", "")
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -343,12 +356,10 @@ class Pipeline:
             kept = self._record(lambda: self._records.put_meta(name, payload, address))
             if kept is None:
                 return  # unknown as before: the edge is asked for it when its data come
-            self._metas[address, name] = meta
+            self._metas[address, name] = self._parameters.lean(meta)
 
-    def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
+    def _use_meta(self, address: Address, name: str, newest_ms: int) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
-        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
-        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
         last_ms, last = self._in_force.get(address, (0, ""))
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
@@ -387,12 +398,16 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            self._quarantine(message, "impossible time")
+            self._quarantine(message, IMPOSSIBLE_TIME)
+            if any(event.edge == address.edge for event in self._clocks(address)):
+                self._to_release.add((address.region, address.site))
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._say_once(self._misdated, message.topic, event)
         else:
             self._misdated.discard(message.topic)
-        self._use_meta(address, batch.meta, arrival)
+        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
+        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
+        self._use_meta(address, batch.meta, newest_ms)
         self._waiting.add((source, batch.seq))
         self._load_site(address.region, address.site)
         now = time.monotonic()
@@ -401,6 +416,9 @@ class Pipeline:
             group.add(arrival, now)
         else:
             self._prompt.add(arrival, now)
+
+    def _clocks(self, address: Address) -> Sequence[MeterEvent]:
+        return self._parameters.clocks(address.region, address.site)
 
     def _quarantine(self, message: Message, reason: str) -> None:
         """Keep a payload aside."""
@@ -431,6 +449,7 @@ class Pipeline:
             intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
             self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -441,6 +460,7 @@ class Pipeline:
                 for source in {arrival.source for arrival in arrivals}
             },
             dirty=self._dirty(intervals),
+            verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
         self._write(commit)
@@ -471,6 +491,7 @@ class Pipeline:
         self._write_figures(lacking)
         why = "declared while no aggregator ran"
         self._insist(lambda: self._amend(region, site, "register", why))
+        self._release(region, site, "register", why)
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
 
@@ -483,9 +504,9 @@ class Pipeline:
                 return
             self._load_site(job.region, job.site)
             self._insist(lambda: self._amendments.declare(job.region, job.site))
-            job.done.set_result(
-                self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
-            )
+            changed = self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
+            changed += self._release(job.region, job.site, job.cause, job.why)
+            job.done.set_result(changed)
         except BaseException as error:
             job.done.set_exception(error)
             raise
@@ -497,13 +518,56 @@ class Pipeline:
             changed += len(figures)
         return changed
 
+    def _release(self, region: str, site: str, cause: str, why: str) -> int:
+        """Let in what the door refused and clock events put right; how many intervals that changed.
+
+        A payload leaves the quarantine when all of it is in the store; a crash before that only
+        means looking at it again.
+        """
+        clocks = self._parameters.clocks(region, site)
+        kept = self._record(lambda: self._records.misdated(region, site)) if clocks else None
+        changed = 0
+        group: list[Release] = []
+        for one in kept or ():
+            found = self._insist(partial(self._released, one, clocks))
+            if found is not None:
+                group.append(found)
+            if sum(map(len, group)) >= self._pace.commit_readings:
+                changed += self._let_in(group, cause, why)
+                group = []
+        return changed + self._let_in(group, cause, why)
+
+    def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
+        return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
+
+    def _let_in(self, group: Sequence[Release], cause: str, why: str) -> int:
+        if not group:
+            return 0
+        for one in group:
+            self._use_meta(one.address, one.meta, one.newest_ms)
+        cumulative = ReadingColumns.concatenate([one.cumulative for one in group])
+        instantaneous = ReadingColumns.concatenate([one.instantaneous for one in group])
+        counted = self._book.counted(cumulative)
+        intervals = self._insist(lambda: self._book.recompute(counted))
+        self._insist(lambda: self._amendments.restate(intervals, cause, why))
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
+        dirty = self._dirty(intervals)
+        self._insist(self._amendments.note_new)
+        self._write(Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts))
+        readings = len(cumulative) + len(instantaneous)
+        self._events.count(Counter.READINGS, readings)
+        self._events.count(Counter.RELEASED, readings)
+        self._tell_unregistered(self._book.unregistered(cumulative))
+        whole = [one.hash for one in group if one.whole]
+        self._record(lambda: self._records.release(whole))
+        return len(intervals)
+
     def _write_figures(self, figures: IntervalColumns) -> None:
-        """Write intervals that come from readings in the store."""
-        if len(figures):
-            cumulative = ReadingColumns.empty(cumulative=True)
-            instantaneous = ReadingColumns.empty(cumulative=False)
-            dirty = self._dirty(figures)
-            self._write(Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty))
+        """Write intervals that come from readings in the store, and the verdicts there."""
+        nothing = ReadingColumns.empty(cumulative=True)
+        verdicts = self._insist(lambda: self._book.verdicts(nothing))
+        if len(figures) or verdicts:
+            self._write(Commit.without_readings(figures, self._dirty(figures), verdicts))
 
     def _write(self, commit: Commit) -> None:
         """Commit, however long it takes, and see to the roll-ups."""
@@ -513,6 +577,7 @@ class Pipeline:
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
+        self._events.count_verdicts(commit.verdicts)
 
     def _note_refused(self, lines: Sequence[Refused]) -> None:
         """Keep lines that the store rejected for their content aside, and name each series once."""

@@ -146,6 +146,7 @@ class Replayer:
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
+            self._put(IntervalColumns.empty())
             base = self._store.intervals(Level.INTERVAL, series, part.from_ms, part.to_ms)
         else:
             base = redone.new
@@ -155,6 +156,7 @@ class Replayer:
         hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
         hours, own = self._level(Level.HOUR, series, *span, hours, told)
         made += own
+        self._rollups.judge(hours, series, *span)
         days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
         _, own = self._level(Level.DAY, series, *span, days, told)
         made += own
@@ -182,7 +184,8 @@ class Replayer:
             return new, Made()
         records = self._record(level, old, new, told)
         # What is made of these is marked first, to be made again after a crash in between.
-        self._commit(IntervalColumns.empty(), self._dirty(new.take(differs)))
+        dirty = self._dirty(new.take(differs))
+        _check(self._store.commit(Commit.without_readings(dirty=dirty)))
         _check(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
 
@@ -208,16 +211,12 @@ class Replayer:
         return len(found)
 
     def _put(self, figures: IntervalColumns) -> int:
-        """Write intervals with the marks of their days."""
-        if len(figures) == 0:
-            return 0
-        self._commit(figures, self._dirty(figures))
+        """Write intervals with the marks of their days, and the verdicts there."""
+        verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
+        if len(figures) or verdicts:
+            dirty = self._dirty(figures)
+            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
         return len(figures)
-
-    def _commit(self, figures: IntervalColumns, dirty: frozenset[DirtyDay]) -> None:
-        readings = ReadingColumns.empty(cumulative=True)
-        instant = ReadingColumns.empty(cumulative=False)
-        _check(self._store.commit(Commit(readings, instant, figures, {}, dirty)))
 
     def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:
         """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""

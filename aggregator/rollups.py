@@ -17,7 +17,8 @@ from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
-from aggregator.store.base import DirtyDay, Store
+from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.stuck import Stuck
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
@@ -36,11 +37,22 @@ _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
-    """Keeps the higher levels equal to the sums of the level below."""
+    """Keeps the higher levels equal to the sums of the level below.
 
-    def __init__(self, store: Store, events: Events, nodes: NodeFigures | None = None) -> None:
+    With `stuck`, registers that stand still are looked for where hours are made; with `nodes`,
+    figures of nodes and regions are made of those of channels.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        stuck: Stuck | None = None,
+        nodes: NodeFigures | None = None,
+    ) -> None:
         self._store = store
         self._events = events
+        self._stuck = stuck
         self._nodes = nodes
         self._marked: dict[DirtyDay, tuple[int, int]] = {
             day: (day.day_ms, day.day_ms + DAY_MS - 1) for day in store.dirty_days()
@@ -57,14 +69,14 @@ class Rollups:
         register: Register,
         counts: Callable[[str], bool],
         time_ms: Callable[[], int],
+        stuck: Stuck | None = None,
     ) -> "Rollups":
         """Make roll-ups that keep node figures too.
 
         counts: which carriers the factor set lets into comprehensive energy.
         """
-        return cls(
-            store, events, NodeFigures(store, Nodes(store, register, counts), events, time_ms)
-        )
+        nodes = NodeFigures(store, Nodes(store, register, counts), events, time_ms)
+        return cls(store, events, stuck, nodes)
 
     def mark(self, days: Iterable[DirtyDay], first_ms: int, last_ms: int) -> None:
         """Note days of which intervals that start in [first_ms, last_ms] were written."""
@@ -125,6 +137,7 @@ class Rollups:
         hours = summed(base, starts, HOUR_MS, grid_ms)
         self._write(Level.HOUR, hours)
         of_day = store.intervals(Level.HOUR, series, day_ms, end_ms)
+        self.judge(of_day, series, low_ms, high_ms)
         day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
         self._write(Level.DAY, day)
         month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
@@ -142,6 +155,16 @@ class Rollups:
                 (Level.MONTH, month, month_ms, month_end_ms),
             ):
                 self._nodes.keep(level, places, rows, from_ms, to_ms)
+
+    def judge(self, hours: IntervalColumns, series: Int32, from_ms: int, to_ms: int) -> None:
+        """Look for registers that stand still in [from_ms, to_ms), by the hours of whole days."""
+        if self._stuck is None:
+            return
+        verdicts = self._stuck.changes(hours, series, from_ms, to_ms)
+        if verdicts:
+            result = self._store.commit(Commit.without_readings(verdicts=verdicts))
+            self._events.count(Counter.REFUSED, len(result.refused))
+            self._events.count_verdicts(verdicts)
 
     def _write(self, level: Level, figures: IntervalColumns) -> None:
         result = self._store.write_intervals(level, figures)

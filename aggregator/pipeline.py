@@ -317,6 +317,8 @@ class Pipeline:
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
         self._live.take_state(address, state)
+        if state.online and not state.clock.synchronised:
+            self._answer(address)  # an ack that tells the time, whatever else it says
         self._states[address] = StoredState(address, payload, self._time_ms())
 
     def _receive_data(self, address: Address, message: Message) -> None:

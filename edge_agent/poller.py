@@ -84,6 +84,7 @@ class _Endpoint:
     missed: int = 0
     overrunning: bool = False
     cycle_ms: int | None = None
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class BusPoller:
@@ -113,7 +114,7 @@ class BusPoller:
         self.id = bus.id
         self._kind = bus.kind
         self._period_ms = poll.period_ms
-        self._longest_pause = max(1, int(poll.backoff_max_s * 1000) // poll.period_ms)
+        self._backoff_max_s = poll.backoff_max_s
         self._clock = clock
         self._sink = sink
         self._emit = emit
@@ -155,6 +156,28 @@ class BusPoller:
         )
         return sum(counts)
 
+    def set_period(self, period_ms: int) -> None:
+        """Poll on another grid, from the next poll on."""
+        self._period_ms = period_ms
+
+    async def read_freezes(self, meter_id: str, first_ms: int, last_ms: int) -> int | None:
+        """Read a meter's frozen registers of a time; returns how many readings.
+
+        None when no such meter is here. ValueError when its link cannot, LinkError or MeterError
+        when it does not work.
+        """
+        for endpoint in self._endpoints:
+            for meter in endpoint.meters:
+                if meter.id == meter_id:
+                    read = getattr(endpoint.link, "read_freezes", None)
+                    if read is None:
+                        raise ValueError(f"{meter_id}: not supported by this link ({self._kind})")
+                    async with endpoint.busy:
+                        readings = await read(meter.id, meter.unit, first_ms, last_ms)
+                    self._sink.append(readings)
+                    return len(readings)
+        return None
+
     async def close(self) -> None:
         """Take all wires down."""
         for endpoint in self._endpoints:
@@ -194,6 +217,10 @@ class BusPoller:
         done = self._clock.time_ms() // period
         while True:
             await self._clock.sleep_until((done + 1) * period)
+            if period != self._period_ms:
+                period = self._period_ms
+                done = self._clock.time_ms() // period
+                continue
             now = self._clock.time_ms() // period
             if now <= done:
                 if now < done - 1:  # the wall clock went back: follow it
@@ -203,6 +230,10 @@ class BusPoller:
             done = now
             deadline = self._clock.monotonic() + period / 1000
             await self._poll_endpoint(endpoint, deadline, None)
+
+    @property
+    def _longest_pause(self) -> int:
+        return max(1, int(self._backoff_max_s * 1000) // self._period_ms)
 
     def _count_missed(self, endpoint: _Endpoint, missed: int) -> None:
         """Count grid points that passed while polling; report when it begins.
@@ -217,6 +248,12 @@ class BusPoller:
         endpoint.overrunning = missed > 0
 
     async def _poll_endpoint(
+        self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
+    ) -> int:
+        async with endpoint.busy:
+            return await self._poll_in_turn(endpoint, deadline, time_ms)
+
+    async def _poll_in_turn(
         self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
     ) -> int:
         began = self._clock.monotonic()

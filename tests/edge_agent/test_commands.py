@@ -164,7 +164,7 @@ async def test_what_cannot_be_done_is_refused_with_a_reason(pair):
         "no bus 'bus9'": ("poll-now", {"bus": "bus9"}, 60_000),
         "args.to_ms: is before from_ms": ("resend", {"from_ms": 5, "to_ms": 4}, 60_000),
         "args.period_s: 0.01 is not within 0.1 to 3600": ("set-interval", {"period_s": 0.01}, 9999),
-        "em-01: not supported by this link (modbus-tcp)": (
+        "em-01: keeps no freezes that its map reads": (
             "read-freezes",
             {"meter": "em-01", "from_ms": 1, "to_ms": 2},
             60_000,

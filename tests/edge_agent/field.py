@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def simulated(model: str) -> SimulatedMeter:
 
 @contextlib.asynccontextmanager
 async def field_of(
-    model: str, path: Path | None = None, **bus
+    model: str, path: Path | None = None, *, clock_broadcast: bool = False, timeout_s: float = 1.0
 ) -> AsyncIterator[tuple[Field, BusPoller]]:
     """Serve one meter of `model`: on TCP, or on a pseudo-terminal at `path`."""
     meter = simulated(model)
@@ -94,17 +94,14 @@ async def field_of(
     wire = SimulatedWire([found.station])
     address = meter_address(protocol, meter.identity.site, "m1")
     meters = (MeterConfig("m1", model, address=address),)
+    bus = BusConfig("bus", timeout_s=timeout_s, clock_broadcast=clock_broadcast, meters=meters)
     if path is None:
-        config = BusConfig(
-            "bus", "127.0.0.1", "tcp", port=await wire.serve(), timeout_s=1, meters=meters, **bus
-        )
+        bus = replace(bus, kind="tcp", host="127.0.0.1", port=await wire.serve())
     else:
         wire.plug(path)
-        config = BusConfig(
-            "bus", kind="serial", device=str(path), baud=115_200, timeout_s=1, meters=meters, **bus
-        )
+        bus = replace(bus, kind="serial", device=str(path), baud=115_200)
     poller = BusPoller(
-        config, PollConfig(60), load_device_maps([model]), make_link, clock, found,
+        bus, PollConfig(60), load_device_maps([model]), make_link, clock, found,
         found.events.append,
     )  # fmt: skip
     try:

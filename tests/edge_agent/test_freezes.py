@@ -6,7 +6,7 @@ import pytest
 
 from contract.reading import Quality
 from edge_agent.codecs.dlt645 import SetClocks
-from edge_agent.events import ClocksSet, GapFilled, MeterClockWrong, MeterLost
+from edge_agent.events import ClocksSet, GapFilled, MeterBack, MeterClockWrong, MeterLost
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.tcp import TcpWire
 from simulators.dlt645_meter import Dlt645Station
@@ -105,17 +105,27 @@ async def test_a_meter_with_a_wrong_clock_fills_nothing_and_says_so(off_ms):
 
 async def test_a_meter_lost_in_between_goes_on_where_it_got_to():
     async with field_of(MODEL, timeout_s=0.3) as (found, poller):
+        station = found.station
+        assert isinstance(station, Dlt645Station)
+        image, asked = station._image, []
+
+        def silent_once(id_: str) -> bytes | None:
+            if id_ == "05060002" and id_ not in asked:
+                station.faults.silent = True
+            asked.append(id_)
+            return image(id_)
+
+        station._image = silent_once
         await poller.poll_once()
         found.clock.advance(ORIGIN_MS + 4 * DAY_MS + HOUR_MS)
         await poller.poll_once()  # the newest midnight
-        found.station.faults.silent = True
-        await poller.poll_once()
-        found.station.faults.silent = False
-        for _ in range(7):
+        await poller.poll_once()  # and no answer for the one before
+        station.faults.silent = False
+        for _ in range(6):
             await poller.poll_once()
         late = [r for r in found.readings if r.quality == Quality.FREEZE]
         assert times(late) == [ORIGIN_MS + day * DAY_MS for day in (4, 3, 2, 1)]
-        assert [type(event) for event in found.events if isinstance(event, MeterLost)]
+        assert [type(event) for event in found.events] == [MeterLost, MeterBack, GapFilled]
         assert found.events[-1] == GapFilled("m1", 24)
 
 

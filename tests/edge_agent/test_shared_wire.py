@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,32 +11,31 @@ from hypothesis import strategies as st
 
 from edge_agent.clock import SteppingClock
 from edge_agent.codecs import cjt188, dlt645, mbus, modbus
-from edge_agent.config import BusConfig, MeterConfig, PollConfig
+from edge_agent.config import EdgeConfig, PollConfig, parse_config
 from edge_agent.events import Event, MeterBack, MeterLost
 from edge_agent.links.registry import make_link
 from edge_agent.poller import BusPoller
 from edge_agent.registers import load_device_maps
-from simulators.images import meter_address, station
-from simulators.rtu_meter import RtuStation
+from simulators.bench import build_bench
 from simulators.wire import SimulatedWire, Station
-from tests.edge_agent.field import ORIGIN_MS, simulated
+from tests.edge_agent.field import ORIGIN_MS
 
 MODELS = ("eastron-sdm120", "dlt645-2007-single-phase", "cjt188-water", "gwf-mtkcoder")
 """Four protocols on one wire."""
 
 
-def made(clock: SteppingClock) -> list[Station]:
-    stations: list[Station] = []
-    for model in MODELS:
-        meter = simulated(model)
-        if meter.device.protocol == "modbus":
-            read = meter.read
-            stations.append(
-                RtuStation(1, lambda f, at, n, read=read: read(f, at, n, clock.time_ms()))  # type: ignore[misc]
-            )
-        else:
-            stations.append(station(meter, clock.time_ms))
-    return stations
+def edge_config(bus: str) -> EdgeConfig:
+    """The configuration of an edge with this bus."""
+    head = """
+[edge]
+region = "370114"
+site = "bench"
+id = "gw1"
+data_dir = "var"
+[uplink]
+host = "broker"
+"""
+    return parse_config((head + bus).encode(), Path("edge.toml"))
 
 
 SPOIL: dict[str, Callable[[Station], None]] = {
@@ -50,17 +51,12 @@ SPOIL: dict[str, Callable[[Station], None]] = {
 )
 async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
     clock = SteppingClock(ORIGIN_MS + 3_600_000)
-    stations = made(clock)
+    bench = build_bench(MODELS, ORIGIN_MS, clock.time_ms)
+    stations = bench.stations
     wire = SimulatedWire(stations)
     wire.plug(tmp_path / "rs485")
-    meters = tuple(
-        MeterConfig(f"m{i}", model, address=meter_address(_protocol(model), "works", "m1"))
-        for i, model in enumerate(MODELS)
-    )
-    bus = BusConfig(
-        "bus", kind="serial", device=str(tmp_path / "rs485"), baud=115_200, timeout_s=0.2,
-        meters=meters,
-    )  # fmt: skip
+    (bus,) = edge_config(bench.edge_bus(device=tmp_path / "rs485", baud=115_200)).buses
+    bus = replace(bus, timeout_s=0.2)
     taken: list[str] = []
     events: list[Event] = []
 
@@ -73,7 +69,7 @@ async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
     )
     try:
         SPOIL[fault](stations[bad])
-        good = [f"m{i}" for i in range(4) if i != bad]
+        good = [f"m{i + 1}" for i in range(4) if i != bad]
         for _ in range(2):
             taken.clear()
             await poller.poll_once()
@@ -84,15 +80,11 @@ async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
         stations[bad].faults = type(stations[bad].faults)()
         taken.clear()
         await poller.poll_once()
-        assert sorted(taken) == ["m0", "m1", "m2", "m3"]
+        assert sorted(taken) == ["m1", "m2", "m3", "m4"]
         assert isinstance(events[-1], MeterBack)
     finally:
         await poller.close()
         await wire.stop()
-
-
-def _protocol(model: str) -> str:
-    return simulated(model).device.protocol
 
 
 READS = {0x01, 0x02, 0x11, 0x12, 0x13}

@@ -37,7 +37,7 @@ from aggregator.batch import (
     UInt8,
 )
 from aggregator.directory import Directory, Source
-from contract.reading import COUNTING_CODES
+from contract.reading import COUNTING_CODES, Quality
 from contract.stored import Level
 
 NO_TIME = int(np.iinfo(np.int64).min)
@@ -257,6 +257,7 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
             columns.quality,
             columns.seq,
             rank[columns.source],
+            columns.quality == Quality.FREEZE,  # fills only what was not polled
             ~counts(columns),
             columns.time_ms,
             columns.series,

@@ -42,7 +42,7 @@ from aggregator.live import Live
 from aggregator.parameters import Parameters
 from aggregator.records import Records, RecordsUnavailable, StoredState
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
+from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import Meta, decode_meta, meta_hash
@@ -178,6 +178,8 @@ class Pipeline:
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
         try:
+            for place in self._rollups.unsure():
+                self._load_site(*place)
             while not self._stopping.is_set():
                 for message in self._inbox.take(_IDLE_S):
                     self._receive(message)
@@ -373,13 +375,11 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings"))
+            intervals, cause = self._insist(lambda: self._book.recompute(counted)), "late readings"
             self._events.count(Counter.LATE, len(counted))
         else:
-            intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+            intervals, cause = self._book.advance(counted), "newer readings"
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -392,7 +392,7 @@ class Pipeline:
             dirty=self._dirty(intervals),
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit)
+        self._write(commit, cause)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -416,8 +416,8 @@ class Pipeline:
         if (region, site) in self._loaded:
             return
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate(lacking, "register"))
-        self._write_figures(lacking)
+        self._write_figures(lacking, "register")
+        self._rollups.made_sure(region, site)
         why = "declared while no aggregator ran"
         self._insist(lambda: self._amend(region, site, "register", why))
         self._insist(self._amendments.note_new)  # what the next event is compared with
@@ -439,21 +439,30 @@ class Pipeline:
     def _amend(self, region: str, site: str, cause: str, why: str) -> int:
         changed = 0
         for figures in self._amendments.amend(region, site, cause, why):
-            self._write_figures(figures)
+            self._write_figures(figures, cause, why)
             changed += len(figures)
         return changed
 
-    def _write_figures(self, figures: IntervalColumns) -> None:
+    def _write_figures(self, figures: IntervalColumns, cause: str, why: str = "") -> None:
         """Write intervals that come from readings in the store."""
         if len(figures):
             cumulative = ReadingColumns.empty(cumulative=True)
             instantaneous = ReadingColumns.empty(cumulative=False)
             dirty = self._dirty(figures)
-            self._write(Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty))
+            commit = Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty)
+            self._write(commit, cause, why)
 
-    def _write(self, commit: Commit) -> None:
-        """Commit, however long it takes, and see to the roll-ups."""
-        result = self._insist(lambda: self._store.commit(commit))
+    def _write(self, commit: Commit, cause: str, why: str = "") -> None:
+        """Commit, however long it takes, and see to the roll-ups.
+
+        Records of settled days are kept before each try: a day may settle while the store is away.
+        """
+
+        def attempt() -> CommitResult:
+            self._amendments.restate(commit.intervals, cause, why)
+            return self._store.commit(commit)
+
+        result = self._insist(attempt)
         for refused in result.refused:
             self._events.count(Counter.REFUSED)
             self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)

@@ -5,16 +5,15 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import URL, Connection, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.databases import transaction
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import CLOSING, RESTATEMENT
-from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS, month_start
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
@@ -96,14 +95,8 @@ class Restatements:
         with self._transaction() as db:
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
 
 def known_or_none(value: float) -> float | None:

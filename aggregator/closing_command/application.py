@@ -11,7 +11,7 @@ from pathlib import Path
 from aggregator.api.month import month_parts
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.app import load_tables, wall_ms
-from aggregator.closings import Closing, Closings, Part
+from aggregator.closings import Closing, ClosingError, Closings, Part
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
@@ -84,7 +84,12 @@ def close_month(
         register = tables.register
         with owned_store(config, _OWNER) as store:
             warm_up()
-            Rollups(store, events).flush()  # a crash may have left marks
+            rollups = Rollups(store, events)
+            rollups.flush()  # a crash may have left marks
+            if any(place[0] == region for place in rollups.unsure()):
+                raise ClosingError(
+                    "the aggregator did not end in order; start it once, or replay the month"
+                )
             reader = StoreLedgerReader(
                 store,
                 register,

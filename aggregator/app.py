@@ -18,7 +18,7 @@ from types import FrameType
 import uvicorn
 
 from aggregator.amendments import Amendments
-from aggregator.api.guard import Guard
+from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
@@ -51,6 +51,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.tokens import Tokens
 from contract.state import decode_state
 
 _MEGABYTE = 1_000_000
@@ -141,7 +142,6 @@ def run(config: Config) -> int:
         events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    guard = Guard.of_file(config.api.token_file)
     tables = load_tables(config, events)
     register = tables.register
     factor_set = tables.factors.choose(config.aggregator.factor_set)
@@ -163,7 +163,7 @@ def run(config: Config) -> int:
         config.broker, config.client_id, config.aggregator.regions, inbox, events
     )
     facts, restatements = Facts(database_url), Restatements(database_url)
-    closings = Closings(database_url)
+    closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
         parameters.declare(*place, facts.standing(*place))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
@@ -192,7 +192,8 @@ def run(config: Config) -> int:
         now_ms=wall_ms,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
-    app = build_app(reader, writer, guard, closings)
+    keeper = Doorkeeper(tokens, config.api.local, wall_ms)
+    app = build_app(reader, writer, keeper, closings)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
@@ -217,6 +218,7 @@ def run(config: Config) -> int:
         facts.close()
         restatements.close()
         closings.close()
+        tokens.close()
         store.close()
         listener.close()
     if worker.failed:

@@ -5,13 +5,16 @@ says of the meter; the multiplier (CT x VT) is the register's; events are people
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
+from aggregator.ledger.factors import Analysis
 from aggregator.ledger.meter_events import MeterEvent, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
@@ -62,6 +65,8 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._shared: dict[MetaChannel, MetaChannel] = {}
+        """Each once: a city's meters are of few makes."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
@@ -71,6 +76,23 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+
+    def lean(self, meta: Meta) -> Meta:
+        """Return what is needed of a meta: its registers, and what many say alike kept once."""
+        known, shared = catalogue(), self._shared
+        return Meta(
+            tuple(
+                replace(
+                    meter,
+                    channels=tuple(
+                        shared.setdefault(channel, channel)
+                        for channel in meter.channels
+                        if known[channel.name].cumulative
+                    ),
+                )
+                for meter in meta.meters
+            )
+        )
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last is in force."""
@@ -100,6 +122,13 @@ class Parameters:
     def meter(self, series: int) -> Meter | None:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
+
+    def analyses(self, series: int) -> tuple[Analysis, ...]:
+        """Return the measured calorific values of what a series' meter counts."""
+        key, meter = self._directory.series.key(series), self.meter(series)
+        if meter is None:
+            return ()
+        return analyses_of(self._register, key.site, key.meter, meter.carrier)
 
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""

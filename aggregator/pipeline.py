@@ -147,7 +147,7 @@ class Pipeline:
         self._in_force: dict[Address, tuple[int, str]] = {}
         """Per edge the time of its newest reading [ms] and the meta it was read under."""
         for stored in records.metas():
-            meta = decode_meta(stored.payload)
+            meta = parameters.lean(decode_meta(stored.payload))
             self._metas[stored.address, stored.hash] = meta
             if stored.used_ms:
                 self._in_force[stored.address] = stored.used_ms, stored.hash
@@ -303,7 +303,7 @@ class Pipeline:
             kept = self._record(lambda: self._records.put_meta(name, payload, address))
             if kept is None:
                 return  # unknown as before: the edge is asked for it when its data come
-            self._metas[address, name] = meta
+            self._metas[address, name] = self._parameters.lean(meta)
 
     def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""

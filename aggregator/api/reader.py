@@ -63,8 +63,8 @@ class LiveValues(Protocol):
         """Return the last state of every edge."""
         ...
 
-    def readings_per_s(self, now_ms: int) -> float:
-        """Return the readings committed per second, lately."""
+    def readings_per_s(self, now_ms: int) -> float | None:
+        """Return the readings committed per second, lately; None to who may not know it."""
         ...
 
 

@@ -27,8 +27,8 @@ def events_text(events: Sequence[Mapping[str, Any]]) -> str:
             event["site"],
             event.get("meter", "*"),
             event.get("channel", "*"),
-            _time(event["at_ms"]),
-            _time(event["until_ms"]) if "until_ms" in event else "",
+            beijing(event["at_ms"]),
+            beijing(event["until_ms"]) if "until_ms" in event else "",
             _values(event),
             event["author"],
             event["reason"],
@@ -47,14 +47,14 @@ def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
 def _finding(one: Mapping[str, Any]) -> Iterator[str]:
     held = next(iter(one["held"].values()))
     yield (
-        f"{one['site']}/{one['meter']}/{one['channel']} at {_time(one['at_ms'])}: {one['found']} "
+        f"{one['site']}/{one['meter']}/{one['channel']} at {beijing(one['at_ms'])}: {one['found']} "
         f"({one['rule']}), {held} {one['unit']} held"
     )
     head = ["", "time", "display", "quality", "edge", "rule"]
     rows = [
         [
             ">" if row["time_ms"] == one["at_ms"] else " ",
-            _time(row["time_ms"]),
+            beijing(row["time_ms"]),
             str(row["display"]),
             row["quality"] or "declared",
             row["edge"] or "",
@@ -73,5 +73,6 @@ def _values(event: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in event.items() if name not in _NOT_VALUES)
 
 
-def _time(time_ms: int) -> str:
+def beijing(time_ms: int) -> str:
+    """Return a time at Beijing's offset."""
     return datetime.fromtimestamp(time_ms / 1000, _BEIJING).isoformat(timespec="seconds")

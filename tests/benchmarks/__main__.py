@@ -13,6 +13,8 @@ BENCHMARKS = {
     "decode": "tests.benchmarks.decode:main",
     "register": "tests.benchmarks.register:main",
     "accounts": "tests.benchmarks.accounts:main",
+    "year": "tests.benchmarks.year:main",
+    "memory": "tests.benchmarks.memory:main",
     "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
     "ingest": "tests.benchmarks.ingest:main",

@@ -506,6 +506,7 @@ class Book:
         rows, status = advance(
             heads, slots, offsets, time_ms, value, self._store.grid_ms,
             frozen=frozen.view(np.uint8) if frozen.any() else None,
+            spreads=self._parameters.spreads(series.tolist()),
         )  # fmt: skip
         if (status != TAKEN).any():
             bad = int(np.flatnonzero(status != TAKEN)[0])

@@ -6,6 +6,7 @@ begins on Monday. Inside a quarter the weight grows evenly. Rules: docs/formats/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,9 +46,9 @@ def no_spreads() -> Spreads:
     return Spreads(none, none, none, np.zeros((0, QUARTERS + 1), np.int64))
 
 
-def weekly(weekday: list[int], weekend: list[int]) -> Int64:
+def weekly(weekday: Sequence[int], weekend: Sequence[int]) -> Int64:
     """Return the cumulative weights of a week from the 96 quarters of a day of either kind."""
-    week = [*weekday * 5, *weekend * 2]
+    week = [*list(weekday) * 5, *list(weekend) * 2]
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(week, np.int64))])
 
 

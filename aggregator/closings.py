@@ -86,6 +86,10 @@ class Part:
     kgce_equivalent: float | None
     co2_kg: float | None
     cost_cny: float | None
+    open_amount: int = 0
+    """Part of `amount_estimated` for the time after the register's last reading."""
+    open_ms: int = 0
+    """That time, part of `estimated_ms`."""
 
 
 _PART = [REPORTED.c[field.name] for field in fields(Part)]

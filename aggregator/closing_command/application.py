@@ -35,6 +35,8 @@ class Closed:
     """`site/meter` of the register of which nothing is known in the month, or a part of it."""
     open: tuple[str, ...]
     """`site/meter/channel` with time missing: closed with what was known."""
+    estimated: tuple[str, ...]
+    """`site/meter/channel` not read up to the end: estimated from the last reading on."""
     measured_ms: int
     estimated_ms: int
     missing_ms: int
@@ -50,6 +52,9 @@ class Closed:
             _distinct(f"{part.site}/{part.meter}" for part in parts if not part.channel),
             _distinct(
                 f"{part.site}/{part.meter}/{part.channel}" for part in own if part.missing_ms > 0
+            ),
+            _distinct(
+                f"{part.site}/{part.meter}/{part.channel}" for part in own if part.open_ms > 0
             ),
             sum(part.measured_ms for part in own),
             sum(part.estimated_ms for part in own),

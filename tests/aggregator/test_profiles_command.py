@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def rows(series: int, amounts: np.ndarray, **more: np.ndarray) -> IntervalColumn
     n = len(amounts)
     zero, nan = np.zeros(n, np.int64), np.full(n, np.nan)
     start = MIDNIGHT_MS + np.arange(n, dtype=np.int64) * QUARTER_MS
-    columns = {
+    columns: dict[str, Any] = {
         "series": np.full(n, series, np.int32), "start_ms": start, "amount": amounts,
         "amount_estimated": zero, "amount_held": zero, "measured_ms": zero + QUARTER_MS,
         "estimated_ms": zero, "missing_ms": zero, "received": zero + 1, "expected": zero + 1,

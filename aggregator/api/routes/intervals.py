@@ -64,7 +64,7 @@ class IntervalRow(Shape):
     expected: int
     flags: int
     estimation: str | None
-    """How what was estimated was spread: `linear`, `profile` (of sums: at least some of it), null."""
+    """How it was spread: `linear`, `profile` (of sums: at least some of it), null: none was."""
 
 
 class FactorUse(Shape):

@@ -51,6 +51,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.stuck import Stuck
 from aggregator.tokens import Tokens
 from contract.state import decode_state
 
@@ -165,7 +166,7 @@ def run(config: Config) -> int:
     facts, restatements = Facts(database_url), Restatements(database_url)
     closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
-        parameters.declare(*place, facts.standing(*place))
+        parameters.declare(*place, facts.declared(*place))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
     pipeline = Pipeline(
         store=store,
@@ -173,7 +174,7 @@ def run(config: Config) -> int:
         book=book,
         parameters=parameters,
         amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
-        rollups=Rollups(store, events),
+        rollups=Rollups(store, events, Stuck(store, parameters)),
         live=live,
         inbox=inbox,
         publish=subscriber.publish,
@@ -190,6 +191,7 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
+        quarantine=records.misdated,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)

@@ -16,7 +16,7 @@ from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.kernels.spread import Spreads, weekly
 from aggregator.ledger.factors import Analysis
-from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -55,6 +55,7 @@ class Parameters:
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
+    commissioned int64  since when the register knows the meter [ms]
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -83,6 +84,7 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+        self.commissioned = np.empty(0, np.int64)
 
     def lean(self, meta: Meta) -> Meta:
         """Return what is needed of a meta: its registers, and what many say alike kept once."""
@@ -113,6 +115,15 @@ class Parameters:
         self._events[(region, site)] = events
         self._outdated.add((region, site))
 
+    def events(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return what was declared last of a site."""
+        return self._events.get((region, site), ())
+
+    def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the clock events of a site that stand, the oldest word first."""
+        events = self._events.get((region, site), ())
+        return [event for event in events if event.kind is EventKind.CLOCK]
+
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""
         known = len(self.registered)
@@ -140,7 +151,10 @@ class Parameters:
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""
         found = self._registers.get(series)
-        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+        return found or Registers(
+            ((SINCE_EVER_MS, int(self.multiplier[series])),),
+            commissioned_ms=int(self.commissioned[series]),
+        )
 
     def spreads(self, series: Sequence[int]) -> Spreads | None:
         """Return the profiles of some series, in this order; None when there is none at all."""
@@ -179,6 +193,7 @@ class Parameters:
             limits.limit_micro_per_h,
             limits.slack_micro,
             None if registers.plain else registers,
+            registers.commissioned_ms,
             limits.gap_limit_ms,
             tuple(
                 (since_ms, self._profiles[self._profile[digest]])
@@ -205,7 +220,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier"):
+        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -214,7 +229,8 @@ class Parameters:
             key = self._directory.series.key(index)
             meter = self._meter(key)
             self.registered[index] = meter is not None
-            rows = self._register.rows.get((key.site, key.meter), ())
+            rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
+            self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
                 and key.site not in self._register.profiles

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -38,9 +39,17 @@ from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
+from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
 from aggregator.parameters import Parameters
-from aggregator.records import Records, RecordsUnavailable, StoredState
+from aggregator.records import (
+    IMPOSSIBLE_TIME,
+    Quarantined,
+    Records,
+    RecordsUnavailable,
+    StoredState,
+)
+from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, StoreRetriable
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
@@ -92,8 +101,6 @@ class _Job:
 
     region: str
     site: str
-    cause: str
-    why: str
     done: Future[int]
 
 
@@ -165,6 +172,8 @@ class Pipeline:
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
         """Topics whose last batch had readings with impossible times."""
+        self._to_release: set[tuple[str, str]] = set()
+        """(region, site) of batches that the door refused though a clock event may cover them."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
         self._refused: set[str] = set()
@@ -191,12 +200,12 @@ class Pipeline:
             self._ended.set()
             self._cancel_jobs()
 
-    def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
+    def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        job = _Job(region, site, cause, why, Future())
+        job = _Job(region, site, Future())
         self._jobs.put(job)
         self._inbox.wake()
         if self._ended.is_set():
@@ -232,6 +241,8 @@ class Pipeline:
                 self._commit(group.arrivals, late=True)
         while not self._jobs.empty():
             self._do(self._jobs.get())
+        while self._to_release:
+            self._release(*self._to_release.pop())
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -305,10 +316,8 @@ class Pipeline:
                 return  # unknown as before: the edge is asked for it when its data come
             self._metas[address, name] = self._parameters.lean(meta)
 
-    def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
+    def _use_meta(self, address: Address, name: str, newest_ms: int) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
-        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
-        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
         last_ms, last = self._in_force.get(address, (0, ""))
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
@@ -338,12 +347,16 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            self._quarantine(message, "impossible time")
+            self._quarantine(message, IMPOSSIBLE_TIME)
+            if any(event.edge == address.edge for event in self._clocks(address)):
+                self._to_release.add((address.region, address.site))
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._say_once(self._misdated, message.topic, event)
         else:
             self._misdated.discard(message.topic)
-        self._use_meta(address, batch.meta, arrival)
+        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
+        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
+        self._use_meta(address, batch.meta, newest_ms)
         self._waiting.add((source, batch.seq))
         self._load_site(address.region, address.site)
         now = time.monotonic()
@@ -352,6 +365,9 @@ class Pipeline:
             group.add(arrival, now)
         else:
             self._prompt.add(arrival, now)
+
+    def _clocks(self, address: Address) -> Sequence[MeterEvent]:
+        return self._parameters.clocks(address.region, address.site)
 
     def _quarantine(self, message: Message, reason: str) -> None:
         """Keep a payload aside."""
@@ -380,6 +396,7 @@ class Pipeline:
         else:
             # A register that was silent over a settled day's end tells now what it counted.
             intervals, cause = self._book.advance(counted), "newer readings"
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -390,9 +407,10 @@ class Pipeline:
                 for source in {arrival.source for arrival in arrivals}
             },
             dirty=self._dirty(intervals),
+            verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit, cause)
+        self._write(commit, lambda: self._amendments.restate(intervals, cause, arrivals))
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -411,55 +429,107 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str) -> None:
-        """Load a site's heads once, and write what the store lacks or has otherwise."""
+    def _load_site(self, region: str, site: str) -> int:
+        """Load a site's heads once, and write what the store lacks or has otherwise.
+
+        Returns how many intervals followed what was declared since.
+        """
         if (region, site) in self._loaded:
-            return
+            return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._write_figures(lacking, "register")
+        self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
         self._rollups.made_sure(region, site)
-        why = "declared while no aggregator ran"
-        self._insist(lambda: self._amend(region, site, "register", why))
+        changed = self._insist(lambda: self._amend(region, site))
+        changed += self._release(region, site)
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
+        return changed
 
     def _do(self, job: _Job) -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
-            self._load_site(job.region, job.site)
-            self._insist(lambda: self._amendments.declare(job.region, job.site))
-            job.done.set_result(
-                self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
-            )
+            changed = self._load_site(job.region, job.site)
+            changed += self._insist(lambda: self._amend(job.region, job.site))
+            changed += self._release(job.region, job.site)
+            job.done.set_result(changed)
         except BaseException as error:
             job.done.set_exception(error)
             raise
 
-    def _amend(self, region: str, site: str, cause: str, why: str) -> int:
+    def _amend(self, region: str, site: str) -> int:
         changed = 0
-        for figures in self._amendments.amend(region, site, cause, why):
-            self._write_figures(figures, cause, why)
+        for figures in self._amendments.amend(region, site):
+            self._write_figures(figures)
             changed += len(figures)
         return changed
 
-    def _write_figures(self, figures: IntervalColumns, cause: str, why: str = "") -> None:
-        """Write intervals that come from readings in the store."""
-        if len(figures):
-            cumulative = ReadingColumns.empty(cumulative=True)
-            instantaneous = ReadingColumns.empty(cumulative=False)
-            dirty = self._dirty(figures)
-            commit = Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty)
-            self._write(commit, cause, why)
+    def _release(self, region: str, site: str) -> int:
+        """Let in what the door refused and clock events put right; how many intervals that changed.
 
-    def _write(self, commit: Commit, cause: str, why: str = "") -> None:
+        A payload leaves the quarantine when all of it is in the store; a crash before that only
+        means looking at it again.
+        """
+        clocks = self._parameters.clocks(region, site)
+        kept = self._record(lambda: self._records.misdated(region, site)) if clocks else None
+        changed = 0
+        group: list[Release] = []
+        for one in kept or ():
+            found = self._insist(partial(self._released, one, clocks))
+            if found is not None:
+                group.append(found)
+            if sum(map(len, group)) >= self._pace.commit_readings:
+                changed += self._let_in(group)
+                group = []
+        return changed + self._let_in(group)
+
+    def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
+        return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
+
+    def _let_in(self, group: Sequence[Release]) -> int:
+        if not group:
+            return 0
+        for one in group:
+            self._use_meta(one.address, one.meta, one.newest_ms)
+        cumulative = ReadingColumns.concatenate([one.cumulative for one in group])
+        instantaneous = ReadingColumns.concatenate([one.instantaneous for one in group])
+        edges = {one.address.edge for one in group}
+        counted = self._book.counted(cumulative)
+        intervals = self._insist(lambda: self._book.recompute(counted))
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
+        dirty = self._dirty(intervals)
+        self._insist(self._amendments.note_new)
+        self._write(
+            Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts),
+            lambda: self._amendments.restate_released(intervals, edges),
+        )
+        readings = len(cumulative) + len(instantaneous)
+        self._events.count(Counter.READINGS, readings)
+        self._events.count(Counter.RELEASED, readings)
+        self._tell_unregistered(self._book.unregistered(cumulative))
+        whole = [one.hash for one in group if one.whole]
+        self._record(lambda: self._records.release(whole))
+        return len(intervals)
+
+    def _write_figures(
+        self, figures: IntervalColumns, restate: Callable[[], None] | None = None
+    ) -> None:
+        """Write intervals that come from readings in the store, and the verdicts there."""
+        nothing = ReadingColumns.empty(cumulative=True)
+        verdicts = self._insist(lambda: self._book.verdicts(nothing))
+        if len(figures) or verdicts:
+            commit = Commit.without_readings(figures, self._dirty(figures), verdicts)
+            self._write(commit, restate)
+
+    def _write(self, commit: Commit, restate: Callable[[], None] | None) -> None:
         """Commit, however long it takes, and see to the roll-ups.
 
         Records of settled days are kept before each try: a day may settle while the store is away.
         """
 
         def attempt() -> CommitResult:
-            self._amendments.restate(commit.intervals, cause, why)
+            if restate is not None:
+                restate()
             return self._store.commit(commit)
 
         result = self._insist(attempt)
@@ -472,6 +542,7 @@ class Pipeline:
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
+        self._events.count_verdicts(commit.verdicts)
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

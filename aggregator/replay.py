@@ -88,8 +88,7 @@ class Replayer:
             changed += self._catch_up(self._book.load_site(region, site))
             self._rollups.made_sure(region, site)
             if (region, site) in sites:
-                why = "declared while no aggregator ran"
-                for figures in self._amendments.amend(region, site, "register", why):
+                for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
         self._rollups.flush()
         return changed
@@ -142,6 +141,7 @@ class Replayer:
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
+            self._put(IntervalColumns.empty())
             base = self._store.intervals(Level.INTERVAL, series, part.from_ms, part.to_ms)
         else:
             base = redone.new
@@ -151,6 +151,7 @@ class Replayer:
         hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
         hours, own = self._level(Level.HOUR, series, *span, hours, told)
         made += own
+        self._rollups.judge(hours, series, *span)
         days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
         _, own = self._level(Level.DAY, series, *span, days, told)
         made += own
@@ -204,13 +205,11 @@ class Replayer:
         return len(found)
 
     def _put(self, figures: IntervalColumns) -> int:
-        """Write intervals with the marks of their days."""
-        if len(figures) == 0:
-            return 0
-        readings = ReadingColumns.empty(cumulative=True)
-        instant = ReadingColumns.empty(cumulative=False)
-        dirty = self._dirty(figures)
-        _check(self._store.commit(Commit(readings, instant, figures, {}, dirty)))
+        """Write intervals with the marks of their days, and the verdicts there."""
+        verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
+        if len(figures) or verdicts:
+            dirty = self._dirty(figures)
+            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
         return len(figures)
 
     def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:

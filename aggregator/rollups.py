@@ -12,7 +12,8 @@ import numpy as np
 from aggregator.batch import Int32, Int64, IntervalColumns
 from aggregator.events import Counter, Events
 from aggregator.kernels.rollup import fixed_starts, rollup, runs
-from aggregator.store.base import DirtyDay, Store
+from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.stuck import Stuck
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
@@ -31,11 +32,15 @@ _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
-    """Keeps the higher levels equal to the sums of the level below."""
+    """Keeps the higher levels equal to the sums of the level below.
 
-    def __init__(self, store: Store, events: Events) -> None:
+    With `stuck`, registers that stand still are looked for where hours are made.
+    """
+
+    def __init__(self, store: Store, events: Events, stuck: Stuck | None = None) -> None:
         self._store = store
         self._events = events
+        self._stuck = stuck
         self._marked: dict[DirtyDay, tuple[int, int]] = {
             day: (day.day_ms, day.day_ms + DAY_MS - 1) for day in store.dirty_days()
         }
@@ -99,6 +104,7 @@ class Rollups:
         hours = summed(base, starts, HOUR_MS, grid_ms)
         self._write(Level.HOUR, hours)
         of_day = store.intervals(Level.HOUR, series, day_ms, end_ms)
+        self.judge(of_day, series, low_ms, high_ms)
         day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
         self._write(Level.DAY, day)
         month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
@@ -106,6 +112,16 @@ class Rollups:
         starts = np.full(len(of_month), month_ms)
         month = summed(of_month, starts, month_end_ms - month_ms, grid_ms)
         self._write(Level.MONTH, month, clear=days)
+
+    def judge(self, hours: IntervalColumns, series: Int32, from_ms: int, to_ms: int) -> None:
+        """Look for registers that stand still in [from_ms, to_ms), by the hours of whole days."""
+        if self._stuck is None:
+            return
+        verdicts = self._stuck.changes(hours, series, from_ms, to_ms)
+        if verdicts:
+            result = self._store.commit(Commit.without_readings(verdicts=verdicts))
+            self._events.count(Counter.REFUSED, len(result.refused))
+            self._events.count_verdicts(verdicts)
 
     def _write(
         self, level: Level, figures: IntervalColumns, clear: Iterable[DirtyDay] = ()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Int64
-from aggregator.ledger.registers import Registers, known
+from aggregator.ledger.registers import SINCE_EVER_MS, Registers, known
 from aggregator.register.profiles import Profile
 
 _TIME_TOLERANCE_MS = 60_000
@@ -42,6 +42,8 @@ class ChannelFacts:
     slack_micro: int = 0
     registers: Registers | None = None
     """What is declared of the channel; None when that is no more than the multiplier."""
+    commissioned_ms: int = SINCE_EVER_MS
+    """Readings before it do not count."""
     gap_limit_ms: int = 0
     """Longest step that is not spread by a profile."""
     profiles: tuple[tuple[int, Profile], ...] = ()

@@ -29,6 +29,7 @@ READING = "reading"
 RECEIPT = "receipt"
 DIRTY = "dirty"
 GRID = "grid"
+VERDICT = "verdict"
 
 # Tags: identities that never change
 REGION = "region"
@@ -40,6 +41,7 @@ OUTBOX = "outbox"
 
 READING_TAGS = (REGION, SITE, METER, EDGE, OUTBOX)
 INTERVAL_TAGS = (REGION, SITE, METER, CHANNEL)
+VERDICT_TAGS = (REGION, SITE, METER, CHANNEL)
 RECEIPT_TAGS = (REGION, SITE, EDGE, OUTBOX)
 DIRTY_TAGS = (REGION, SITE)
 
@@ -64,6 +66,12 @@ DETERMINED = "determined"
 InfluxDB merges the fields of a point, so a measure that a recompute withdraws would live on;
 whoever reads a measure there takes it as absent when its bit is clear."""
 INTERVAL_FIELDS = INTEGER_FIELDS + MEASURE_FIELDS
+
+# Fields of `verdict`, at the time of the reading
+VERDICT_FIELDS = ("rule", "value", "outcome")
+"""Text, int64 micro-units of the display, text. In InfluxDB the number of the rule stands in the
+nanoseconds, so that verdicts of several rules about one reading stand side by side; there an empty
+`outcome` says that the verdict holds no longer: whoever reads leaves such points out."""
 
 # Fields of the small measurements
 RANGES = "ranges"

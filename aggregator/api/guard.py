@@ -40,6 +40,7 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/live"): Right.READ,
         ("GET", "/api/v1/proof"): Right.READ,
         ("GET", "/api/v1/proposals"): Right.READ,
+        ("GET", "/api/v1/verdicts"): Right.READ,
         ("GET", "/api/v1/rules"): Right.READ,
         ("GET", "/api/v1/closings"): Right.READ,
         ("GET", "/api/v1/closings/{region}/{month}"): Right.READ,

@@ -22,6 +22,7 @@ from aggregator.api.routes import (
     register,
     rules,
     tree,
+    verdicts,
 )
 from aggregator.api.routes import closings as closings_routes
 from aggregator.api.scoped import ScopedClosings, ScopedReader, ScopedWriter
@@ -73,6 +74,7 @@ def build_app(
         proof,
         proposals,
         rules,
+        verdicts,
     )
     for module in modules:
         app.include_router(module.routes(scoped), prefix=PREFIX)

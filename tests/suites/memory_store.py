@@ -1,6 +1,6 @@
 """The Store protocol in the most obvious way: the reference that keeps the suite honest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from aggregator.store.base import (
     StoreMismatch,
     check_unique,
 )
+from aggregator.verdict import Verdict
 from contract.reading import COUNTING_CODES, Quality
 from contract.stored import Level
 
@@ -39,6 +40,7 @@ class MemoryDatabase:
     )
     receipts: dict[Source, Ranges] = field(default_factory=dict)
     dirty: set[DirtyDay] = field(default_factory=set)
+    verdicts: dict[tuple[int, int, int], Verdict] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -77,6 +79,7 @@ class MemoryStore:
             self.directory.sources.add(source)
             self._db.receipts[source] = ranges
         self._db.dirty |= commit.dirty
+        self._db.verdicts |= {verdict.key: verdict for verdict in commit.verdicts}
         return CommitResult(
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
@@ -174,6 +177,13 @@ class MemoryStore:
                 for column, like in zip(zip(*rows, strict=True), empty.columns(), strict=True)
             )
         )
+
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        return [
+            verdict
+            for key, verdict in sorted(self._db.verdicts.items())
+            if key[0] in series and from_ms <= key[1] < to_ms and verdict.outcome
+        ]
 
     def last_times(self, series: Int32) -> Int64:
         lines = self._settled(self._db.cumulative)

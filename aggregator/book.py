@@ -160,7 +160,8 @@ class Book:
         known = readings.series < len(self._heads)  # the others were never read before
         series, time_ms = readings.series[known], readings.time_ms[known]
         late = (self._heads[series, COUNT] > 0) & (time_ms <= self._heads[series, RAW_T + 3])
-        late |= (time_ms >= self._until_ms[series]) | self._unsure[series]
+        # Where a register's end is declared already, what it will have shown last is a reading too.
+        late |= (self._until_ms[series] < FOR_EVER_MS) | self._unsure[series]
         return bool(late.any())
 
     def load_site(self, region: str, site: str) -> IntervalColumns:

@@ -35,6 +35,8 @@ from aggregator.events import (
     StoreLost,
     TimesQuarantined,
 )
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
@@ -42,6 +44,7 @@ from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
 from aggregator.parameters import Parameters
+from aggregator.points import Points
 from aggregator.records import (
     IMPOSSIBLE_TIME,
     Quarantined,
@@ -51,7 +54,14 @@ from aggregator.records import (
 )
 from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, StoreRetriable
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    Store,
+    StoreRetriable,
+)
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import Meta, decode_meta, meta_hash
@@ -104,6 +114,14 @@ class _Job:
     done: Future[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Points that another thread wants to be written."""
+
+    make: Callable[[], Points]
+    done: Future[int]
+
+
 @dataclass(slots=True)
 class _Answer:
     """What the next ack to one edge has to say."""
@@ -130,8 +148,12 @@ class Pipeline:
         events: Events,
         pace: PaceSection,
         time_ms: Callable[[], int],
+        information: Information | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._store = store
+        self._information = information
+        self._fleet = fleet
         self._records = records
         self._book = book
         self._parameters = parameters
@@ -145,7 +167,7 @@ class Pipeline:
         self._time_ms = time_ms
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Points] = SimpleQueue()
         self._loaded: set[tuple[str, str]] = set()
         """(region, site) whose heads are loaded and whose figures follow what is declared."""
 
@@ -158,7 +180,7 @@ class Pipeline:
             self._metas[stored.address, stored.hash] = meta
             if stored.used_ms:
                 self._in_force[stored.address] = stored.used_ms, stored.hash
-                parameters.tell(stored.address, meta)
+                self._tell(stored.address, meta)
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -200,12 +222,21 @@ class Pipeline:
             self._ended.set()
             self._cancel_jobs()
 
+    def put(self, make: Callable[[], Points]) -> Future[int]:
+        """Make and write points of a dashboard's measurement; how many. As `amend`.
+
+        Nothing is written between: what `make` reads of the store is so when its points are there.
+        """
+        return self._ask(_Points(make, Future()))
+
     def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        job = _Job(region, site, Future())
+        return self._ask(_Job(region, site, Future()))
+
+    def _ask(self, job: "_Job | _Points") -> Future[int]:
         self._jobs.put(job)
         self._inbox.wake()
         if self._ended.is_set():
@@ -250,6 +281,8 @@ class Pipeline:
             self._rolled_up = now
             self._insist(self._rollups.flush)
         self._send_acks()
+        self._insist(self._rollups.catch_up)  # a piece at a time, after what is live
+        self._keep_information()
 
     def _commit_all(self) -> None:
         groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
@@ -257,6 +290,7 @@ class Pipeline:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
         self._insist(self._rollups.flush)
+        self._keep_states()
         self._send_acks()
 
     def _keep_states(self) -> None:
@@ -264,6 +298,21 @@ class Pipeline:
         states = list(self._states.values())
         if states and self._record(lambda: self._records.put_states(states)) is not None:
             self._states.clear()
+        if self._fleet is not None:
+            for points in self._fleet.points():
+                self._write_points(points)
+            self._fleet.written()
+
+    def _keep_information(self) -> None:
+        """Write one site's names and plans, where they changed."""
+        if self._information is not None:
+            result = self._insist(self._information.keep)
+            self._note_refused(result.refused if result else ())
+
+    def _write_points(self, points: Points) -> int:
+        result = self._insist(lambda: self._store.write_points(points))
+        self._note_refused(result.refused)
+        return result.intervals
 
     def _record(self, write: Callable[[], Result]) -> Result | None:
         """Write to the records; None when they do not take it now: no reading waits for them."""
@@ -322,13 +371,24 @@ class Pipeline:
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
             if name != last:
-                self._parameters.tell(address, self._metas[address, name])
+                self._tell(address, self._metas[address, name])
                 self._record(lambda: self._records.use_meta(name, address, newest_ms))
+
+    def _tell(self, address: Address, meta: Meta) -> None:
+        """Let a meta be in force."""
+        self._parameters.tell(address, meta)
+        if self._information is not None:
+            self._information.tell(address, meta)
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
         self._live.take_state(address, state)
-        self._states[address] = StoredState(address, payload, self._time_ms())
+        now_ms = self._time_ms()
+        self._states[address] = StoredState(address, payload, now_ms)
+        if self._fleet is not None:
+            self._fleet.take(address, self._live.state(address), now_ms)
+        if state.online and not state.clock.synchronised:
+            self._answer(address)  # an ack that tells the time, whatever else it says
 
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
@@ -445,10 +505,13 @@ class Pipeline:
         self._loaded.add((region, site))
         return changed
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: "_Job | _Points") -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
+            if isinstance(job, _Points):
+                job.done.set_result(self._write_points(self._insist(job.make)))
+                return
             changed = self._load_site(job.region, job.site)
             changed += self._insist(lambda: self._amend(job.region, job.site))
             changed += self._release(job.region, job.site)
@@ -533,16 +596,20 @@ class Pipeline:
             return self._store.commit(commit)
 
         result = self._insist(attempt)
-        for refused in result.refused:
-            self._events.count(Counter.REFUSED)
-            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
-            series = refused.line.split(" ", 1)[0]
-            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
+        self._note_refused(result.refused)
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
         self._events.count_verdicts(commit.verdicts)
+
+    def _note_refused(self, lines: Sequence[Refused]) -> None:
+        """Keep lines that the store rejected for their content aside, and name each series once."""
+        for refused in lines:
+            self._events.count(Counter.REFUSED)
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

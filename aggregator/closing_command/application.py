@@ -89,7 +89,8 @@ def close_month(
         register = tables.register
         with owned_store(config, _OWNER) as store:
             warm_up()
-            rollups = Rollups(store, events)
+            factor_set = tables.factors.choose(config.aggregator.factor_set)
+            rollups = Rollups.with_nodes(store, events, register, factor_set.counts, wall_ms)
             rollups.flush()  # a crash may have left marks
             if any(place[0] == region for place in rollups.unsure()):
                 raise ClosingError(
@@ -98,7 +99,7 @@ def close_month(
             reader = StoreLedgerReader(
                 store,
                 register,
-                tables.factors.choose(config.aggregator.factor_set),
+                factor_set,
                 SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms),
                 Live(),
                 facts=Parameters(store.directory, register).facts,

@@ -86,6 +86,7 @@ class Replayer:
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
+            self._rollups.made_sure(region, site)
             if (region, site) in sites:
                 for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)

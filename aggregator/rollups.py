@@ -100,6 +100,11 @@ class Rollups:
             self._store.clear_dirty(self._redone)
             self._redone.clear()
 
+    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
+        """Make node figures of a site's month whose channels' figures were made elsewhere."""
+        if self._nodes is not None:
+            self._nodes.redo((region, site), month_ms)
+
     def catch_up(self) -> bool:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
         return self._nodes is not None and self._nodes.catch_up()

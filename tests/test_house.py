@@ -35,7 +35,12 @@ PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
 """aiomqtt stands on paho, and which paho it is matters."""
 COMPANIONS = {"starlette", "urllib3"}
 """Come with fastapi and influxdb-client, which hand out their types and errors."""
-LOCKS = {"edge": ("edge", "build"), "demo": ("demo", "build"), "dev": ("dev",)}
+LOCKS = {
+    "edge": ("edge", "build"),
+    "demo": ("demo", "build"),
+    "stack": ("edge", "aggregator", "influx2", "postgres", "build"),
+    "dev": ("dev",),
+}
 """Lock file -> the extras of pyproject.toml that it resolves."""
 HEAVY = {"numpy", "numba", "llvmlite", "duckdb", "msgspec", "pandas", "fastapi", "influxdb-client"}
 
@@ -133,7 +138,7 @@ def test_lock_holds_the_pins_of_pyproject_with_hashes(lock: str, pyproject: dict
 
 def test_locks_agree_on_every_version() -> None:
     everything = locked("dev")
-    for lock in ("edge", "demo"):
+    for lock in ("edge", "demo", "stack"):
         fixed = locked(lock)
         assert {name: everything.get(name) for name in fixed} == fixed
 

@@ -105,10 +105,12 @@ class NodeFigures:
         self._write(self._nodes.figures(level, places, rows, from_ms, to_ms))
 
     def keep_region(self, region: str, day_ms: int, from_ms: int, to_ms: int) -> None:
-        """Sum a region's sites: the hours in [from_ms, to_ms), their day and its month."""
-        month_ms = month_start(day_ms)
+        """Sum a region's sites: the hours in [from_ms, to_ms), and their day."""
         self._sum_region(Level.HOUR, region, from_ms, to_ms)
         self._sum_region(Level.DAY, region, day_ms, day_ms + DAY_MS)
+
+    def keep_region_month(self, region: str, month_ms: int) -> None:
+        """Sum a region's sites over a month."""
         self._sum_region(Level.MONTH, region, month_ms, next_month(month_ms))
 
     def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> None:
@@ -164,6 +166,7 @@ class NodeFigures:
         elif self._regions:
             region, day_ms = next(iter(self._regions))
             self.keep_region(region, day_ms, day_ms, day_ms + DAY_MS)
+            self.keep_region_month(region, month_start(day_ms))
             del self._regions[region, day_ms]
         elif self._to_note:
             noted = {place: _text(self._seen[place].steps) for place in self._to_note}
@@ -192,7 +195,7 @@ class NodeFigures:
         for day_ms in days:
             self._sum_region(Level.HOUR, place[0], day_ms, day_ms + DAY_MS)
         self._sum_region(Level.DAY, place[0], month_ms, next_month(month_ms))
-        self._sum_region(Level.MONTH, place[0], month_ms, next_month(month_ms))
+        self.keep_region_month(place[0], month_ms)
         self._due_to_be_proved((place, day_ms) for day_ms in days)
 
     def _due_to_be_proved(self, days: Iterable[tuple[Place, int]]) -> None:

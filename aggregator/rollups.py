@@ -115,6 +115,8 @@ class Rollups:
             spans[day.region, day.day_ms].append(span)
         for (region, day_ms), found in spans.items():
             nodes.keep_region(region, day_ms, *_hours(day_ms, found))
+        for region, month_ms in {(region, month_start(day_ms)) for region, day_ms in spans}:
+            nodes.keep_region_month(region, month_ms)
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
         """Yield the sites of one Beijing day, as many at once as memory may hold."""

@@ -115,6 +115,11 @@ class Rollups:
             self._store.clear_dirty(self._redone)
             self._redone.clear()
 
+    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
+        """Make node figures of a site's month whose channels' figures were made elsewhere."""
+        if self._nodes is not None:
+            self._nodes.redo((region, site), month_ms)
+
     def catch_up(self) -> bool:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
         return self._nodes is not None and self._nodes.catch_up()
@@ -125,6 +130,8 @@ class Rollups:
             spans[day.region, day.day_ms].append(span)
         for (region, day_ms), found in spans.items():
             nodes.keep_region(region, day_ms, *_hours(day_ms, found))
+        for region, month_ms in {(region, month_start(day_ms)) for region, day_ms in spans}:
+            nodes.keep_region_month(region, month_ms)
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
         """Yield the sites of one Beijing day, as many at once as memory may hold."""

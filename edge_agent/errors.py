@@ -2,10 +2,13 @@
 
 EdgeError                  base of all; `retriable` says whether trying again can help
 +-- ConfigError            the TOML file is wrong; lists every problem (permanent)
-+-- LinkError              the wire: refused, timed out, cut, garbled (retriable)
++-- LinkError              the wire: refused, cut, broken (retriable)
+|   +-- LinkTimeoutError   nothing answered in time
+|   +-- LinkGarbledError   an answer came, but broken: wrong checksum or length
 +-- MeterError             the meter answered and said no: illegal address (permanent)
 +-- OutboxError            the outbox file cannot be opened, read or written
 +-- OutboxLockedError  another process has the outbox open
++-- OutboxFullError    the disk has no room
 """
 
 from collections.abc import Sequence
@@ -35,10 +38,7 @@ class ConfigError(EdgeError):
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
         self.problems = tuple(problems)
-        lines = (
-            f"{file}: {p.key}: {p.reason}" if p.key else f"{file}: {p.reason}"
-            for p in self.problems
-        )
+        lines = (": ".join(filter(None, (file, p.key, p.reason))) for p in self.problems)
         super().__init__("\n".join(lines))
 
 
@@ -55,6 +55,14 @@ class LinkError(_PlacedError):
     retriable: ClassVar[bool] = True
 
 
+class LinkTimeoutError(LinkError):
+    """No answer in time. The wire may be fine and the meter dead."""
+
+
+class LinkGarbledError(LinkError):
+    """An answer came broken: noise, a wrong serial setting, two devices with one address."""
+
+
 class MeterError(_PlacedError):
     """The meter refused or cannot mean what it says (where = meter). Trying again cannot help."""
 
@@ -65,3 +73,7 @@ class OutboxError(_PlacedError):
 
 class OutboxLockedError(OutboxError):
     """Another process has the outbox open."""
+
+
+class OutboxFullError(OutboxError):
+    """The disk has no room and nothing in the outbox may go."""

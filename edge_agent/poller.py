@@ -13,6 +13,9 @@
 - A meter that answers with an error ("refused") costs no time and is asked again each time; the
   answers to its other reads count.
 
+- After a gap, what the meter froze meanwhile is read (see `freezes`), one freeze an endpoint and
+  poll, when all its meters were polled and less than half the period is gone.
+
 Time of a reading: the middle between the first request and the last answer of the meter's poll,
 one for all its channels. The meter fixed its values somewhere in between, so the middle is wrong by
 at most half the round trip. The wall clock is read once, at the end, and half the elapsed monotonic
@@ -21,27 +24,65 @@ time taken off: a jump of the wall clock in between cannot tear it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from contract.reading import Reading
 from contract.state import BusState, MeterState
 from edge_agent.clock import Clock
+from edge_agent.codecs.dlt645 import SetClocks
 from edge_agent.config import BusConfig, PollConfig
-from edge_agent.decode import MeterDecoder
-from edge_agent.errors import LinkError, MeterError
-from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
-from edge_agent.links.base import LinkTimeoutError, MeterLink
+from edge_agent.decoders.base import Decoder
+from edge_agent.decoders.dlt645 import Dlt645Decoder
+from edge_agent.decoders.registry import make_decoder
+from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
+from edge_agent.events import (
+    ClocksSet,
+    Emit,
+    GapFilled,
+    MeterBack,
+    MeterClockWrong,
+    MeterLost,
+    MeterRefused,
+    PollMissed,
+)
+from edge_agent.freezes import (
+    MARGIN_MS,
+    METER_ZONE,
+    MOST_OFF_MS,
+    can_fill,
+    meter_clock_off_ms,
+    read_freezes,
+)
+from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
-from edge_agent.registers import DeviceMap
+from edge_agent.maps.base import DeviceMap
 
 TIMEOUT = "timeout"
+GARBLED = "garbled"
 CONNECTION = "connection"
 EXCEPTION = "exception"
 DECODE = "decode"
 BACKED_OFF = "backed_off"
 SKIPPED = "skipped"
+
+CLOCKS_OFFSET_MS = 5 * 3_600_000
+"""Shifts UTC so that its days begin at 03:00 in Beijing [ms]: far from midnight and its freezes."""
+GAP_MS = 1_800_000
+"""A meter not read for so long has a gap worth filling [ms]: the catalogue's `gap_limit_s`."""
+
+
+@dataclass(slots=True, eq=False)
+class _Gap:
+    """A time in which a meter was not read, and how far it is filled."""
+
+    after_ms: int
+    before_ms: int
+    freezes: AsyncIterator[list[Reading]] | None = None
+    filled: int = 0
+    """Readings delivered so far."""
 
 
 class Sink(Protocol):
@@ -57,9 +98,7 @@ class _Meter:
     """One meter and what happened to it. Counts since the process began."""
 
     id: str
-    unit: int
-    function: int
-    decoder: MeterDecoder
+    decoder: Decoder
     polls: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -70,7 +109,10 @@ class _Meter:
     refused: bool = False
     answered: bool = False
     last_ok_ms: int | None = None
+    seen_ms: int | None = None
+    """As `last_ok_ms`, or before this process [ms UTC]."""
     latency_ms: int | None = None
+    gap: _Gap | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +125,10 @@ class _Endpoint:
     cycles: int = 0
     missed: int = 0
     overrunning: bool = False
+    clocks_day: int | None = None
+    """The day, of those that begin at 03:00 in Beijing, in which clocks were set."""
     cycle_ms: int | None = None
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class BusPoller:
@@ -98,6 +143,7 @@ class BusPoller:
         clock: Clock,
         sink: Sink,
         emit: Emit,
+        since_ms: int | None = None,
     ) -> None:
         """Work out reads and formats; nothing is opened yet.
 
@@ -105,27 +151,29 @@ class BusPoller:
             bus: the bus and its meters.
             poll: period and longest pause.
             devices: maps by model; has every model of the bus.
-            link_factory: makes the link to one endpoint, see `links.registry.link_kinds`.
+            link_factory: makes the link to one endpoint, see `links.registry.make_link`.
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
+            since_ms: when meters were last read before this process [ms UTC], None = unknown.
         """
         self.id = bus.id
         self._kind = bus.kind
+        self._sets_clocks = bus.clock_broadcast
         self._period_ms = poll.period_ms
-        self._longest_pause = max(1, int(poll.backoff_max_s * 1000) // poll.period_ms)
+        self._backoff_max_s = poll.backoff_max_s
         self._clock = clock
         self._sink = sink
         self._emit = emit
         self._meters: list[_Meter] = []
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
-            device = devices[config.model]
-            decoder = MeterDecoder(config.id, device)
-            meter = _Meter(config.id, config.unit, device.function, decoder)
+            decoder = make_decoder(config, devices[config.model], by_hand=bus.kind == "manual")
+            meter = _Meter(config.id, decoder)
+            meter.seen_ms = since_ms
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
-                endpoints[where] = _Endpoint(link_factory(*where, bus.timeout_s), [])
+                endpoints[where] = _Endpoint(link_factory(bus, *where), [])
             endpoints[where].meters.append(meter)
             self._meters.append(meter)
         self._endpoints = list(endpoints.values())
@@ -154,6 +202,10 @@ class BusPoller:
             *(self._poll_endpoint(endpoint, None, time_ms) for endpoint in self._endpoints)
         )
         return sum(counts)
+
+    def set_period(self, period_ms: int) -> None:
+        """Poll on another grid, from the next poll on."""
+        self._period_ms = period_ms
 
     async def close(self) -> None:
         """Take all wires down."""
@@ -194,6 +246,10 @@ class BusPoller:
         done = self._clock.time_ms() // period
         while True:
             await self._clock.sleep_until((done + 1) * period)
+            if period != self._period_ms:
+                period = self._period_ms
+                done = self._clock.time_ms() // period
+                continue
             now = self._clock.time_ms() // period
             if now <= done:
                 if now < done - 1:  # the wall clock went back: follow it
@@ -203,6 +259,10 @@ class BusPoller:
             done = now
             deadline = self._clock.monotonic() + period / 1000
             await self._poll_endpoint(endpoint, deadline, None)
+
+    @property
+    def _longest_pause(self) -> int:
+        return max(1, int(self._backoff_max_s * 1000) // self._period_ms)
 
     def _count_missed(self, endpoint: _Endpoint, missed: int) -> None:
         """Count grid points that passed while polling; report when it begins.
@@ -217,6 +277,12 @@ class BusPoller:
         endpoint.overrunning = missed > 0
 
     async def _poll_endpoint(
+        self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
+    ) -> int:
+        async with endpoint.busy:
+            return await self._poll_in_turn(endpoint, deadline, time_ms)
+
+    async def _poll_in_turn(
         self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
     ) -> int:
         began = self._clock.monotonic()
@@ -240,6 +306,10 @@ class BusPoller:
                     self._unreachable(meters[index:], error)
                     break
             count += await self._poll_meter(endpoint.link, meter, time_ms)
+        if deadline is None or self._clock.monotonic() < deadline - self._period_ms / 2000:
+            count += await self._fill_a_gap(endpoint)
+        if self._sets_clocks:
+            await self._set_clocks(endpoint)
         endpoint.cycles += 1
         endpoint.cycle_ms = round((self._clock.monotonic() - began) * 1000)
         return count
@@ -256,19 +326,19 @@ class BusPoller:
     async def _poll_meter(self, link: MeterLink, meter: _Meter, time_ms: int | None) -> int:
         meter.polls += 1
         began = self._clock.monotonic()
-        answers: list[Sequence[int] | None] = []
+        answers: list[Any] = []
         refusal: MeterError | None = None
         try:
-            for read in meter.decoder.reads:
+            for question in meter.decoder.questions:
                 try:
-                    words = await link.read(meter.unit, meter.function, read.address, read.count)
+                    answers.append(await link.read(question))
                 except MeterError as error:
                     refusal = refusal or error
                     answers.append(None)
-                else:
-                    answers.append(words)
         except LinkTimeoutError as error:
             self._failed(meter, TIMEOUT, error)
+        except LinkGarbledError as error:
+            self._failed(meter, GARBLED, error)
         except LinkError as error:
             self._failed(meter, CONNECTION, error)
         else:
@@ -286,10 +356,79 @@ class BusPoller:
         if meter.drops.total() > dropped:
             meter.failures[DECODE] += 1
         if readings:
-            meter.last_ok_ms = time_ms
+            self._note_gap(meter, time_ms)
+            meter.last_ok_ms = meter.seen_ms = time_ms
             meter.latency_ms = round(elapsed_s * 1000)
             self._sink.append(readings)
         return len(readings)
+
+    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool | None:
+        """Read what a meter froze between two instants [ms UTC] at the next polls.
+
+        Returns whether the meter keeps freezes; None when this bus has no such meter.
+        """
+        for meter in self._meters:
+            if meter.id == meter_id:
+                if not can_fill(meter.decoder):
+                    return False
+                meter.gap = _Gap(after_ms, before_ms)
+                return True
+        return None
+
+    def _note_gap(self, meter: _Meter, time_ms: int) -> None:
+        if meter.seen_ms is None or meter.gap is not None or not can_fill(meter.decoder):
+            return
+        if time_ms - meter.seen_ms > GAP_MS:
+            meter.gap = _Gap(meter.seen_ms + MARGIN_MS, time_ms - MARGIN_MS)
+
+    async def _fill_a_gap(self, endpoint: _Endpoint) -> int:
+        """Read one freeze of the first meter with a gap; returns the readings taken."""
+        meter = next((m for m in endpoint.meters if m.gap and not m.failed_running), None)
+        if meter is None or meter.gap is None or not isinstance(meter.decoder, Dlt645Decoder):
+            return 0
+        gap = meter.gap
+        try:
+            if gap.freezes is None:
+                address = meter.decoder.questions[0].address
+                off_ms = await meter_clock_off_ms(endpoint.link, address, self._clock.time_ms())
+                if abs(off_ms) > MOST_OFF_MS:
+                    self._emit(MeterClockWrong(meter.id, off_ms / 1000))
+                    meter.gap = None
+                    return 0
+                gap.freezes = read_freezes(
+                    endpoint.link, meter.decoder, gap.after_ms, gap.before_ms
+                )
+            readings = await anext(gap.freezes, None)
+        except LinkError as error:
+            gap.freezes = None  # begins again where it got to, once the meter answers
+            self._failed(meter, TIMEOUT, error)
+            return 0
+        except MeterError:
+            readings = None
+        if readings is None:
+            self._emit(GapFilled(meter.id, gap.filled))
+            meter.gap = None
+            return 0
+        gap.before_ms = min(gap.before_ms, readings[0].time_ms)
+        gap.filled += len(readings)
+        self._sink.append(readings)
+        return len(readings)
+
+    async def _set_clocks(self, endpoint: _Endpoint) -> None:
+        """Broadcast the time once a day; not on the day the process begins, lest it do so twice."""
+        now_ms = self._clock.time_ms()
+        day = (now_ms + CLOCKS_OFFSET_MS) // 86_400_000
+        if endpoint.clocks_day is None or day < endpoint.clocks_day:
+            endpoint.clocks_day = day
+        if day == endpoint.clocks_day or not endpoint.link.is_open:
+            return
+        moment = datetime.fromtimestamp(now_ms / 1000, METER_ZONE)
+        try:
+            await endpoint.link.read(SetClocks(moment))
+        except LinkError:
+            return  # the meters' own failures tell of a broken wire; the next poll tries again
+        endpoint.clocks_day = day
+        self._emit(ClocksSet(self.id, moment.isoformat(timespec="seconds")))
 
     def _failed(self, meter: _Meter, kind: str, error: LinkError) -> None:
         meter.failures[kind] += 1
@@ -321,10 +460,10 @@ def build_pollers(
     buses: Iterable[BusConfig],
     poll: PollConfig,
     devices: Mapping[str, DeviceMap],
-    links: Mapping[str, LinkFactory],
+    link_factory: LinkFactory,
     clock: Clock,
     sink: Sink,
     emit: Emit,
 ) -> tuple[BusPoller, ...]:
     """Return one poller per bus; see `BusPoller` for the arguments."""
-    return tuple(BusPoller(bus, poll, devices, links[bus.kind], clock, sink, emit) for bus in buses)
+    return tuple(BusPoller(bus, poll, devices, link_factory, clock, sink, emit) for bus in buses)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulators.district import MODBUS_UNIT, District, Site, plausible_rate
+from simulators.devices import load_device
+from simulators.district import MODBUS_UNIT, District, Meter, Site, plausible_rate
+from simulators.images import meter_address
 
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
@@ -147,26 +149,39 @@ def _edge_text(
         "[poll]",
         f"period_s = {pace.poll_s}",
         "",
-        "[[bus]]",
-        'id = "lan"',
-        'kind = "modbus-tcp"',
-        'host = "127.0.0.1"',
-        "timeout_s = 2.0",
     ]
-    for number, meter in enumerate(site.meters, start=1):
-        if meter.edge != edge:
-            continue
-        lines += [
-            "",
-            "[[bus.meter]]",
-            f"id = {_text(meter.id)}",
-            f"model = {_text(meter.model)}",
-            f"port = {ports[site.id, meter.id]}",
-            f"unit = {MODBUS_UNIT}",
-            f"serial = {_text(f'{site.id}-{number:04d}')}",
-            f"rating = {plausible_rate(site, meter)}",
+    own = [
+        (number, meter) for number, meter in enumerate(site.meters, start=1) if meter.edge == edge
+    ]
+    for bus, kind in (("lan", "modbus-tcp"), ("field", "tcp")):
+        rows = [
+            line
+            for number, meter in own
+            if _bus_kind(meter) == kind
+            for line in _meter_lines(site, number, meter, ports)
         ]
+        if rows:
+            head = ["[[bus]]", f"id = {_text(bus)}", f"kind = {_text(kind)}", 'host = "127.0.0.1"']
+            lines += [*head, "timeout_s = 2.0", *rows]
     return "\n".join(lines) + "\n"
+
+
+def _bus_kind(meter: Meter) -> str:
+    return "modbus-tcp" if load_device(meter.model).protocol == "modbus" else "tcp"
+
+
+def _meter_lines(site: Site, number: int, meter: Meter, ports: Ports) -> list[str]:
+    address = meter_address(load_device(meter.model).protocol, site.id, meter.id)
+    return [
+        "",
+        "[[bus.meter]]",
+        f"id = {_text(meter.id)}",
+        f"model = {_text(meter.model)}",
+        f"port = {ports[site.id, meter.id]}",
+        f"address = {_text(address)}" if address else f"unit = {MODBUS_UNIT}",
+        f"serial = {_text(f'{site.id}-{number:04d}')}",
+        f"rating = {plausible_rate(site, meter)}",
+    ]
 
 
 def _tls_text(folder: Path) -> str:

@@ -14,14 +14,17 @@ from aggregator.api.routes import (
     cost,
     demand,
     events,
+    factors,
     health,
     intervals,
     live,
+    plans,
     proof,
     proposals,
     register,
     rules,
     tree,
+    verdicts,
 )
 from aggregator.api.routes import closings as closings_routes
 from aggregator.api.scoped import ScopedClosings, ScopedReader, ScopedWriter
@@ -68,11 +71,14 @@ def build_app(
         consumption,
         balance,
         cost,
+        factors,
         demand,
         live,
+        plans,
         proof,
         proposals,
         rules,
+        verdicts,
     )
     for module in modules:
         app.include_router(module.routes(scoped), prefix=PREFIX)

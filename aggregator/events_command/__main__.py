@@ -140,7 +140,7 @@ def _proposals(client: "Client", arguments: argparse.Namespace) -> int:
 
     period = {"from": arguments.from_, "to": arguments.to}
     answer = client.get("proposals", site=arguments.site, **period)
-    print(_json(answer) if arguments.json else findings_text(answer["findings"]))
+    print(_json(answer) if arguments.json else findings_text(answer["findings"], answer["clocks"]))
     if not answer["complete"]:
         print("There is more: decide on these first.", file=sys.stderr)
     return 0

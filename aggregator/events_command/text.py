@@ -39,9 +39,31 @@ def events_text(events: Sequence[Mapping[str, Any]]) -> str:
     return table(head, rows, right=("id",))
 
 
-def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
-    """One paragraph per finding: what, the readings, what may be said."""
-    return "\n\n".join("\n".join(_finding(one)) for one in findings) or "Nothing is held."
+def findings_text(
+    findings: Sequence[Mapping[str, Any]], clocks: Sequence[Mapping[str, Any]]
+) -> str:
+    """One paragraph per finding: what, the readings or batches, what may be said."""
+    parts = [*map(_finding, findings), *map(_clock, clocks)]
+    return "\n\n".join("\n".join(lines) for lines in parts) or "Nothing is held."
+
+
+def _clock(one: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"{one['site']}/{one['edge']} from {beijing(one['from_ms'])} to {beijing(one['to_ms'])} by "
+        f"its own clock: {one['ahead_s']} s ahead ({one['rule']}), {one['readings']} readings of "
+        f"{one['batches']} batches in quarantine"
+    )
+    rows = [
+        [
+            beijing(row["arrived_ms"]),
+            beijing(row["last_ms"]),
+            str(row["ahead_s"]),
+            str(row["readings"]),
+        ]
+        for row in one["evidence"]
+    ]
+    yield table(["arrived", "last reading", "ahead [s]", "readings"], rows, right=("ahead [s]",))
+    yield from _said(one, "batches")
 
 
 def _finding(one: Mapping[str, Any]) -> Iterator[str]:
@@ -63,8 +85,12 @@ def _finding(one: Mapping[str, Any]) -> Iterator[str]:
         for row in one["evidence"]
     ]
     yield table(head, rows, right=("display",))
+    yield from _said(one, "readings")
+
+
+def _said(one: Mapping[str, Any], what: str) -> Iterator[str]:
     if one["waits_for"]:
-        yield f"waits for {one['waits_for']} more readings to confirm it"
+        yield f"waits for {one['waits_for']} more {what} to confirm it"
     for proposal in one["proposals"]:
         yield f"proposed: {json.dumps(proposal, ensure_ascii=False)}"
 

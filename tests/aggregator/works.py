@@ -30,6 +30,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.stuck import Stuck
 from aggregator.tokens import Tokens
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, MINUTE_MS
@@ -89,7 +90,7 @@ class Works:
         )
         parameters = Parameters(self.store.directory, register)
         for place in self.facts.sites():
-            parameters.declare(*place, self.facts.standing(*place))
+            parameters.declare(*place, self.facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(
@@ -107,7 +108,7 @@ class Works:
             amendments=Amendments(
                 self.store, book, parameters, self.facts, self.restatements, lambda: NOW
             ),
-            rollups=Rollups(self.store, self.events),
+            rollups=Rollups(self.store, self.events, Stuck(self.store, parameters)),
             live=live,
             inbox=self.inbox,
             publish=lambda _topic, _payload: None,
@@ -118,6 +119,7 @@ class Works:
         reader = StoreLedgerReader(
             self.store, register, factors, tariffs, live,
             facts=parameters.facts, counters=self.events.counts, now_ms=lambda: NOW,
+            quarantine=self.records.misdated,
         )  # fmt: skip
         writer = PipelineLedgerWriter(
             self.facts, self.restatements, self.pipeline.amend, lambda: NOW, wait_s

@@ -42,6 +42,7 @@ from aggregator.restatements import Restatement, Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.stuck import Stuck
 from contract.ack import decode_ack
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS
@@ -499,7 +500,7 @@ class Process:
         register = Register.of([site], start.rows)
         parameters = Parameters(store.directory, register)
         for place in self._facts.sites():
-            parameters.declare(*place, self._facts.standing(*place))
+            parameters.declare(*place, self._facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(store, parameters, Measures(store.directory, parameters, factors, tariffs))
@@ -512,7 +513,7 @@ class Process:
             book=book,
             parameters=parameters,
             amendments=Amendments(store, book, parameters, self._facts, restatements, self._time),
-            rollups=Rollups(store, self.events),
+            rollups=Rollups(store, self.events, Stuck(store, parameters)),
             live=Live(),
             inbox=self._script,
             publish=self._published,
@@ -526,6 +527,7 @@ class Process:
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,
+            quarantine=self._records.misdated,
         )  # fmt: skip
         self.ledger = Ledger(reader, restatements, self._records)
         self._restatements = restatements
@@ -554,7 +556,7 @@ class Process:
                 self._facts.undo(stands[0], "li", "was wrong", deed.now_ms)
             else:
                 self._facts.tell(deed.event, deed.now_ms)
-            jobs.append(self._pipeline.amend(REGION, SITE, deed.event.kind.value, "seen on site"))
+            jobs.append(self._pipeline.amend(REGION, SITE))
             return []
 
         self._script.cycles = [self._retained]

@@ -316,12 +316,8 @@ class BusPoller:
                 except MeterError as error:
                     refusal = refusal or error
                     answers.append(None)
-        except LinkTimeoutError as error:
-            self._failed(meter, TIMEOUT, error)
-        except LinkGarbledError as error:
-            self._failed(meter, GARBLED, error)
         except LinkError as error:
-            self._failed(meter, CONNECTION, error)
+            self._failed(meter, _kind_of(error), error)
         else:
             self._answered(meter)
             self._note_refusal(meter, refusal)
@@ -380,7 +376,7 @@ class BusPoller:
             readings = await anext(gap.freezes, None)
         except LinkError as error:
             gap.freezes = None  # begins again where it got to, once the meter answers
-            self._failed(meter, TIMEOUT, error)
+            self._failed(meter, _kind_of(error), error)
             return 0
         except MeterError:
             readings = None
@@ -433,6 +429,12 @@ class BusPoller:
             if not meter.refused:
                 self._emit(MeterRefused(meter.id, str(refusal)))
         meter.refused = refusal is not None
+
+
+def _kind_of(error: LinkError) -> str:
+    if isinstance(error, LinkTimeoutError):
+        return TIMEOUT
+    return GARBLED if isinstance(error, LinkGarbledError) else CONNECTION
 
 
 def build_pollers(

@@ -11,7 +11,9 @@ from edge_agent.links.base import MeterLink
 
 DAY_MS = 86_400_000
 OFFSET_MS = 5 * 3_600_000
-"""Shifts UTC so that its days begin at 03:00 in Beijing [ms]: far from midnight and its freezes."""
+"""Shifts UTC so that its days begin at 03:00 in Beijing [ms]."""
+ALLOWED_MS = 18 * 3_600_000
+"""From 03:00 to 21:00 [ms]: far from midnight, when meters freeze their counts."""
 
 
 class ClockSetter:
@@ -29,7 +31,8 @@ class ClockSetter:
         now_ms = self._clock.time_ms()
         day = (now_ms + OFFSET_MS) // DAY_MS
         self._day = min(self._day, day)  # the wall clock went back: follow it
-        if day == self._day or not link.is_open:
+        late = (now_ms + OFFSET_MS) % DAY_MS >= ALLOWED_MS
+        if day == self._day or late or not link.is_open:
             return
         moment = datetime.fromtimestamp(now_ms / 1000, METER_ZONE)
         try:

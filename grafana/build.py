@@ -1,0 +1,48 @@
+"""Renders all dashboards and alert rules: the committed files under rendered/."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from grafana import alerts
+from grafana.board import Maker, dashboard
+from grafana.dashboards import building, carbon, fleet, meter, quality, region, site
+from grafana.words import LANGUAGES, Words
+
+MAKERS: tuple[Maker, ...] = (
+    region.make,
+    site.make,
+    building.make,
+    carbon.make,
+    meter.make,
+    fleet.make,
+    quality.make,
+)
+FOLDER = Path(__file__).parent / "rendered"
+
+
+def rendered() -> Mapping[str, str]:
+    """Return the text of each file by its path below `rendered/`."""
+    files: dict[str, str] = {}
+    encoder = JSONEncoder(sort_keys=True, indent=1, ensure_ascii=False)
+    for language in LANGUAGES:
+        words = Words(language)
+        for make in MAKERS:
+            board = make(words)
+            text = encoder.encode(dashboard(board, words))
+            files[f"{language}/dashboards/{board.id}.json"] = f"{text}\n"
+        files[f"{language}/alerting/rules.json"] = f"{alerts.provisioning(words)}\n"
+    return files
+
+
+def write(folder: Path = FOLDER) -> list[str]:
+    """Write what differs; return the paths written."""
+    written = []
+    for name, text in rendered().items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            written.append(name)
+    return written

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Command] = {
     "close": Command("aggregator", "close a month of a region: freeze what is reported of it"),
     "prove": Command("aggregator", "prove per meter and period that no energy is lost or doubled"),
     "replay": Command("aggregator", "make stored figures anew from raw readings"),
+    "tokens": Command("aggregator", "say who may use the API, see who wrote what"),
     "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
     "demo": Command("demo", "run one simulated district end to end and prove its energy balance"),

@@ -77,6 +77,7 @@ class Amendments:
                     yield redone.changed
             now[key.meter, key.channel] = declared
         if now:
+            yield IntervalColumns.empty()  # with it go verdicts that change where no figure does
             self._facts.put_applied(region, site, now)
 
     def note_new(self) -> None:
@@ -98,7 +99,7 @@ class Amendments:
             self._facts.add_applied(self._new)
             self._new.clear()
 
-    def restate(self, intervals: IntervalColumns, cause: str) -> None:
+    def restate(self, intervals: IntervalColumns, cause: str, why: str = "") -> None:
         """Keep what readings change in settled days; before they are written."""
         now_ms = self._time_ms()
         if len(intervals) == 0 or not is_settled(day_start(int(intervals.start_ms.min())), now_ms):
@@ -110,7 +111,7 @@ class Amendments:
             new = intervals.take(inside)
             series: Int32 = np.unique(new.series)
             old = self._store.intervals(Level.INTERVAL, series, day_ms, day_ms + DAY_MS)
-            self._restate(old, overlaid(new, old), cause, "")
+            self._restate(old, overlaid(new, old), cause, why)
 
     def _restate(self, old: IntervalColumns, new: IntervalColumns, cause: str, why: str) -> None:
         now_ms = self._time_ms()

@@ -6,7 +6,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 (docs/formats/ledger.md), so the order in which readings come does not matter.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -50,6 +50,8 @@ from aggregator.ledger.registers import (
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.store.base import NO_TIME, Store, counts, settle
+from aggregator.vee import Vee
+from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start
 from contract.reading import COUNTING_CODES
@@ -94,6 +96,7 @@ class Book:
         self._directory: Directory = store.directory
         self._parameters = parameters
         self._measures = measures
+        self._vee = Vee(store, parameters)
         none = np.empty(0, np.int64)
         self._heads = new_heads(none, none, none, none)
         self._multiplier = np.empty(0, np.int64)
@@ -114,7 +117,18 @@ class Book:
     def counted(self, readings: ReadingColumns) -> ReadingColumns:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
         self._grow()
-        return self._admitted(readings)
+        counted = self._admitted(readings)
+        self._vee.note_uncounted(
+            readings.take(self._parameters.registered[readings.series]), counted
+        )
+        return counted
+
+    def verdicts(self, fresh: ReadingColumns) -> Sequence[Verdict]:
+        """Return the verdicts that change with what was counted or made anew since the last call.
+
+        fresh: all readings that are about to be committed with them.
+        """
+        return self._vee.derive(fresh)
 
     def _admitted(self, readings: ReadingColumns) -> ReadingColumns:
         """Leave out what does not enter the ledger; sorted by (series, time) and one per key."""
@@ -122,7 +136,8 @@ class Book:
         rank, edited = self._directory.outbox_rank(), self._parameters.edited[readings.series]
         plain = readings.take(counts(readings) & ~edited)
         largest = MAX_VALUE_MICRO // self._parameters.multiplier[plain.series]
-        parts = [plain.take(np.abs(plain.value) <= largest)]
+        early = plain.time_ms < self._parameters.commissioned[plain.series]
+        parts = [plain.take((np.abs(plain.value) <= largest) & ~early)]
         for index in np.unique(readings.series[edited]).tolist():
             own = readings.take(readings.series == index)
             parts.append(admitted(own, self._parameters.registers(index), self._directory))
@@ -152,10 +167,13 @@ class Book:
         self._grow()
         series, none = np.array(found, np.int32), ReadingColumns.empty(cumulative=True)
         self._reload(series, none)
-        parts = [self._rewrite(own, start, end, none) for own, start, end in self._lacking(series)]
+        spans = list(self._lacking(series))
         if not self._store.atomic:
             days = [d.day_ms for d in self._store.dirty_days() if d[:2] == (region, site)]
-            parts += [self._rewrite(series, day, day + DAY_MS, none) for day in sorted(days)]
+            spans += [(series, day, day + DAY_MS) for day in sorted(days)]
+        parts = [self._rewrite(own, start, end, none) for own, start, end in spans]
+        for own, start, end in spans:
+            self._vee.note(own.tolist(), start, end)
         del self._unloaded[(region, site)]  # not before: the store may have been away
         return _joined(parts)
 
@@ -183,7 +201,9 @@ class Book:
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
         self._grow()
-        return self._figures(self._run(self._heads, readings))
+        figures = self._figures(self._run(self._heads, readings))
+        self._vee.note_figures(figures)
+        return figures
 
     def recompute(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings of any age, not yet in the store; return changed intervals."""
@@ -236,6 +256,7 @@ class Book:
 
     def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
         """Compare whole days as stored with what readings and facts say now."""
+        self._vee.note(series.tolist(), start_ms, end_ms)
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
         made = self._rewrite(series, start_ms, end_ms, ReadingColumns.empty(cumulative=True))
         new = overlaid(made, self._emptied(old))
@@ -267,6 +288,8 @@ class Book:
         for span in self._spans(series, from_ms, to_ms, fresh):
             parts.append(self._rewrite(span.series, span.start_ms, span.end_ms, fresh, span.near))
             self._reload(span.series[self._outdated(span.series, span.end_ms)], fresh)
+            self._vee.note_figures(parts[-1])
+            self._vee.note_standing(span.series, span.start_ms, span.end_ms)
         return IntervalColumns.concatenate(parts)
 
     def _spans(
@@ -360,6 +383,9 @@ class Book:
         if len(own) == 0 and not wider:
             return stored
         joined = settle(ReadingColumns.concatenate([stored, own]), self._directory.outbox_rank())
+        if len(joined) < len(stored) + len(own):  # a time that came twice
+            twice = np.isin(own.time_ms, stored.time_ms)
+            self._vee.note_times(own.series[twice], own.time_ms[twice])
         return _nearest(joined, from_ms, to_ms)
 
     def _stored(self, series: Int32, from_ms: int, to_ms: int) -> tuple[ReadingColumns, bool]:

@@ -86,6 +86,12 @@ class Facts:
         with self._transaction() as db:
             return tuple(_told(row) for row in db.execute(query).mappings())
 
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        with self._transaction() as db:
+            row = db.execute(select(METER_EVENT).filter_by(id=id_)).mappings().first()
+        return None if row is None else _told(row)
+
     def standing(self, region: str, site: str) -> Sequence[MeterEvent]:
         """Return a site's events that stand, the oldest word first."""
         return tuple(told.event for told in self.events(region, site) if told.undone_ms is None)

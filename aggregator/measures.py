@@ -12,7 +12,7 @@ import numpy as np
 from aggregator.batch import Float64, Int32, Int64
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.account import account
-from aggregator.ledger.factors import FactorSet, Measure, Steps
+from aggregator.ledger.factors import Analysis, FactorSet, Measure, Steps
 from aggregator.ledger.tariffs import Tariff, TariffSteps
 from aggregator.parameters import Parameters
 from aggregator.register.carriers import Carrier, carriers
@@ -68,7 +68,7 @@ class Measures:
         self._parameters = parameters
         self._factor_set = factor_set
         self._tariffs = tariffs
-        self._groups: dict[tuple[str, str, str, str], int] = {}
+        self._groups: dict[tuple[str, str, str, str, tuple[Analysis, ...]], int] = {}
         self._made: list[_Group] = []
         self._priced: dict[str, _Priced] = {}
         self._group_of = np.empty(0, np.int32)
@@ -113,11 +113,13 @@ class Measures:
             unit,
             key.region,
             "" if tariff is None else tariff.name,
+            self._parameters.analyses(series) if accounted else (),
         )
         if name not in self._groups:
             self._groups[name] = len(self._made)
             factors = tuple(
-                self._factor_set.steps(name[0], unit, measure, key.region) for measure in MEASURES
+                self._factor_set.steps(name[0], unit, measure, key.region, name[-1])
+                for measure in MEASURES
             )
             priced = None
             if tariff is not None:

@@ -5,14 +5,17 @@ says of the meter; the multiplier (CT x VT) is the register's; events are people
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
-from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.ledger.factors import Analysis
+from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -50,6 +53,7 @@ class Parameters:
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
+    commissioned int64  since when the register knows the meter [ms]
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -62,6 +66,8 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._shared: dict[MetaChannel, MetaChannel] = {}
+        """Each once: a city's meters are of few makes."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
@@ -71,6 +77,24 @@ class Parameters:
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+        self.commissioned = np.empty(0, np.int64)
+
+    def lean(self, meta: Meta) -> Meta:
+        """Return what is needed of a meta: its registers, and what many say alike kept once."""
+        known, shared = catalogue(), self._shared
+        return Meta(
+            tuple(
+                replace(
+                    meter,
+                    channels=tuple(
+                        shared.setdefault(channel, channel)
+                        for channel in meter.channels
+                        if known[channel.name].cumulative
+                    ),
+                )
+                for meter in meta.meters
+            )
+        )
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last is in force."""
@@ -83,6 +107,11 @@ class Parameters:
         """Take all events of a site that stand, oldest word first."""
         self._events[(region, site)] = events
         self._outdated.add((region, site))
+
+    def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the clock events of a site that stand, the oldest word first."""
+        events = self._events.get((region, site), ())
+        return [event for event in events if event.kind is EventKind.CLOCK]
 
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""
@@ -101,10 +130,20 @@ class Parameters:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
 
+    def analyses(self, series: int) -> tuple[Analysis, ...]:
+        """Return the measured calorific values of what a series' meter counts."""
+        key, meter = self._directory.series.key(series), self.meter(series)
+        if meter is None:
+            return ()
+        return analyses_of(self._register, key.site, key.meter, meter.carrier)
+
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""
         found = self._registers.get(series)
-        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+        return found or Registers(
+            ((SINCE_EVER_MS, int(self.multiplier[series])),),
+            commissioned_ms=int(self.commissioned[series]),
+        )
 
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
@@ -129,6 +168,7 @@ class Parameters:
             limits.limit_micro_per_h,
             limits.slack_micro,
             None if registers.plain else registers,
+            registers.commissioned_ms,
         )
 
     def _declared(self, key: SeriesKey) -> Registers:
@@ -147,7 +187,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier"):
+        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -156,7 +196,8 @@ class Parameters:
             key = self._directory.series.key(index)
             meter = self._meter(key)
             self.registered[index] = meter is not None
-            rows = self._register.rows.get((key.site, key.meter), ())
+            rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
+            self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
                 and all(row.multiplier == meter.multiplier for row in rows)

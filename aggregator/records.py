@@ -18,7 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
-from contract.topics import Address
+from contract.topics import Address, MessageKind, topic
+
+IMPOSSIBLE_TIME = "impossible time"
+"""Why a batch is in quarantine of which the door refused some readings."""
 
 
 class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
@@ -179,6 +182,26 @@ class Records:
         )
         with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
+
+    def misdated(self, region: str, site: str) -> tuple[Quarantined, ...]:
+        """Return a site's payloads that are kept for impossible times, the oldest first."""
+        columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+        before = topic(Address(region, site, "x"), MessageKind.DATA).partition("/x/")[0]
+        query = (
+            select(*columns)
+            .filter_by(reason=IMPOSSIBLE_TIME)
+            .where(QUARANTINE.c.topic.startswith(f"{before}/", autoescape=True))
+            .order_by(QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash)
+        )
+        with self._transaction() as db:
+            return tuple(Quarantined(**row) for row in db.execute(query).mappings())
+
+    def release(self, hashes: Sequence[str]) -> int:
+        """Let payloads leave the quarantine whose readings are in the store; return how many."""
+        with self._transaction() as db:
+            return sum(
+                db.execute(delete(QUARANTINE).filter_by(hash=name)).rowcount for name in hashes
+            )
 
     def quarantine_size(self) -> tuple[int, int]:
         """Return how many payloads and how many bytes are in quarantine."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Int64
-from aggregator.ledger.registers import Registers, known
+from aggregator.ledger.registers import SINCE_EVER_MS, Registers, known
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -39,6 +39,8 @@ class ChannelFacts:
     slack_micro: int = 0
     registers: Registers | None = None
     """What is declared of the channel; None when that is no more than the multiplier."""
+    commissioned_ms: int = SINCE_EVER_MS
+    """Readings before it do not count."""
 
     def behind(self, multiplier: int) -> "ChannelFacts":
         """Return the facts of one register under a multiplier."""

@@ -213,7 +213,7 @@ PROOF = Measurement(
     "proof",
     INTERVAL_TAGS,
     integers=(
-        "start", "end", "level_start", "level_end", "events", "booked", "held", "undetermined",
+        "start", "end", "level_start", "level_end", "events", "booked", "held",
         "difference", "closes", "readings", "received", "expected", "measured_ms", "estimated_ms",
         "held_ms", "missing_ms",
     ),
@@ -223,7 +223,7 @@ PROOF = Measurement(
 level_*: times the multiplier; level_end - level_start + events = booked + held + difference, all
 in micro-units. closes: 1 when difference is 0."""
 PROOF_DAY = Measurement("proof_day", (REGION, SITE), integers=("due", "channels", "not_closing"))
-"""Per site and settled day: 1 while it must be proved (again), and what came of it."""
+"""Per site and settled day: due is not 0 while it must be proved (again); what came of it."""
 NODE_PLAN = Measurement("node_plan", (REGION, SITE), texts=("steps",))
 """At INFO_TIME_MS: which tree and roles the site's node figures were made with."""
 EDGE_HISTORY = Measurement(

@@ -23,20 +23,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from contract.reading import Reading
 from contract.state import BusState, MeterState
 from edge_agent.clock import Clock
 from edge_agent.config import BusConfig, PollConfig
-from edge_agent.decode import MeterDecoder
-from edge_agent.errors import LinkError, MeterError
+from edge_agent.decoders.base import Decoder
+from edge_agent.decoders.registry import make_decoder
+from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
 from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
-from edge_agent.links.base import LinkTimeoutError, MeterLink
+from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
-from edge_agent.registers import DeviceMap
+from edge_agent.maps.base import DeviceMap
 
 TIMEOUT = "timeout"
+GARBLED = "garbled"
 CONNECTION = "connection"
 EXCEPTION = "exception"
 DECODE = "decode"
@@ -57,9 +59,7 @@ class _Meter:
     """One meter and what happened to it. Counts since the process began."""
 
     id: str
-    unit: int
-    function: int
-    decoder: MeterDecoder
+    decoder: Decoder
     polls: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -105,7 +105,7 @@ class BusPoller:
             bus: the bus and its meters.
             poll: period and longest pause.
             devices: maps by model; has every model of the bus.
-            link_factory: makes the link to one endpoint, see `links.registry.link_kinds`.
+            link_factory: makes the link to one endpoint, see `links.registry.make_link`.
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
@@ -120,12 +120,10 @@ class BusPoller:
         self._meters: list[_Meter] = []
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
-            device = devices[config.model]
-            decoder = MeterDecoder(config.id, device)
-            meter = _Meter(config.id, config.unit, device.function, decoder)
+            meter = _Meter(config.id, make_decoder(config, devices[config.model]))
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
-                endpoints[where] = _Endpoint(link_factory(*where, bus.timeout_s), [])
+                endpoints[where] = _Endpoint(link_factory(bus, *where), [])
             endpoints[where].meters.append(meter)
             self._meters.append(meter)
         self._endpoints = list(endpoints.values())
@@ -256,19 +254,19 @@ class BusPoller:
     async def _poll_meter(self, link: MeterLink, meter: _Meter, time_ms: int | None) -> int:
         meter.polls += 1
         began = self._clock.monotonic()
-        answers: list[Sequence[int] | None] = []
+        answers: list[Any] = []
         refusal: MeterError | None = None
         try:
-            for read in meter.decoder.reads:
+            for question in meter.decoder.questions:
                 try:
-                    words = await link.read(meter.unit, meter.function, read.address, read.count)
+                    answers.append(await link.read(question))
                 except MeterError as error:
                     refusal = refusal or error
                     answers.append(None)
-                else:
-                    answers.append(words)
         except LinkTimeoutError as error:
             self._failed(meter, TIMEOUT, error)
+        except LinkGarbledError as error:
+            self._failed(meter, GARBLED, error)
         except LinkError as error:
             self._failed(meter, CONNECTION, error)
         else:
@@ -321,10 +319,10 @@ def build_pollers(
     buses: Iterable[BusConfig],
     poll: PollConfig,
     devices: Mapping[str, DeviceMap],
-    links: Mapping[str, LinkFactory],
+    link_factory: LinkFactory,
     clock: Clock,
     sink: Sink,
     emit: Emit,
 ) -> tuple[BusPoller, ...]:
     """Return one poller per bus; see `BusPoller` for the arguments."""
-    return tuple(BusPoller(bus, poll, devices, links[bus.kind], clock, sink, emit) for bus in buses)
+    return tuple(BusPoller(bus, poll, devices, link_factory, clock, sink, emit) for bus in buses)

@@ -25,11 +25,12 @@ WRAPPED = {
     "aiomqtt": {"edge_agent/uplink.py"},
     "duckdb": {"aggregator/store/embedded.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
+    "meterbus": {"edge_agent/decoders/mbus_records.py"},
     "paho": {"aggregator/ingest/subscriber.py"},
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""
-EXTRAS_OF = {"edge_agent": ("edge",), "aggregator": ("aggregator", "influx2")}
+EXTRAS_OF = {"edge_agent": ("edge", "mbus"), "aggregator": ("aggregator", "influx2")}
 PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
 """aiomqtt stands on paho, and which paho it is matters."""
 COMPANIONS = {"starlette", "urllib3"}

@@ -15,14 +15,18 @@ import numpy as np
 
 from aggregator.admission import admitted
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
+from aggregator.clock_proposals import Misdated
 from aggregator.directory import SeriesKey
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.registers import Registers
 from aggregator.proof import ChannelFacts
+from aggregator.records import Quarantined, RecordsUnavailable
 from aggregator.register.model import Register
+from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Health, Store, StoreReader
+from aggregator.store.base import Health, Store, StoreReader, StoreRetriable
+from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
@@ -63,8 +67,8 @@ class LiveValues(Protocol):
         """Return the last state of every edge."""
         ...
 
-    def readings_per_s(self, now_ms: int) -> float:
-        """Return the readings committed per second, lately."""
+    def readings_per_s(self, now_ms: int) -> float | None:
+        """Return the readings committed per second, lately; None to who may not know it."""
         ...
 
 
@@ -131,6 +135,14 @@ class LedgerReader(Protocol):
         """
         ...
 
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        """Return the verdicts that stand about readings in [from_ms, to_ms)."""
+        ...
+
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        """Return a site's batches of which the door still keeps readings out."""
+        ...
+
     def last_times(self, series: Sequence[int]) -> Int64:
         """Return per channel the time of its last cumulative reading, or NO_TIME."""
         ...
@@ -167,7 +179,9 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
+        quarantine: Callable[[str, str], Sequence[Quarantined]] = lambda _region, _site: (),
     ) -> None:
+        self._quarantine = quarantine
         self.register = register
         self.factor_set = factor_set
         self.tariffs = tariffs
@@ -259,7 +273,20 @@ class StoreLedgerReader:
 
     def _registers(self, series: int) -> Registers:
         facts = self.facts(series)
-        return facts.registers or Registers(((0, facts.multiplier),))
+        return facts.registers or Registers(
+            ((0, facts.multiplier),), commissioned_ms=facts.commissioned_ms
+        )
+
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        with self._reader() as reader:
+            return reader.verdicts(np.array(sorted(series), np.int32), from_ms, to_ms)
+
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        try:
+            kept = self._quarantine(region, site)
+        except RecordsUnavailable as error:
+            raise StoreRetriable(str(error)) from error
+        return [found for one in kept if (found := misdated(one)) is not None]
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

@@ -36,6 +36,10 @@ class LedgerWriter(Protocol):
         """Return a site's events, the oldest word first, undone ones too."""
         ...
 
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        ...
+
     def restatements(
         self, region: str, site: str, from_ms: int, to_ms: int, limit: int
     ) -> Sequence[Restatement]:
@@ -63,6 +67,7 @@ class PipelineLedgerWriter:
         wait_s: float = WAIT_S,
     ) -> None:
         self.events = facts.events
+        self.find = facts.find
         self.restatements = restatements.find
         self._facts = facts
         self._amend = amend

@@ -84,11 +84,13 @@ def close_month(
         register = tables.register
         with owned_store(config, _OWNER) as store:
             warm_up()
-            Rollups(store, events).flush()  # a crash may have left marks
+            factor_set = tables.factors.choose(config.aggregator.factor_set)
+            rollups = Rollups.with_nodes(store, events, register, factor_set.counts, wall_ms)
+            rollups.flush()  # a crash may have left marks
             reader = StoreLedgerReader(
                 store,
                 register,
-                tables.factors.choose(config.aggregator.factor_set),
+                factor_set,
                 SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms),
                 Live(),
                 facts=Parameters(store.directory, register).facts,

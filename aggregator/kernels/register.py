@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.kernels.jit import kernel
-from aggregator.kernels.verdict import BAD, ROLLOVER_STEP, allowed, step_kind, suspect
+from aggregator.kernels.verdict import (
+    BAD,
+    HOUR_MS,
+    ROLLOVER_STEP,
+    allowed,
+    step_kind,
+    suspect,
+)
 
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
@@ -247,8 +254,10 @@ def _advance_one(
         emit_from = row[START] if changed else head[RAW_T + 3] // grid * grid
 
     # A step is quick when it needs no further look: forward, within the rating and the gap limit.
+    pace = 0
     if limit > 0:
         quick = allowed(limit, slack, 1)
+        pace = limit // HOUR_MS * 1_024 + limit % HOUR_MS * 1_024 // HOUR_MS
     else:
         quick = modulus // 2 if modulus > 0 else 1 << 61
     settled_end = last - 2
@@ -258,7 +267,7 @@ def _advance_one(
             _save(head, times, values, good_t, good_v, across, row)
             saved = True  # from here on readings are found in the head
         if not saved and i >= 2 and good == i - 1 and across == 0:
-            k = _quick_until(times, values, i - 2, last, quick, gap)
+            k = _quick_until(times, values, i - 2, last, quick, pace, gap)
             stop = min(k - 2, settled_end)
             if stop >= i:  # all readings i..stop count, and their steps are measured
                 n = _run(row, out, n, emit_from, grid, times, values, i, stop)
@@ -290,19 +299,24 @@ def _advance_one(
 
 
 @kernel
-def _quick_until(times: Int64, values: Int64, k: int, last: int, quick: int, gap: int) -> int:
-    """Find the first reading from k on whose next step is not quick; the last one if all are."""
+def _quick_until(
+    times: Int64, values: Int64, k: int, last: int, quick: int, pace: int, gap: int
+) -> int:
+    """Find the first reading from k on whose next step is not quick; the last one if all are.
+
+    A quick step is at most ``quick`` and ``pace`` per whole 1 024 ms, never more than is allowed.
+    """
     while k + 8 <= last:  # eight at a time without a branch between
         slow = False
         for j in range(k, k + 8):
-            delta = values[j + 1] - values[j]
-            slow |= (delta < 0) | (delta > quick) | (times[j + 1] - times[j] > gap)
+            delta, span = values[j + 1] - values[j], times[j + 1] - times[j]
+            slow |= (delta < 0) | (delta > quick + pace * ((span - 1) >> 10)) | (span > gap)
         if slow:
             break
         k += 8
     while k < last:
-        delta = values[k + 1] - values[k]
-        if delta < 0 or delta > quick or times[k + 1] - times[k] > gap:
+        delta, span = values[k + 1] - values[k], times[k + 1] - times[k]
+        if delta < 0 or delta > quick + pace * ((span - 1) >> 10) or span > gap:
             break
         k += 1
     return k

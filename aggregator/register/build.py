@@ -8,6 +8,11 @@ from aggregator.register.model import (
     Aims,
     Bound,
     Budget,
+    CalorificValue,
+    Deduction,
+    DeductionKind,
+    DemandBasis,
+    DemandContract,
     Entity,
     Indicator,
     KeyUnit,
@@ -40,6 +45,8 @@ _ENUMS: Mapping[str, Callable[[str], object]] = {
     "measure": Measure,
     "scope": Scope,
     "bound": Bound,
+    "kind": DeductionKind,
+    "basis": DemandBasis,
 }
 """Columns whose words are an enumeration of the model; an empty cell is None there."""
 
@@ -80,4 +87,7 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
             targets=tuple(make("targets", Target)),
         ),
         virtual=make("virtual_meters", VirtualMeter, "meter"),
+        calorific=make("calorific_values", CalorificValue),
+        deductions=make("deductions", Deduction),
+        contracts=make("demand_contracts", DemandContract, "meter"),
     )

@@ -229,6 +229,14 @@ VALID_FROM = Cell(
     Stored.TIME,
     _time_text,
 )
+VALID_TO = optional(
+    Cell(
+        _read_time_ms,
+        "date (to Beijing midnight) or RFC 3339 time with its offset, itself excluded",
+        Stored.TIME,
+        _time_text,
+    )
+)
 DATE = Cell(_read_date, "date like 2026-01-31")
 PERIOD = Cell(_read_period, "year like 2026 or month like 2026-01")
 YES_NO = Cell(

@@ -9,6 +9,11 @@ from functools import partial
 from itertools import pairwise
 
 from aggregator.register.dated import Dated, Line, Refuse, since, way_text
+from aggregator.register.declared import (
+    check_calorific_values,
+    check_deductions,
+    check_demand_contracts,
+)
 from aggregator.register.model import Indicator, Measure
 from aggregator.register.problems import Problem
 from aggregator.register.tables import DATED, TABLES, Row, Table
@@ -29,9 +34,8 @@ def check(tables: Mapping[str, Sequence[Line]]) -> list[Problem]:
         refuse = partial(_refuse, problems, TABLES[name])
         _check_tree(dated[name], tables.get(name, ()), refuse)
     _check_meters(dated, tables.get("meters", ()), partial(_refuse, problems, TABLES["meters"]))
-    virtual = "virtual_meters"
-    refuse = partial(_refuse, problems, TABLES[virtual])
-    check_virtual(tables.get(virtual, ()), dated, refuse)
+    for name, check_rows in _METER_CHECKS.items():
+        check_rows(tables.get(name, ()), dated, partial(_refuse, problems, TABLES[name]))
     for name, own in _OWN_CHECKS.items():
         own(tables.get(name, ()), partial(_refuse, problems, TABLES[name]))
     known = {name: _ids(name, tables.get(name, ())) for name in ("regions", "entities", "sites")}
@@ -170,6 +174,12 @@ _OWN_CHECKS: Mapping[str, Callable[[Sequence[Line], Refuse], None]] = {
     "production": _check_production,
     "quotas": _check_quotas,
     "budgets": _check_budgets,
+    "deductions": check_deductions,
+}
+_METER_CHECKS: Mapping[str, Callable[[Sequence[Line], Mapping[str, Dated], Refuse], None]] = {
+    "virtual_meters": check_virtual,
+    "calorific_values": check_calorific_values,
+    "demand_contracts": check_demand_contracts,
 }
 
 

@@ -209,3 +209,34 @@ REPORTED = Table(
     *(Column(name, Double, nullable=True) for name in MEASURE_FIELDS),
 )
 """The figures of a closed month as they were when it was closed; never changed."""
+
+TOKEN = Table(
+    "token",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("regions", String, nullable=False),
+    Column("sites", String, nullable=False),
+    Column("everything", Boolean, nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("made_by", String, nullable=False),
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("revoked_ms", BigInteger, nullable=True),
+    Column("revoked_by", String, nullable=False),
+)
+"""Who may use the API; rows are only ever added or revoked. The token itself is not kept."""
+
+WRITTEN = Table(
+    "written",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("method", String(10), nullable=False),
+    Column("path", String, nullable=False),
+    Column("body", String, nullable=False),
+    Column("status", Integer, nullable=True),
+)
+"""What came over the API to be written, with which token; null status: its answer is not known."""

@@ -7,6 +7,7 @@ Promises every implementation keeps (tests/suites/store_suite.py):
 * Readings are kept as they came; of several with the same (series, time) one of counting quality
   goes before the others, then the lowest (outbox id, seq), then lowest (quality, value): any order
   of arrival reads the same.
+* Verdicts are upserted by (series, time, rule); one that is written as withdrawn is no longer read.
 * A dirty mark is durable no later than the intervals that caused it, so roll-ups are redone after
   a crash between the two.
 * One thread writes (and may read); any other thread reads through a `reader()` of its own.
@@ -19,7 +20,7 @@ Errors:
         StoreOwned      another process holds the embedded file; `owner` says who
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -39,6 +40,7 @@ from aggregator.batch import (
 )
 from aggregator.directory import Directory, Source
 from aggregator.points import Points
+from aggregator.verdict import Verdict
 from contract.reading import COUNTING_CODES
 from contract.stored import Level, Measurement
 
@@ -93,6 +95,25 @@ class Commit:
     receipts: Mapping[Source, Ranges]
     """Per source touched: all that is settled after this commit."""
     dirty: AbstractSet[DirtyDay]
+    verdicts: Sequence[Verdict] = ()
+    """Changes: new ones, and withdrawn ones."""
+
+    @classmethod
+    def without_readings(
+        cls,
+        intervals: IntervalColumns | None = None,
+        dirty: AbstractSet[DirtyDay] = frozenset(),
+        verdicts: Sequence[Verdict] = (),
+    ) -> "Commit":
+        """Return what is made of readings that are in the store already."""
+        return cls(
+            ReadingColumns.empty(cumulative=True),
+            ReadingColumns.empty(cumulative=False),
+            IntervalColumns.empty() if intervals is None else intervals,
+            {},
+            dirty,
+            verdicts,
+        )
 
     def __post_init__(self) -> None:
         if not self.cumulative.cumulative or self.instantaneous.cumulative:
@@ -169,6 +190,10 @@ class StoreReader(Protocol):
 
     def intervals(self, level: Level, series: Int32, from_ms: int, to_ms: int) -> IntervalColumns:
         """Return figures whose start lies in [from_ms, to_ms), sorted by (series, start)."""
+        ...
+
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        """Return the verdicts that stand of times in [from_ms, to_ms), by (series, time, rule)."""
         ...
 
     def last_times(self, series: Int32) -> Int64:
@@ -267,7 +292,16 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
     """
     if len(columns) == 0:
         return columns
-    order = np.lexsort(
+    order = settling_order(columns, rank)
+    series, time_ms = columns.series[order], columns.time_ms[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
+    return columns.take(order[first])
+
+
+def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
+    """Return the rows by (series, time), and of those that share both the one that counts first."""
+    return np.lexsort(
         (
             columns.value,
             columns.quality,
@@ -278,10 +312,6 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
             columns.series,
         )
     )
-    series, time_ms = columns.series[order], columns.time_ms[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
-    return columns.take(order[first])
 
 
 def check_unique(intervals: IntervalColumns) -> None:

@@ -99,13 +99,23 @@ class District:
         none = ReadingColumns.empty(cumulative=True)
         instant = ReadingColumns.empty(cumulative=False)
         lacking = self.book.load_site("370114", "works")
-        self.store.commit(Commit(none, instant, lacking, {}, frozenset()))
+        verdicts = self.book.verdicts(none)
+        self.store.commit(Commit.without_readings(lacking, verdicts=verdicts))
         counted = self.book.counted(raw)
         if self.book.is_late(counted):
             intervals = self.book.recompute(counted)
         else:
             intervals = self.book.advance(counted)
-        self.store.commit(Commit(raw, instant, intervals, {}, frozenset()))
+        verdicts = self.book.verdicts(raw)
+        self.store.commit(Commit(raw, instant, intervals, {}, frozenset(), verdicts))
+
+    def verdicts(self, meter: str) -> dict[tuple[int, str], tuple[int, str]]:
+        """(time, rule) -> value, outcome."""
+        index = self.store.directory.series.find(
+            SeriesKey("370114", "works", meter, "energy_import")
+        )
+        stand = self.store.verdicts(np.array([index], np.int32), 0, 2**60)
+        return {(v.time_ms, str(v.rule)): (v.value, str(v.outcome)) for v in stand}
 
     def figures(self, meter: str) -> dict[int, tuple[int, ...]]:
         index = self.store.directory.series.find(

@@ -42,6 +42,7 @@ from aggregator.restatements import Restatement, Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.stuck import Stuck
 from contract.ack import decode_ack
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS
@@ -512,7 +513,7 @@ class Process:
             book=book,
             parameters=parameters,
             amendments=Amendments(store, book, parameters, self._facts, restatements, self._time),
-            rollups=Rollups(store, self.events),
+            rollups=Rollups(store, self.events, Stuck(store, parameters)),
             live=Live(),
             inbox=self._script,
             publish=self._published,
@@ -526,6 +527,7 @@ class Process:
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,
+            quarantine=self._records.misdated,
         )  # fmt: skip
         self.ledger = Ledger(reader, restatements, self._records)
         self._restatements = restatements

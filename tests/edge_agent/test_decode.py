@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 from contract.channels import catalogue
 from contract.reading import Quality, Reading
 from contract.units import MAX_CUMULATIVE_MICRO, to_micro
-from edge_agent.decode import MeterDecoder
-from edge_agent.registers import DeviceMap, Register, devices_folder, load_device_map
+from edge_agent.config import MeterConfig
+from edge_agent.decoders.modbus import ModbusDecoder
+from edge_agent.maps.modbus import ModbusMap, Register
+from edge_agent.registers import devices_folder, load_device_map
 
+M1 = MeterConfig("m1", "m")
 FRAMES = Path(__file__).parent.parent / "frames"
 CASES = sorted(FRAMES.glob("*/*.toml"))
 
 
-def device(*registers: Register, max_gap: int = 0) -> DeviceMap:
-    return DeviceMap(
+def device(*registers: Register, max_gap: int = 0) -> ModbusMap:
+    return ModbusMap(
         model="m", maker="m", product="m", carrier="electricity", source="m", side="primary",
         protocol="modbus", function=3, max_registers=120, max_gap=max_gap, registers=registers,
     )  # fmt: skip
@@ -32,7 +35,10 @@ def device(*registers: Register, max_gap: int = 0) -> DeviceMap:
 def register(kind="uint32", scale="1", *, cumulative=True, order="big", address=0, **more):
     channel = more.pop("channel", "energy_import" if cumulative else "power")
     more.setdefault("step", Decimal("0.000001") if cumulative else None)
-    return Register(channel, address, kind, Decimal(scale), order, cumulative, **more)
+    return Register(
+        channel=channel, address=address, type=kind, scale=Decimal(scale), word_order=order,
+        cumulative=cumulative, **more,
+    )  # fmt: skip
 
 
 CODES = {
@@ -49,7 +55,7 @@ def words_of(kind, value, order="big"):
 
 def decode(reg, words):
     drops: Counter[str] = Counter()
-    readings = MeterDecoder("m1", device(reg)).decode(0, words, 1_700_000_000_000, drops)
+    readings = ModbusDecoder(M1, device(reg)).decode(0, words, 1_700_000_000_000, drops)
     return (readings[0] if readings else None), drops
 
 
@@ -60,7 +66,9 @@ def test_frame(path):
     for read in case["read"]:
         words = [int(word, 16) for word in read["words"].split()]
         memory |= {read["address"] + offset: word for offset, word in enumerate(words)}
-    decoder = MeterDecoder("m1", load_device_map(path.parent.name))
+    device = load_device_map(path.parent.name)
+    assert isinstance(device, ModbusMap)
+    decoder = ModbusDecoder(M1, device)
     drops: Counter[str] = Counter()
     readings: dict[str, Reading] = {}
     for index, read in enumerate(decoder.reads):
@@ -154,7 +162,7 @@ def test_one_bad_channel_does_not_cost_the_others():
     first = register("float32", cumulative=False, channel="power", no_value=(0x7FC00001,))
     second = register("int32", channel="energy_import", address=2)
     third = register("uint16", channel="energy_export", address=7, scale="0.01", order="little")
-    decoder = MeterDecoder("m1", device(first, second, third, max_gap=4))
+    decoder = ModbusDecoder(M1, device(first, second, third, max_gap=4))
     assert [(read.address, read.count) for read in decoder.reads] == [(0, 8)]
     drops: Counter[str] = Counter()
     words = [0x7FC0, 1, 0xFFFF, 0xFFFF, 9, 9, 9, 250]

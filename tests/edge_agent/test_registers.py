@@ -9,6 +9,7 @@ from contract.channels import catalogue
 from contract.meta import Meta, decode_meta, encode_meta
 from edge_agent.config import MeterConfig
 from edge_agent.errors import ConfigError
+from edge_agent.maps.modbus import ModbusMap
 from edge_agent.registers import (
     devices_folder,
     load_device_map,
@@ -55,6 +56,7 @@ def problems(text: str) -> dict[str, str]:
 
 def test_map_is_read_in_decimals():
     device = parse_device_map(GOOD, Path("good.toml"))
+    assert isinstance(device, ModbusMap)
     energy, power = device.registers
     assert energy.scale == Decimal("0.01")
     assert energy.modulus == 1_000_000

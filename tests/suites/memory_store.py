@@ -1,6 +1,6 @@
 """The Store protocol in the most obvious way: the reference that keeps the suite honest."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from aggregator.store.base import (
     StoreMismatch,
     check_unique,
 )
+from aggregator.verdict import Verdict
 from contract.reading import COUNTING_CODES
 from contract.stored import Level, Measurement
 
@@ -42,6 +43,7 @@ class MemoryDatabase:
     receipts: dict[Source, Ranges] = field(default_factory=dict)
     dirty: set[DirtyDay] = field(default_factory=set)
     points: dict[tuple[str, tuple[str, ...], int], dict[str, Any]] = field(default_factory=dict)
+    verdicts: dict[tuple[int, int, int], Verdict] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -80,6 +82,7 @@ class MemoryStore:
             self.directory.sources.add(source)
             self._db.receipts[source] = ranges
         self._db.dirty |= commit.dirty
+        self._db.verdicts |= {verdict.key: verdict for verdict in commit.verdicts}
         return CommitResult(
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
@@ -201,6 +204,13 @@ class MemoryStore:
                 for column, like in zip(zip(*rows, strict=True), empty.columns(), strict=True)
             )
         )
+
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        return [
+            verdict
+            for key, verdict in sorted(self._db.verdicts.items())
+            if key[0] in series and from_ms <= key[1] < to_ms and verdict.outcome
+        ]
 
     def last_times(self, series: Int32) -> Int64:
         lines = self._settled(self._db.cumulative)

@@ -21,6 +21,7 @@ from aggregator.store.base import (
     Store,
     StoreMismatch,
 )
+from aggregator.verdict import Outcome, RuleId, Verdict
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS, Quality
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, MEASUREMENTS, Level, Measurement
 
@@ -368,6 +369,40 @@ class StoreSuite:
             assert result.refused == ()
         found = store.instant(series_of(store, channel="power"), T0, T0 + 9)
         assert found.value.tolist() == [0.0, 1.0, 1e300, 5e-324, -0.5]
+
+    def test_verdicts_stand_until_they_are_withdrawn(self, kit):
+        """Several rules may speak of one reading; one that is told again is there once."""
+        store = kit.open()
+        known = [figures(store, [0], meter=meter) for meter in ("m1", "m2")]
+        rows = [R(0, 1), R(0, 2, meter="m2")]
+        store.commit(commit_of(store, rows, intervals=IntervalColumns.concatenate(known)))
+        one, two = (int(series_of(store, meter)[0]) for meter in ("m1", "m2"))
+        spike = Verdict(one, T0, RuleId.SPIKE_AND_RETURN, -5, Outcome.LEFT_OUT)
+        twice = Verdict(one, T0, RuleId.DUPLICATE_TIME, 2**52, Outcome.LEFT_OUT)
+        later = Verdict(one, T0 + 1, RuleId.BACKWARD_STEP, 0, Outcome.HELD)
+        other = Verdict(two, T0, RuleId.STUCK_REGISTER, 7, Outcome.FLAGGED)
+        told = [later, other, twice, spike]
+        for _ in range(2):
+            result = store.commit(Commit.without_readings(verdicts=told))
+            assert result.refused == ()
+        store = kit.open()
+        both = np.array([two, one], np.int32)
+        assert list(store.verdicts(both, T0, T0 + 2)) == sorted(told, key=lambda v: v.key)
+        assert list(store.verdicts(series_of(store), T0, T0 + 1)) == [twice, spike]
+        assert list(store.verdicts(series_of(store), T0 + 1, T0 + DAY)) == [later]
+        assert list(store.verdicts(series_of(store, "m3"), T0, T0 + DAY)) == []
+
+        gone = spike._replace(outcome=Outcome.WITHDRAWN, value=0)
+        for changed in (gone, twice._replace(value=3), gone):
+            store.commit(Commit.without_readings(verdicts=[changed]))
+        reader = store.reader()
+        found = reader.verdicts(both, T0 - DAY, T0 + DAY)
+        reader.close()
+        assert list(found) == [twice._replace(value=3), later, other]
+        store.commit(Commit.without_readings(verdicts=[spike]))
+        store = kit.open()
+        assert spike in store.verdicts(both, T0, T0 + 1)
+        assert read(store, store) == [(0, 1)]
 
     def test_receipts_dirty_days_and_directory_survive_a_restart(self, kit):
         store = kit.open()

@@ -24,8 +24,9 @@ from aggregator.api.corrections import (
 from aggregator.api.errors import ApiError
 from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.scoped import ClosedMonths
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response
-from aggregator.closings import Closing, Closings, Part, month_of
+from aggregator.closings import Closing, Part, month_of
 from aggregator.register.model import Site
 from aggregator.restatements import Restatement
 from contract.stored import Level
@@ -49,7 +50,7 @@ class ClosingsQuery(Shape):
     format: Format = "json"
 
 
-def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
+def routes(reader: LedgerReader, closings: ClosedMonths) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["closing"])
 
@@ -95,7 +96,7 @@ def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
 
 
 def _sites(
-    reader: LedgerReader, closings: Closings, closing: Closing, only: str | None
+    reader: LedgerReader, closings: ClosedMonths, closing: Closing, only: str | None
 ) -> Sequence[Site]:
     """Return the sites that were reported, and those that the region has now."""
     now = {s.id: s for s in reader.register.sites.values() if s.region == closing.region}
@@ -109,7 +110,9 @@ def _sites(
     ]
 
 
-def _answer(reader: LedgerReader, closings: Closings, closing: Closing, site: Site) -> AnsweredSite:
+def _answer(
+    reader: LedgerReader, closings: ClosedMonths, closing: Closing, site: Site
+) -> AnsweredSite:
     month_ms = closing.month_ms
     restated: Sequence[Restatement] = closings.restated(closing, site.id)
     reported: Sequence[Part] = closings.reported(closing, site.id)

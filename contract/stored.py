@@ -164,6 +164,7 @@ empty). residual = parent - children [micro-units] is what nobody accounts for; 
 above limit_ppm of the parent, absent when it cannot be judged: nothing below, or a meter (their
 number is without_data) lacks data."""
 
+
 def choice(name: str, id_: str) -> str:
     """Return name and id as one text: a menu can show the one and take the other."""
     return f"{name} | {id_}"
@@ -182,8 +183,8 @@ NODE_INFO = Measurement(
 )  # fmt: skip
 """At INFO_TIME_MS. The region (site `_region`, node `_total`), sites (node `_total`) and nodes;
 kind: region, site, system or the sub-item; parent: the node above, of a top node `_total`.
-listed: 0 once the register has it no longer. choice_*: `choice` of the name and the id of the region,
-site or node."""
+listed: 0 once the register has it no longer. choice_*: `choice` of the name and the id of the
+region, site or node."""
 METER_INFO = Measurement(
     "meter_info",
     INTERVAL_TAGS[:3],

@@ -209,13 +209,9 @@ def _built(rule: Rule, row: Mapping[str, str], language: str) -> am.Rule:
     for letter, asked in zip("ABC", rule.asked, strict=False):
         query = alerting.Query(letter).datasource_uid(DATASOURCE_UID)
         query.model(asked.query.as_series("value").named(letter))
-        query.relative_time_range(
-            am.RelativeTimeRange(from_val=asked.since_s, to=asked.until_s)
-        )
+        query.relative_time_range(am.RelativeTimeRange(from_val=asked.since_s, to=asked.until_s))
         number = alerting.Query(f"R{letter}").datasource_uid(EXPRESSION_UID)
-        number.model(
-            expr.TypeReduce().ref_id(f"R{letter}").expression(letter).reducer("last")
-        )
+        number.model(expr.TypeReduce().ref_id(f"R{letter}").expression(letter).reducer("last"))
         made = made.with_query(query).with_query(number)
     formula = re.sub(r"\$([ABC])", r"${R\1}", rule.formula)
     verdict = alerting.Query("Z").datasource_uid(EXPRESSION_UID)

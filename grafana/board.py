@@ -150,9 +150,7 @@ def _menu(variable: Variable) -> d.QueryVariable:
         .sort(m.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
         .multi(variable.several)
         .include_all(variable.several)
-        .hide(
-            m.VariableHide.HIDE_VARIABLE if variable.hidden else m.VariableHide.DONT_HIDE
-        )
+        .hide(m.VariableHide.HIDE_VARIABLE if variable.hidden else m.VariableHide.DONT_HIDE)
     )
     if variable.several:
         menu = menu.current(m.VariableOption(selected=True, text="All", value="$__all"))

@@ -36,13 +36,26 @@ def rendered() -> Mapping[str, str]:
     return files
 
 
+def stale(folder: Path = FOLDER) -> list[str]:
+    """Return the paths that are missing or not as rendered now, and those rendered no longer."""
+    wanted = rendered()
+    found = [
+        name
+        for name, text in wanted.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
+    return found + sorted(there - wanted.keys())
+
+
 def write(folder: Path = FOLDER) -> list[str]:
-    """Write what differs; return the paths written."""
-    written = []
-    for name, text in rendered().items():
+    """Make the folder as rendered now; return the paths changed."""
+    changed, wanted = stale(folder), rendered()
+    for name in changed:
         path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if name in wanted:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            written.append(name)
-    return written
+            path.write_text(wanted[name], encoding="utf-8")
+        else:
+            path.unlink()
+    return changed

@@ -55,7 +55,10 @@ ELECTRICITY = "electricity"
 WATER = "water"
 FUELS = "natural_gas|raw_coal|washed_coal|coke|fuel_oil|diesel|gasoline|lpg|lng"
 BOUGHT = "electricity|heat|steam"
-PUBLIC = "机关|办公|医院|学校|院校|商场|宾馆|酒店|场馆|文化|体育|office|hospital|school|college|hotel|mall"
+PUBLIC = (
+    "机关|办公|医院|学校|院校|商场|宾馆|酒店|场馆|文化|体育"
+    "|office|hospital|school|college|hotel|mall"
+)
 """Sectors of the register that are public buildings."""
 MAIN_CHANNELS = "^(energy_import|volume_standard|mass|volume|heat)$"
 """Of the channels of a meter the ones that its carrier is accounted by."""
@@ -158,7 +161,6 @@ def budget(*where: Condition, period: str, time: Sequence[str], by: Sequence[str
 def carrier_looks(words: Words) -> Looks:
     """Name and colour carriers wherever a series is called by their id."""
     return {id_: Look(name=words[id_], color=color) for id_, color in CARRIERS.items()}
-
 
 
 def site_facts(words: Words, field: str) -> Query:

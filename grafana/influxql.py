@@ -70,7 +70,8 @@ class Expression:
         if isinstance(divisor, Expression):
             fields = self.fields + divisor.fields
             return Expression(f"{self.text} / {divisor.text}", fields)
-        return self if divisor == 1 else replace(self, text=f"{self.text} / {divisor:.0f}")
+        # times 1.0: what a subquery makes of integers InfluxDB 1.6 cuts to an integer
+        return self if divisor == 1 else replace(self, text=f"{self.text} * 1.0 / {divisor:.0f}")
 
     def __mul__(self, factor: float) -> "Expression":
         return replace(self, text=f"{self.text} * {factor}")
@@ -114,7 +115,6 @@ def share(part: str, *whole: str) -> Expression:
     summed = total(whole[0])
     for name in whole[1:]:
         summed = summed + total(name)
-    # times 1.0: in a subquery the server takes int / int for an integer
     return total(part) * 1.0 / summed
 
 

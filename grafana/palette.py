@@ -52,8 +52,6 @@ TARIFFS: Mapping[str, str] = MappingProxyType(
         "deep_valley": "#1B4B82",
     }
 )
-LEVELS: Mapping[str, str] = MappingProxyType(
-    {"constraint": BAD, "baseline": WATCH, "guide": GOOD}
-)
+LEVELS: Mapping[str, str] = MappingProxyType({"constraint": BAD, "baseline": WATCH, "guide": GOOD})
 SCOPES: Mapping[str, str] = MappingProxyType({"scope1": "#FF8B3D", "scope2": "#4C9AFF"})
 LAST_YEAR = UNKNOWN

@@ -4,7 +4,7 @@ A `House` makes the panels of one dashboard in one language; title and descripti
 from panels.csv. Plugin options are set by the typed builders.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,9 +54,7 @@ class Look:
     """Value -> (text, colour)."""
     link: tuple[str, str] = ("", "")
     """(title, address)."""
-    least: float | None = None
     most: float | None = None
-    axis_right: bool = False
     line: bool = False
     hidden: bool = False
 
@@ -164,7 +162,6 @@ class House:
     def __init__(self, dashboard: str, words: Words) -> None:
         self.dashboard = dashboard
         self.words = words
-        self.made: list[str] = []
 
     def _dressed(
         self,
@@ -180,7 +177,6 @@ class House:
         interval: str = "",
     ) -> m.Panel:
         text = self.words.panel(self.dashboard, key)
-        self.made.append(key)
         panel.title = text.title
         panel.description = text.about or None
         panel.datasource = SOURCE
@@ -188,7 +184,7 @@ class House:
         panel.transformations = list(transformations)
         panel.interval = interval or None
         config = panel.field_config or m.FieldConfigSource()
-        defaults = config.defaults or m.FieldConfig()
+        defaults = config.defaults
         if unit is not None:
             defaults.unit, defaults.decimals = unit.grafana, unit.decimals
         if steps:
@@ -320,7 +316,7 @@ class House:
         value: str = "",
         named_by: str = "",
     ) -> m.Panel:
-        """Horizontal bars: one per series, or per row of a table whose column `named_by` names it."""
+        """Horizontal bars: one per series, or per row of a table, named by its `named_by`."""
         reduce = common.ReduceDataOptions().values(bool(named_by)).calcs(["lastNotNull"])
         builder = (
             bargauge.Panel()
@@ -485,7 +481,6 @@ class House:
             },
         )
         text = self.words.panel(self.dashboard, key)
-        self.made.append(key)
         panel.title, panel.description = text.title, text.about or None
         return panel
 
@@ -511,45 +506,44 @@ def _overrides(looks: Looks) -> list[m.DashboardFieldConfigSourceOverrides]:
 
 
 def _properties(look: Look) -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    if look.name:
-        found.append(("displayName", look.name))
-    if look.color:
-        fixed = m.FieldColor(mode=m.FieldColorModeId.FIXED, fixed_color=look.color)
-        found.append(("color", fixed))
-    if look.unit is not None:
-        found += [("unit", look.unit.grafana), ("decimals", look.unit.decimals)]
-    if look.width:
-        found.append(("custom.width", look.width))
-    if look.steps:
-        found.append(("thresholds", thresholds(look.steps)))
-        found.append(("color", m.FieldColor(mode=m.FieldColorModeId.THRESHOLDS)))
-    if look.paint:
-        found.append(("custom.cellOptions", _PAINTS[look.paint]))
-    if look.paint == "bar":
-        found.append(("min", 0))
-    if look.paint == "bar" and look.most is None:  # as long as its share of the column's largest
-        found.append(("fieldMinMax", True))
-    if look.mappings:
-        found.append(("mappings", mappings(look.mappings)))
+    found: list[tuple[str, object]] = [*_numbers(look), *_marks(look)]
+    for name, value in (
+        ("displayName", look.name),
+        ("custom.width", look.width),
+        ("mappings", mappings(look.mappings) if look.mappings else None),
+        ("custom.hidden", look.hidden),
+        ("max", look.most),
+    ):
+        if value:
+            found.append((name, value))
     if look.link[1]:
         found.append(("links", [m.DashboardLink(title=look.link[0], url=look.link[1])]))
-    if look.least is not None:
-        found.append(("min", look.least))
-    if look.most is not None:
-        found.append(("max", look.most))
-    if look.axis_right:
-        found.append(("custom.axisPlacement", "right"))
-    if look.line:
-        found += [
-            ("custom.drawStyle", "line"),
-            ("custom.lineWidth", 2),
-            ("custom.fillOpacity", 0),
-            ("custom.stacking", {"mode": "none", "group": "B"}),
-        ]
-    if look.hidden:
-        found.append(("custom.hidden", True))  # noqa: FBT003
     return found
+
+
+def _numbers(look: Look) -> Iterator[tuple[str, object]]:
+    if look.unit is not None:
+        yield "unit", look.unit.grafana
+        yield "decimals", look.unit.decimals
+    if look.steps:
+        yield "thresholds", thresholds(look.steps)
+        yield "color", m.FieldColor(mode=m.FieldColorModeId.THRESHOLDS)
+    elif look.color:
+        yield "color", m.FieldColor(mode=m.FieldColorModeId.FIXED, fixed_color=look.color)
+
+
+def _marks(look: Look) -> Iterator[tuple[str, object]]:
+    if look.paint:
+        yield "custom.cellOptions", _PAINTS[look.paint]
+    if look.paint == "bar":
+        yield "min", 0
+    if look.paint == "bar" and look.most is None:  # as long as its share of the column's largest
+        yield "fieldMinMax", True
+    if look.line:
+        yield "custom.drawStyle", "line"
+        yield "custom.lineWidth", 2
+        yield "custom.fillOpacity", 0
+        yield "custom.stacking", {"mode": "none", "group": "B"}
 
 
 _PAINTS: Mapping[str, object] = {

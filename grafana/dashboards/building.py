@@ -1,9 +1,30 @@
 """Public building 公共建筑: use per area and head, sub-items, heating apart, place in its class."""
 
-from contract.stored import BOUND, INDICATOR, KIND, NODE, PLAN, SITE, UNALLOCATED, Level
+from contract.stored import (
+    BOUND,
+    INDICATOR,
+    KIND,
+    NODE,
+    NODE_INFO,
+    PLAN,
+    SITE,
+    TOTAL,
+    UNALLOCATED,
+    Level,
+)
 from grafana import figures as f
 from grafana.board import Board, Row, address, building_variable, region_variable
-from grafana.influxql import DAY, Names, equal, matches, raw, select, total
+from grafana.influxql import (
+    ALWAYS,
+    DAY,
+    Names,
+    equal,
+    matches,
+    other_than,
+    raw,
+    select,
+    total,
+)
 from grafana.palette import CARRIERS, ENERGY, LEVELS, SUB_ITEMS, UNKNOWN
 from grafana.panels import (
     SHARE_STEPS,
@@ -101,8 +122,8 @@ def _parts(house: House) -> Row:
     nodes = (f.ONE_SITE, f.ELECTRIC)
     kinds = select(
         {"name": raw("kind")},
-        f.NODE_INFO, *f.ONE_SITE, f.other_than(NODE, f.TOTAL), equal("listed", 1),
-        matches(KIND, f"^({'|'.join(SUB_ITEMS)})$"), time=f.ALWAYS, by=(NODE,),
+        NODE_INFO, *f.ONE_SITE, other_than(NODE, TOTAL), equal("listed", 1),
+        matches(KIND, f"^({'|'.join(SUB_ITEMS)})$"), time=ALWAYS, by=(NODE,),
     )  # fmt: skip
     looks = {kind: Look(name=text(kind), color=color) for kind, color in SUB_ITEMS.items()}
     looks["C"] = Look(name=text("unallocated"), color=UNKNOWN)

@@ -4,7 +4,8 @@ from contract.stored import CARRIER, GENERATION, NODE, OUT, SITE, Level
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import DAY, YEAR_BEFORE, equal, matches, raw, total
-from grafana.palette import CARBON, GENERATION as GREEN, SCOPES
+from grafana.palette import CARBON, SCOPES
+from grafana.palette import GENERATION as GREEN
 from grafana.panels import (
     CHANGE_STEPS,
     SHARE_STEPS,

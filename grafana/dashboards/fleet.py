@@ -42,7 +42,9 @@ def _numbers(house: House) -> Row:
     online = over({"online": call("mean", "value")}, newest("online"))
     count = over({"gateways": call("count", "value")}, newest("online"))
     backlog = over({"backlog": call("sum", "value")}, newest("outbox_depth"))
-    oldest = over({"oldest": call("max", "value") / unit("minutes").divisor}, newest("outbox_oldest_ms"))
+    oldest = over(
+        {"oldest": call("max", "value") / unit("minutes").divisor}, newest("outbox_oldest_ms")
+    )
     horizon = over({"days": call("min", "value") / unit("days").divisor}, newest("horizon_ms"))
     clock = over({"clock": call("max", "value")}, newest("clock_offset_ms"))
     failures = over(

@@ -48,7 +48,7 @@ def make(words: Words) -> Board:
 
 
 def _card(house: House) -> Row:
-    words, unit, text = house.words, house.words.unit, house.words.__getitem__
+    unit, text = house.words.unit, house.words.__getitem__
     names = ("name_zh", "carrier", "role", "serial", "model", "multiplier", "edge")
     info = select(
         {name: raw(name) for name in (*names, "calibration_due_ms")},
@@ -81,9 +81,7 @@ def _numbers(house: House) -> Row:
     there = select({"completeness": share("received", "expected")}, day, *ONE_METER, MAIN)
     held = select({"held": total("amount_held") / MICRO}, day, *ONE_METER, MAIN)
     register = select({"end": last("end") / MICRO}, PROOF, *ONE_METER, MAIN)
-    open_days = select(
-        {"open": call("count", "closes")}, PROOF, *ONE_METER, equal("closes", 0)
-    )
+    open_days = select({"open": call("count", "closes")}, PROOF, *ONE_METER, equal("closes", 0))
     return Row(
         4,
         (
@@ -104,7 +102,7 @@ def _numbers(house: House) -> Row:
 
 
 def _courses(house: House) -> Row:
-    words, unit, text = house.words, house.words.unit, house.words.__getitem__
+    unit, text = house.words.unit, house.words.__getitem__
     of = FIGURES[Level.INTERVAL]
     parts = {
         "measured": total("amount") / MICRO - total("amount_estimated") / MICRO,
@@ -142,7 +140,7 @@ def _courses(house: House) -> Row:
 
 def _checks(house: House) -> Row:
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
-    numbers = ("start", "end", "events", "booked", "held", "undetermined", "difference")
+    numbers = ("level_start", "level_end", "events", "booked", "held", "difference")
     proof = select(
         {**{name: raw(name) / MICRO for name in numbers}, "closes": raw("closes")},
         PROOF, *ONE_METER, MAIN,
@@ -162,7 +160,7 @@ def _checks(house: House) -> Row:
                     looks={
                         "Time": Look(name=text("day"), unit=unit("day"), width=105),
                         **{
-                            name: Look(name=text(name), unit=unit("amount_fine"), width=116)
+                            name: Look(name=text(name), unit=unit("amount_fine"), width=130)
                             for name in numbers
                         },
                         "closes": Look(

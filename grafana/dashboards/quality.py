@@ -140,7 +140,10 @@ def _heat(house: House) -> Row:
 
 def _lists(house: House) -> Row:
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
-    share_look = {"unit": unit("share"), "steps": SHARE_STEPS, "paint": "text", "width": 90}
+
+    def share_look(name: str) -> Look:
+        return Look(name=text(name), unit=unit("share"), steps=SHARE_STEPS, paint="text", width=90)
+
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     to_meter = (
         text("open_meter"),
@@ -150,7 +153,8 @@ def _lists(house: House) -> Row:
         f.site_names(words),
         f.figures(
             f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY, by=(SITE,),
-            completeness=share("received", "expected"), estimated=share("estimated_ms", *f.DURATIONS),
+            completeness=share("received", "expected"),
+            estimated=share("estimated_ms", *f.DURATIONS),
         ),
         select(
             {"online": call("mean", "online"), "failures": call("spread", "failures")},
@@ -192,11 +196,11 @@ def _lists(house: House) -> Row:
                     ),
                     looks={
                         "name": Look(name=text("site"), link=to_site),
-                        "completeness": Look(name=text("completeness"), **share_look),
+                        "completeness": share_look("completeness"),
                         "estimated": Look(
                             name=text("estimated"), unit=unit("share"), width=80
                         ),
-                        "online": Look(name=text("edge_online"), **share_look),
+                        "online": share_look("edge_online"),
                         "failures": Look(name=text("failures"), unit=unit("count"), width=90),
                         SITE: Look(hidden=True),
                     },
@@ -217,7 +221,7 @@ def _lists(house: House) -> Row:
                         "name": Look(name=text("site"), width=130),
                         METER: Look(name=text("meter"), link=to_meter),
                         SITE: Look(hidden=True),
-                        "completeness": Look(name=text("completeness"), **share_look),
+                        "completeness": share_look("completeness"),
                         "estimated": Look(name=text("estimated"), unit=unit("share"), width=80),
                     },
                 ),

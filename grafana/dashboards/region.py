@@ -60,7 +60,13 @@ def make(words: Words) -> Board:
                 3,
             ),
             (house.number("carbon", carbon, unit=unit("tco2"), color=CARBON), 4),
-            (house.number("electricity", power, unit=unit("electricity"), color=CARRIERS[f.ELECTRICITY]), 4),
+            (
+                house.number(
+                    "electricity", power, unit=unit("electricity"),
+                    color=CARRIERS[f.ELECTRICITY],
+                ),
+                4,
+            ),
             (
                 house.number(
                     "budget",
@@ -164,9 +170,7 @@ def make(words: Words) -> Board:
     )  # fmt: skip
 
     hours = (f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY)
-    week = f.figures(
-        *hours, level=Level.HOUR, time=span("7d"), week=f.tce(words), by=(SITE,)
-    )
+    week = f.figures(*hours, level=Level.HOUR, time=span("7d"), week=f.tce(words), by=(SITE,))
     before = f.figures(
         *hours, level=Level.HOUR, time=span("14d", "7d"), before=f.tce(words), by=(SITE,)
     )

@@ -316,10 +316,16 @@ def _checks(house: House) -> Row:
         VERDICTS, *f.ONE_SITE, other_than("outcome", ""), by=(METER,),
     )  # fmt: skip
     meters = select(
-        {"measured": share("measured_ms", *f.DURATIONS), "completeness": share("received", "expected")},
+        {
+            "measured": share("measured_ms", *f.DURATIONS),
+            "completeness": share("received", "expected"),
+        },
         FIGURES[Level.DAY], *f.ONE_SITE, matches(CHANNEL, f.MAIN_CHANNELS), by=(METER,),
     )  # fmt: skip
-    to_meter = (text("open_meter"), address("meter", site="${site}", meter="${__data.fields.meter}"))
+    to_meter = (
+        text("open_meter"),
+        address("meter", site="${site}", meter="${__data.fields.meter}"),
+    )
     outcomes = f.outcome_mappings(words)
     steps = ((None, GOOD), (0.05, BAD))
     return Row(

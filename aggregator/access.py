@@ -117,6 +117,9 @@ def visible(register: Register, access: Access) -> Register:
         entities={id_: one for id_, one in register.entities.items() if id_ in entities},
         nodes={key: rows for key, rows in register.nodes.items() if key[0] in sites},
         virtual={key: rows for key, rows in register.virtual.items() if key[0] in sites},
+        calorific={key: rows for key, rows in register.calorific.items() if key[0] in sites},
+        deductions={id_: rows for id_, rows in register.deductions.items() if id_ in sites},
+        contracts={key: rows for key, rows in register.contracts.items() if key[0] in sites},
         aims=replace(
             aims,
             production=tuple(one for one in aims.production if one.site in sites),

@@ -169,7 +169,7 @@ def run(config: Config) -> int:
     facts, restatements = Facts(database_url), Restatements(database_url)
     closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
-        parameters.declare(*place, facts.standing(*place))
+        parameters.declare(*place, facts.declared(*place))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
     pipeline = Pipeline(
         store=store,

@@ -118,9 +118,9 @@ class Book:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
         self._grow()
         counted = self._admitted(readings)
-        self._vee.note_uncounted(
-            readings.take(self._parameters.registered[readings.series]), counted
-        )
+        registered = self._parameters.registered[readings.series]
+        if np.count_nonzero(registered) != len(counted):
+            self._vee.note_uncounted(readings.take(registered), counted)
         return counted
 
     def verdicts(self, fresh: ReadingColumns) -> Sequence[Verdict]:

@@ -7,7 +7,7 @@ StoreRetriable when the database does not do what it is asked now.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from aggregator.ledger.rows import date_of, day_ms
 from aggregator.register.engine import make_engine, migrate
-from aggregator.register.schema import CLOSING, METER_EVENT, REPORTED, RESTATEMENT
+from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
 from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, next_month
@@ -93,6 +93,8 @@ _RESTATEMENT = [RESTATEMENT.c[field.name] for field in fields(Restatement)]
 _AT_ONCE = 10_000
 _EVENT = re.compile(r"event ([0-9]{1,18})( undone)?")
 """Cause of a restatement that follows what a person told."""
+_CHANGE = re.compile(r"register change ([0-9]{1,18})")
+"""Cause of one that follows a row of the register: the id of its audit record."""
 
 
 def month_text(month_ms: int) -> str:
@@ -229,16 +231,21 @@ class Closings:
         with self._transaction() as db:
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
 
-    def authors(self, restated: Iterable[Restatement]) -> Mapping[str, str]:
-        """Return by cause who told the event behind it, or undid it; machines are left out."""
+    def authors(self, restated: Collection[Restatement]) -> Mapping[str, str]:
+        """Return by cause who told or undid the event behind it, or changed the register's row."""
         causes = {record.cause: _EVENT.fullmatch(record.cause) for record in restated}
         events = {cause: (int(m[1]), bool(m[2])) for cause, m in causes.items() if m}
         ids = {id_ for id_, _ in events.values()}
         table = METER_EVENT.c
         query = select(table.id, table.author, table.undone_by).where(table.id.in_(ids))
+        of_change = {record.cause: _CHANGE.fullmatch(record.cause) for record in restated}
+        changes = {cause: int(m[1]) for cause, m in of_change.items() if m}
+        audited = select(AUDIT.c.id, AUDIT.c.author).where(AUDIT.c.id.in_(set(changes.values())))
         with self._transaction() as db:
             said = {row.id: (row.author, row.undone_by) for row in db.execute(query)}
-        return {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
+            wrote = {row.id: row.author for row in db.execute(audited)}
+        told = {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
+        return told | {cause: wrote[id_] for cause, id_ in changes.items() if id_ in wrote}
 
 
 def _said_before(closing: Closing) -> str:

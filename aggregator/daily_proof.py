@@ -6,6 +6,7 @@ So days are caught up after downtime, and a killed process goes on where it was.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import closing
@@ -17,7 +18,7 @@ from aggregator.api.proving import ProofRow, proof_rows
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.points import Points, Tags
 from aggregator.restatements import SETTLED_AFTER_MS
-from aggregator.store.base import Store, StoreRetriable
+from aggregator.store.base import Store, StoreError
 from contract.interval import DAY_MS, day_start
 from contract.stored import PROOF, PROOF_DAY, Level
 
@@ -92,10 +93,12 @@ class DailyProof:
                 for region, site, day_ms in self.due():
                     if stopping.is_set():
                         return
+                    began = time.monotonic()
                     self.prove(region, site, day_ms)
+                    stopping.wait(time.monotonic() - began)  # half the time is the pipeline's
             except CancelledError:
                 return  # the pipeline has ended: the next start goes on
-            except StoreRetriable:
+            except StoreError:
                 self._looked_ms = 0
             stopping.wait(_WAIT_S)
 

@@ -22,6 +22,8 @@ class Counter(StrEnum):
     """Names of the counters: Prometheus ``nenghao_aggregator_<name>_total``."""
 
     INBOX_DROPPED = "inbox_dropped_messages"
+    BROKER_LOST = "lost_broker_connections"
+    """Connections that ended, or that could not be made."""
     FOREIGN = "foreign_messages"
     """Topic outside the grammar or payload of a kind that an edge does not send."""
     UNDECODABLE = "undecodable_messages"

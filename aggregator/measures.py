@@ -31,7 +31,7 @@ class _Priced:
     """A tariff's steps over the span in which amounts came so far."""
 
     def __init__(self, tariff: Tariff) -> None:
-        self._tariff = tariff
+        self.tariff = tariff
         self._from_ms = self._to_ms = 0
         self._steps: TariffSteps | None = None
 
@@ -42,7 +42,7 @@ class _Priced:
                 self._from_ms, self._to_ms = from_ms, to_ms
             self._from_ms = day_start(min(self._from_ms, from_ms - _MARGIN_MS))
             self._to_ms = day_start(max(self._to_ms, to_ms + _MARGIN_MS))
-            self._steps = self._tariff.steps(self._from_ms, self._to_ms)
+            self._steps = self.tariff.steps(self._from_ms, self._to_ms)
         return self._steps
 
 
@@ -91,6 +91,24 @@ class Measures:
                 prices = made.priced.steps(int(starts.min()), int(starts.max()) + 1)
                 columns[COST][rows] = account(amounts, starts, prices.valid_from_ms, prices.price)
         return columns
+
+    def rows(self, series: int, measure: str, from_ms: int, to_ms: int) -> str:
+        """Return the ids of the rows behind a measure of a channel in [from_ms, to_ms).
+
+        Of factors, or of prices and hours; an analysis is named by its report.
+        """
+        self._refresh()
+        made = self._made[self._group_of[series]]
+        if measure == COST:
+            rows = [] if made.priced is None else made.priced.tariff.rows(from_ms, to_ms)
+            return " ".join(row.id for row in rows)
+        steps = made.factors[MEASURES.index(Measure(measure))]
+        names: list[str] = []
+        for i in steps.between(from_ms, to_ms):
+            analysis = steps.analyses[i]
+            names += [steps.row_ids[i]] if steps.row_ids[i] else []
+            names += [] if analysis is None else [f"analysis {analysis.source}"]
+        return " ".join(dict.fromkeys(names))
 
     def _refresh(self) -> None:
         known = len(self._group_of)

@@ -77,7 +77,7 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
             if stored.used_ms:
                 parameters.tell(stored.address, decode_meta(stored.payload))
         for place in facts.sites():
-            parameters.declare(*place, facts.standing(*place))
+            parameters.declare(*place, facts.declared(*place))
         measures = Measures(store.directory, parameters, factor_set, tariffs)
         book = Book(store, parameters, measures)
         yield Parts(

@@ -108,6 +108,10 @@ class Parameters:
         self._events[(region, site)] = events
         self._outdated.add((region, site))
 
+    def events(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return what was declared last of a site."""
+        return self._events.get((region, site), ())
+
     def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
         """Return the clock events of a site that stand, the oldest word first."""
         events = self._events.get((region, site), ())

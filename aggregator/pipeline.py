@@ -104,8 +104,6 @@ class _Job:
 
     region: str
     site: str
-    cause: str
-    why: str
     done: Future[int]
 
 
@@ -222,12 +220,12 @@ class Pipeline:
         """
         return self._ask(_Points(make, Future()))
 
-    def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
+    def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        return self._ask(_Job(region, site, cause, why, Future()))
+        return self._ask(_Job(region, site, Future()))
 
     def _ask(self, job: "_Job | _Points") -> Future[int]:
         self._jobs.put(job)
@@ -266,7 +264,7 @@ class Pipeline:
         while not self._jobs.empty():
             self._do(self._jobs.get())
         while self._to_release:
-            self._release(*self._to_release.pop(), "late readings", "")
+            self._release(*self._to_release.pop())
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -443,12 +441,12 @@ class Pipeline:
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
             intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings"))
+            self._insist(lambda: self._amendments.restate(intervals, "late readings", arrivals))
             self._events.count(Counter.LATE, len(counted))
         else:
             intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+            self._insist(lambda: self._amendments.restate(intervals, "newer readings", arrivals))
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
@@ -482,18 +480,21 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str) -> None:
-        """Load a site's heads once, and write what the store lacks or has otherwise."""
+    def _load_site(self, region: str, site: str) -> int:
+        """Load a site's heads once, and write what the store lacks or has otherwise.
+
+        Returns how many intervals followed what was declared since.
+        """
         if (region, site) in self._loaded:
-            return
+            return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate(lacking, "register"))
+        self._insist(lambda: self._amendments.restate_loaded(region, site, lacking))
         self._write_figures(lacking)
-        why = "declared while no aggregator ran"
-        self._insist(lambda: self._amend(region, site, "register", why))
-        self._release(region, site, "register", why)
+        changed = self._insist(lambda: self._amend(region, site))
+        changed += self._release(region, site)
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
+        return changed
 
     def _do(self, job: "_Job | _Points") -> None:
         if not job.done.set_running_or_notify_cancel():
@@ -502,23 +503,22 @@ class Pipeline:
             if isinstance(job, _Points):
                 job.done.set_result(self._write_points(self._insist(job.make)))
                 return
-            self._load_site(job.region, job.site)
-            self._insist(lambda: self._amendments.declare(job.region, job.site))
-            changed = self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
-            changed += self._release(job.region, job.site, job.cause, job.why)
+            changed = self._load_site(job.region, job.site)
+            changed += self._insist(lambda: self._amend(job.region, job.site))
+            changed += self._release(job.region, job.site)
             job.done.set_result(changed)
         except BaseException as error:
             job.done.set_exception(error)
             raise
 
-    def _amend(self, region: str, site: str, cause: str, why: str) -> int:
+    def _amend(self, region: str, site: str) -> int:
         changed = 0
-        for figures in self._amendments.amend(region, site, cause, why):
+        for figures in self._amendments.amend(region, site):
             self._write_figures(figures)
             changed += len(figures)
         return changed
 
-    def _release(self, region: str, site: str, cause: str, why: str) -> int:
+    def _release(self, region: str, site: str) -> int:
         """Let in what the door refused and clock events put right; how many intervals that changed.
 
         A payload leaves the quarantine when all of it is in the store; a crash before that only
@@ -533,23 +533,24 @@ class Pipeline:
             if found is not None:
                 group.append(found)
             if sum(map(len, group)) >= self._pace.commit_readings:
-                changed += self._let_in(group, cause, why)
+                changed += self._let_in(group)
                 group = []
-        return changed + self._let_in(group, cause, why)
+        return changed + self._let_in(group)
 
     def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
         return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
 
-    def _let_in(self, group: Sequence[Release], cause: str, why: str) -> int:
+    def _let_in(self, group: Sequence[Release]) -> int:
         if not group:
             return 0
         for one in group:
             self._use_meta(one.address, one.meta, one.newest_ms)
         cumulative = ReadingColumns.concatenate([one.cumulative for one in group])
         instantaneous = ReadingColumns.concatenate([one.instantaneous for one in group])
+        edges = {one.address.edge for one in group}
         counted = self._book.counted(cumulative)
         intervals = self._insist(lambda: self._book.recompute(counted))
-        self._insist(lambda: self._amendments.restate(intervals, cause, why))
+        self._insist(lambda: self._amendments.restate_released(intervals, edges))
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         dirty = self._dirty(intervals)
         self._insist(self._amendments.note_new)

@@ -87,8 +87,7 @@ class Replayer:
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
             if (region, site) in sites:
-                why = "declared while no aggregator ran"
-                for figures in self._amendments.amend(region, site, "register", why):
+                for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
         self._rollups.flush()
         return changed

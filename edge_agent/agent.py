@@ -61,7 +61,7 @@ def _misfits(config: EdgeConfig, devices: dict[str, DeviceMap]) -> Iterator[Prob
                 yield Problem(f"bus[{i}].meter[{j}].model", reason)
                 continue
             try:
-                make_decoder(meter, device)
+                make_decoder(meter, device, by_hand=bus.kind == "manual")
             except ValueError as error:
                 yield Problem(f"bus[{i}].meter[{j}].address", str(error))
 

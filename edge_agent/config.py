@@ -79,14 +79,18 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine. Which protocol a meter speaks on it says its device map",
-            form="modbus-tcp|tcp|serial",
+            "machine; manual = a file of readings entered by hand. Which protocol a meter speaks "
+            "says its device map",
+            form="modbus-tcp|tcp|serial|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
     device: Annotated[
         str, Rule("serial port, best by a name that stays: /dev/serial/by-id/...", 0)
     ] = ""
+    file: Annotated[
+        Path | None, Rule("manual: CSV with time, meter, channel, value", 0, form="path")
+    ] = None
     baud: Annotated[
         int,
         Rule(
@@ -98,6 +102,13 @@ class BusConfig:
     ] = 9600
     parity: Annotated[Literal["none", "even", "odd"], Rule("serial", form="none|even|odd")] = "none"
     stop_bits: Annotated[int, Rule("serial", 1, 2)] = 1
+    clock_broadcast: Annotated[
+        bool,
+        Rule(
+            "true = once a day, after 03:00, set the clocks of all DL/T 645 meters of the bus; the "
+            "only thing an edge ever changes in a meter"
+        ),
+    ] = False
     timeout_s: Annotated[float, Rule("wait for one answer [s]", 0.05, 60)] = 1.0
     meters: Annotated[
         tuple[MeterConfig, ...], Rule("the meters, each a [[bus.meter]]", 1, 1000, name="meter")
@@ -269,6 +280,8 @@ def _describe(cls: type[Any], prefix: str) -> Iterator[tuple[str, str, str, str]
 
 
 def _bounds(kind: Any, rule: Rule) -> str:
+    if kind is bool:
+        return "true or false"
     if rule.form == "path":
         return "path"
     if rule.form:
@@ -339,6 +352,10 @@ class _Reader:
         plain = _plain(kind)
         if plain is int or plain is float:
             return self._number(value, plain, rule, key)
+        if plain is bool:
+            if isinstance(value, bool):
+                return value
+            return self._problem(key, f"must be true or false, not {_shown(value)}")
         return self._text(value, rule, key)
 
     def _tables(self, value: Any, item: type[Any], rule: Rule, key: str) -> Any:
@@ -426,11 +443,15 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
         if bus.id in ids:
             yield Problem(f"bus[{i}].id", f"{bus.id!r} is used twice")
         ids.add(bus.id)
-        needed, unused = ("device", "host") if bus.kind == "serial" else ("host", "device")
-        if not getattr(bus, needed):
-            yield Problem(f"bus[{i}].{needed}", f"missing: a {bus.kind} bus needs it")
-        if getattr(bus, unused):
-            yield Problem(f"bus[{i}].{unused}", f"a {bus.kind} bus has none")
+        needed = {"serial": "device", "manual": "file"}.get(bus.kind, "host")
+        for key in ("host", "device", "file"):
+            if key == needed and not getattr(bus, key):
+                yield Problem(f"bus[{i}].{key}", f"missing: a {bus.kind} bus needs it")
+            if key != needed and getattr(bus, key):
+                yield Problem(f"bus[{i}].{key}", f"a {bus.kind} bus has none")
+        if bus.clock_broadcast and bus.kind in ("modbus-tcp", "manual"):
+            reason = f"a {bus.kind} bus has no DL/T 645 meters to tell"
+            yield Problem(f"bus[{i}].clock_broadcast", reason)
         if bus.device and bus.device in devices:
             yield Problem(f"bus[{i}].device", f"{bus.device} is already {devices[bus.device]}")
         devices.setdefault(bus.device, f"bus[{i}]")
@@ -439,8 +460,10 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
             if meter.id in meters:
                 yield Problem(f"{key}.id", f"{meter.id!r} is already used by {meters[meter.id]}")
             meters.setdefault(meter.id, key)
-            if bus.kind == "serial" and (meter.host or meter.port):
-                yield Problem(f"{key}.host", "a meter on a serial bus has no host or port")
+            if needed != "host" and (meter.host or meter.port):
+                yield Problem(f"{key}.host", f"a meter on a {bus.kind} bus has no host or port")
+            if bus.kind == "manual":
+                continue
             endpoint = f"{meter.host or bus.host}:{meter.port or bus.port}"
             wire = bus.device if bus.kind == "serial" else endpoint
             place = (wire, meter.address.upper() or f"unit {meter.unit}")

@@ -13,6 +13,9 @@
 - A meter that answers with an error ("refused") costs no time and is asked again each time; the
   answers to its other reads count.
 
+- After a gap, what the meter froze meanwhile is read (see `freezes`), one freeze an endpoint and
+  poll, when all its meters were polled and less than half the period is gone.
+
 Time of a reading: the middle between the first request and the last answer of the meter's poll,
 one for all its channels. The meter fixed its values somewhere in between, so the middle is wrong by
 at most half the round trip. The wall clock is read once, at the end, and half the elapsed monotonic
@@ -21,18 +24,38 @@ time taken off: a jump of the wall clock in between cannot tear it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from contract.reading import Reading
 from contract.state import BusState, MeterState
 from edge_agent.clock import Clock
+from edge_agent.codecs.dlt645 import SetClocks
 from edge_agent.config import BusConfig, PollConfig
 from edge_agent.decoders.base import Decoder
+from edge_agent.decoders.dlt645 import Dlt645Decoder
 from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
-from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
+from edge_agent.events import (
+    ClocksSet,
+    Emit,
+    GapFilled,
+    MeterBack,
+    MeterClockWrong,
+    MeterLost,
+    MeterRefused,
+    PollMissed,
+)
+from edge_agent.freezes import (
+    MARGIN_MS,
+    METER_ZONE,
+    MOST_OFF_MS,
+    can_fill,
+    meter_clock_off_ms,
+    read_freezes,
+)
 from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
 from edge_agent.maps.base import DeviceMap
@@ -44,6 +67,22 @@ EXCEPTION = "exception"
 DECODE = "decode"
 BACKED_OFF = "backed_off"
 SKIPPED = "skipped"
+
+CLOCKS_OFFSET_MS = 5 * 3_600_000
+"""Shifts UTC so that its days begin at 03:00 in Beijing [ms]: far from midnight and its freezes."""
+GAP_MS = 1_800_000
+"""A meter not read for so long has a gap worth filling [ms]: the catalogue's `gap_limit_s`."""
+
+
+@dataclass(slots=True, eq=False)
+class _Gap:
+    """A time in which a meter was not read, and how far it is filled."""
+
+    after_ms: int
+    before_ms: int
+    freezes: AsyncIterator[list[Reading]] | None = None
+    filled: int = 0
+    """Readings delivered so far."""
 
 
 class Sink(Protocol):
@@ -70,7 +109,10 @@ class _Meter:
     refused: bool = False
     answered: bool = False
     last_ok_ms: int | None = None
+    seen_ms: int | None = None
+    """As `last_ok_ms`, or before this process [ms UTC]."""
     latency_ms: int | None = None
+    gap: _Gap | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +125,8 @@ class _Endpoint:
     cycles: int = 0
     missed: int = 0
     overrunning: bool = False
+    clocks_day: int | None = None
+    """The day, of those that begin at 03:00 in Beijing, in which clocks were set."""
     cycle_ms: int | None = None
 
 
@@ -98,6 +142,7 @@ class BusPoller:
         clock: Clock,
         sink: Sink,
         emit: Emit,
+        since_ms: int | None = None,
     ) -> None:
         """Work out reads and formats; nothing is opened yet.
 
@@ -109,9 +154,11 @@ class BusPoller:
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
+            since_ms: when meters were last read before this process [ms UTC], None = unknown.
         """
         self.id = bus.id
         self._kind = bus.kind
+        self._sets_clocks = bus.clock_broadcast
         self._period_ms = poll.period_ms
         self._longest_pause = max(1, int(poll.backoff_max_s * 1000) // poll.period_ms)
         self._clock = clock
@@ -120,7 +167,9 @@ class BusPoller:
         self._meters: list[_Meter] = []
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
-            meter = _Meter(config.id, make_decoder(config, devices[config.model]))
+            decoder = make_decoder(config, devices[config.model], by_hand=bus.kind == "manual")
+            meter = _Meter(config.id, decoder)
+            meter.seen_ms = since_ms
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
                 endpoints[where] = _Endpoint(link_factory(bus, *where), [])
@@ -238,6 +287,10 @@ class BusPoller:
                     self._unreachable(meters[index:], error)
                     break
             count += await self._poll_meter(endpoint.link, meter, time_ms)
+        if deadline is None or self._clock.monotonic() < deadline - self._period_ms / 2000:
+            count += await self._fill_a_gap(endpoint)
+        if self._sets_clocks:
+            await self._set_clocks(endpoint)
         endpoint.cycles += 1
         endpoint.cycle_ms = round((self._clock.monotonic() - began) * 1000)
         return count
@@ -284,10 +337,77 @@ class BusPoller:
         if meter.drops.total() > dropped:
             meter.failures[DECODE] += 1
         if readings:
-            meter.last_ok_ms = time_ms
+            self._note_gap(meter, time_ms)
+            meter.last_ok_ms = meter.seen_ms = time_ms
             meter.latency_ms = round(elapsed_s * 1000)
             self._sink.append(readings)
         return len(readings)
+
+    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool:
+        """Read what a meter froze between two instants [ms UTC] at the next polls.
+
+        Returns whether this bus has the meter and the meter keeps freezes.
+        """
+        for meter in self._meters:
+            if meter.id == meter_id and can_fill(meter.decoder):
+                meter.gap = _Gap(after_ms, before_ms)
+                return True
+        return False
+
+    def _note_gap(self, meter: _Meter, time_ms: int) -> None:
+        if meter.seen_ms is None or meter.gap is not None or not can_fill(meter.decoder):
+            return
+        if time_ms - meter.seen_ms > GAP_MS:
+            meter.gap = _Gap(meter.seen_ms + MARGIN_MS, time_ms - MARGIN_MS)
+
+    async def _fill_a_gap(self, endpoint: _Endpoint) -> int:
+        """Read one freeze of the first meter with a gap; returns the readings taken."""
+        meter = next((m for m in endpoint.meters if m.gap and not m.failed_running), None)
+        if meter is None or meter.gap is None or not isinstance(meter.decoder, Dlt645Decoder):
+            return 0
+        gap = meter.gap
+        try:
+            if gap.freezes is None:
+                address = meter.decoder.questions[0].address
+                off_ms = await meter_clock_off_ms(endpoint.link, address, self._clock.time_ms())
+                if abs(off_ms) > MOST_OFF_MS:
+                    self._emit(MeterClockWrong(meter.id, off_ms / 1000))
+                    meter.gap = None
+                    return 0
+                gap.freezes = read_freezes(
+                    endpoint.link, meter.decoder, gap.after_ms, gap.before_ms
+                )
+            readings = await anext(gap.freezes, None)
+        except LinkError as error:
+            gap.freezes = None  # begins again where it got to, once the meter answers
+            self._failed(meter, TIMEOUT, error)
+            return 0
+        except MeterError:
+            readings = None
+        if readings is None:
+            self._emit(GapFilled(meter.id, gap.filled))
+            meter.gap = None
+            return 0
+        gap.before_ms = min(gap.before_ms, readings[0].time_ms)
+        gap.filled += len(readings)
+        self._sink.append(readings)
+        return len(readings)
+
+    async def _set_clocks(self, endpoint: _Endpoint) -> None:
+        """Broadcast the time once a day; not on the day the process begins, lest it do so twice."""
+        now_ms = self._clock.time_ms()
+        day = (now_ms + CLOCKS_OFFSET_MS) // 86_400_000
+        if endpoint.clocks_day is None or day < endpoint.clocks_day:
+            endpoint.clocks_day = day
+        if day == endpoint.clocks_day or not endpoint.link.is_open:
+            return
+        moment = datetime.fromtimestamp(now_ms / 1000, METER_ZONE)
+        try:
+            await endpoint.link.read(SetClocks(moment))
+        except LinkError:
+            return  # the meters' own failures tell of a broken wire; the next poll tries again
+        endpoint.clocks_day = day
+        self._emit(ClocksSet(self.id, moment.isoformat(timespec="seconds")))
 
     def _failed(self, meter: _Meter, kind: str, error: LinkError) -> None:
         meter.failures[kind] += 1

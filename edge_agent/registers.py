@@ -18,6 +18,7 @@ from edge_agent.errors import ConfigError, Problem
 from edge_agent.maps.base import DeviceMap, Keys
 from edge_agent.maps.cjt188 import parse_cjt188
 from edge_agent.maps.dlt645 import parse_dlt645
+from edge_agent.maps.manual import parse_manual
 from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
 
@@ -26,6 +27,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "dlt645": parse_dlt645,
     "cjt188": parse_cjt188,
     "mbus": parse_mbus,
+    "manual": parse_manual,
 }
 """Protocol of a map -> what reads it."""
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulators.devices import Device, Register
-from simulators.encode import encode_cumulative, encode_instantaneous, modulus_micro, step_micro
+from simulators.encode import (
+    encode_cumulative,
+    encode_instantaneous,
+    in_micro,
+    modulus_micro,
+    shown_micro,
+    step_micro,
+)
 from simulators.noise import derive_seed, uniform
 from simulators.quantities import (
     Flows,
@@ -178,18 +185,42 @@ class SimulatedMeter:
     def _encode(self, register: Register, time_ms: int) -> bytes:
         counter = self._counters.get(register.channel)
         if counter is None:
-            value = instantaneous_value(
-                register.channel, self._flows, time_ms, self.identity.multiplier, self._seed
-            )
-            return encode_instantaneous(register, value)
-        true_micro = counter.signal.amount_micro(time_ms)
-        unwrapped = counter.start_micro + true_micro // self.identity.multiplier
+            return encode_instantaneous(register, self._instantaneous(register, time_ms))
+        unwrapped = self._unwrapped(counter, time_ms)
         data, served_micro = encode_cumulative(register, unwrapped)
+        self._note(counter, time_ms, unwrapped, served_micro)
+        return data
+
+    def number(self, register: Register, time_ms: int) -> int:
+        """What a meter of decimals sends for `register` at `time_ms`; counters are recorded."""
+        counter = self._counters.get(register.channel)
+        if counter is None:
+            return round(self._instantaneous(register, time_ms) / register.scale)
+        unwrapped = self._unwrapped(counter, time_ms)
+        number = shown_micro(register, unwrapped) // in_micro(register.scale)
+        self._note(counter, time_ms, unwrapped, number * in_micro(register.scale))
+        return number
+
+    def number_frozen(self, register: Register, time_ms: int) -> int:
+        """What stood on a counter at a past time, from the meter's memory; not recorded."""
+        unwrapped = self._unwrapped(self._counters[register.channel], time_ms)
+        return shown_micro(register, unwrapped) // in_micro(register.scale)
+
+    def _instantaneous(self, register: Register, time_ms: int) -> float:
+        return instantaneous_value(
+            register.channel, self._flows, time_ms, self.identity.multiplier, self._seed
+        )
+
+    def _unwrapped(self, counter: _Counter, time_ms: int) -> int:
+        true_micro = counter.signal.amount_micro(time_ms)
+        return counter.start_micro + true_micro // self.identity.multiplier
+
+    def _note(self, counter: _Counter, time_ms: int, unwrapped: int, served_micro: int) -> None:
         wraps = 0 if counter.modulus_micro is None else unwrapped // counter.modulus_micro
+        true_micro = counter.signal.amount_micro(time_ms)
         counter.last = Served(time_ms, served_micro, true_micro, wraps)
         if counter.first is None:
             counter.first = counter.last
-        return data
 
     def served(self) -> list[dict[str, object]]:
         """Per counter that was read: first and last answer, as the control port reports them."""

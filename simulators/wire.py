@@ -69,11 +69,20 @@ class SimulatedWire:
     # --- TCP -----------------------------------------------------------------------------------
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; returns the port."""
+        server = await self.listen(host, port)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
+        """As `serve`; returns the server."""
         self._server = await asyncio.start_server(self._connected, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._server
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        connection = asyncio.current_task()
+        if connection is not None:
+            self._tasks.add(connection)
+            connection.add_done_callback(self._tasks.discard)
         try:
             while data := await reader.read(4096):
                 self._heard(data, writer.write)
@@ -132,15 +141,15 @@ class SimulatedWire:
 
     async def stop(self) -> None:
         """Take the wire down; what is open breaks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.unplug()
         if self._server is not None:
             self._server.close()
             self._server = None
         for writer in list(self._writers):
             writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _heard(self, data: bytes, write: Callable[[bytes], object]) -> None:
         if self.echo:

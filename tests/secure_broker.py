@@ -60,7 +60,7 @@ class Authority:
 
 
 class SecureBroker:
-    """One mosquitto, started as the stack starts it: the shipped files, one line changed."""
+    """One mosquitto, started as the stack starts it, but for port and user."""
 
     host = "127.0.0.1"
 
@@ -99,7 +99,7 @@ class SecureBroker:
             assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{self.log}"
             time.sleep(0.02)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
@@ -113,4 +113,4 @@ def secure_broker(folder: Path, authority: Authority) -> Iterator[SecureBroker]:
     try:
         yield broker
     finally:
-        broker.stop()
+        broker.kill()

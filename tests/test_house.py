@@ -40,6 +40,7 @@ LOCKS = {
     "edge": ("edge", "build"),
     "demo": ("demo", "build"),
     "grafana": ("grafana", "build"),
+    "stack": ("edge", "aggregator", "influx2", "postgres", "build"),
     "dev": ("dev",),
 }
 """Lock file -> the extras of pyproject.toml that it resolves."""
@@ -139,7 +140,7 @@ def test_lock_holds_the_pins_of_pyproject_with_hashes(lock: str, pyproject: dict
 
 def test_locks_agree_on_every_version() -> None:
     everything = locked("dev")
-    for lock in ("edge", "demo"):
+    for lock in ("edge", "demo", "stack"):
         fixed = locked(lock)
         assert {name: everything.get(name) for name in fixed} == fixed
 

@@ -36,6 +36,7 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/consumption"): Right.READ,
         ("GET", "/api/v1/balance"): Right.READ,
         ("GET", "/api/v1/cost"): Right.READ,
+        ("GET", "/api/v1/factors"): Right.READ,
         ("GET", "/api/v1/demand"): Right.READ,
         ("GET", "/api/v1/live"): Right.READ,
         ("GET", "/api/v1/plans"): Right.READ,

@@ -5,7 +5,7 @@ them cannot show a site that is not in scope: for it there is none of that name.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from aggregator.access import Access, visible
@@ -13,6 +13,7 @@ from aggregator.api.guard import visitor
 from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series
 from aggregator.api.writer import LedgerWriter, Said
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
+from aggregator.clock_proposals import Misdated
 from aggregator.closings import Closing, Closings, Part
 from aggregator.directory import SeriesKey
 from aggregator.facts import ToldEvent
@@ -20,7 +21,7 @@ from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
-from aggregator.restatements import Restatement
+from aggregator.restatements import Place, Restatement
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health
 from aggregator.verdict import Verdict
@@ -123,6 +124,9 @@ class ScopedReader:
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         return self._inner.verdicts(series, from_ms, to_ms)
 
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        return self._inner.misdated(region, site) if self.sees(region, site) else ()
+
     def last_times(self, series: Sequence[int]) -> Int64:
         return self._inner.last_times(series)
 
@@ -154,11 +158,10 @@ class ScopedWriter:
         return told if seen else None
 
     def restatements(
-        self, region: str, site: str, from_ms: int, to_ms: int, limit: int
-    ) -> Sequence[Restatement]:
-        if not self._sees(region, site):
-            return ()
-        return self._inner.restatements(region, site, from_ms, to_ms, limit)
+        self, places: Collection[Place], from_ms: int, to_ms: int, after: int, limit: int
+    ) -> Mapping[int, Restatement]:
+        seen = [place for place in places if self._sees(*place)]
+        return self._inner.restatements(seen, from_ms, to_ms, after, limit)
 
     def tell(self, event: MeterEvent) -> Said:
         if not self._sees(event.region, event.site):

@@ -49,12 +49,17 @@ def findings_text(
 
 def _clock(one: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{one['site']}/{one['edge']} from {_time(one['from_ms'])} to {_time(one['to_ms'])} by its "
-        f"own clock: {one['ahead_s']} s ahead ({one['rule']}), {one['readings']} readings of "
+        f"{one['site']}/{one['edge']} from {beijing(one['from_ms'])} to {beijing(one['to_ms'])} by "
+        f"its own clock: {one['ahead_s']} s ahead ({one['rule']}), {one['readings']} readings of "
         f"{one['batches']} batches in quarantine"
     )
     rows = [
-        [_time(row["arrived_ms"]), _time(row["last_ms"]), str(row["ahead_s"]), str(row["readings"])]
+        [
+            beijing(row["arrived_ms"]),
+            beijing(row["last_ms"]),
+            str(row["ahead_s"]),
+            str(row["readings"]),
+        ]
         for row in one["evidence"]
     ]
     yield table(["arrived", "last reading", "ahead [s]", "readings"], rows, right=("ahead [s]",))

@@ -156,6 +156,15 @@ class Tariff:
                 )
         return ""
 
+    def rows(self, from_ms: int, to_ms: int) -> Sequence[Hours | Prices]:
+        """Return the rows of calendar and prices that hold somewhere in [from_ms, to_ms)."""
+        rows: tuple[Hours | Prices, ...] = (*self.hours, *self.prices)
+        return [
+            row
+            for row in rows
+            if row.valid_from_ms < to_ms and (row.valid_to_ms is None or row.valid_to_ms > from_ms)
+        ]
+
     def demand_at(self, month_ms: int) -> DemandPrices | str:
         """Return the demand prices of a month, or why there are none that may be used."""
         return self._charge(self.demand, month_ms, "demand price")

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -138,6 +139,7 @@ RESTATEMENT = Table(
     Column("to_value", Double, nullable=True),
     Column("cause", String, nullable=False),
     Column("why", String, nullable=False),
+    Column("details", String, nullable=False, server_default=""),
     Column("found_ms", BigInteger, nullable=False),
     Index("restatement_of_day", "region", "site", "day_ms"),
 )
@@ -165,9 +167,13 @@ METER_EVENT = Table(
     Column("undone_ms", BigInteger, nullable=True),
     Column("undone_by", String, nullable=False),
     Column("undone_why", String, nullable=False),
+    Column("followed", Boolean, nullable=False, server_default=false()),
     Index("meter_event_of_site", "region", "site", "at_ms"),
 )
-"""What happened to meters and what people decided; rows are only ever added or undone."""
+"""What happened to meters and what people decided; rows are only ever added or undone.
+
+`followed`: the stored figures count the event; they are behind it where it stands and is not.
+"""
 
 APPLIED = Table(
     "applied",

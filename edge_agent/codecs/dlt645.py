@@ -5,8 +5,7 @@ byte of DATA plus 33H; CS = sum of all bytes from the first 68 on, modulo 256. F
 A data identifier is written here as it stands in the standard, high byte first: ``00010000``
 (2007, four bytes) or ``9010`` (1997, two).
 
-Nothing here writes to a meter. The one message that changes anything in one, the broadcast of the
-time (control 08), is `clock_broadcast`; who may send it says the link.
+Nothing here writes to a meter, but for one message: the broadcast of the time, `SetClocks`.
 """
 
 from collections.abc import Iterator
@@ -167,10 +166,21 @@ class ReadAddress:
         return _damage(self.request, heard)
 
 
-def clock_broadcast(moment: datetime) -> bytes:
-    """The frame that sets the clocks of all meters on the wire to `moment`, meter's local time."""
-    text = moment.strftime("%S%M%H%d%m%y")
-    return LEAD + encode(BROADCAST, 0x08, bytes.fromhex(text))
+@dataclass(frozen=True, slots=True)
+class SetClocks:
+    """Set the clocks of all meters on the wire: a broadcast, which nobody answers.
+
+    The only message here that changes anything in a meter; a link sends it only where the bus is
+    configured to.
+    """
+
+    moment: datetime
+    """In the meters' local time."""
+
+    @property
+    def message(self) -> bytes:
+        """The whole frame."""
+        return LEAD + encode(BROADCAST, 0x08, bytes.fromhex(self.moment.strftime("%S%M%H%d%m%y")))
 
 
 def _damage(request: bytes, heard: bytes) -> str:

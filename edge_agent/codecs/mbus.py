@@ -23,6 +23,10 @@ _FIRST_RSP, _RSP_MASK = 0x08, 0xCF
 _SELECT = 0x52
 _VARIABLE, _ERROR = 0x72, 0x70
 
+_FILLER = 0x2F
+_DATA_BYTES = (0, 1, 2, 3, 4, 4, 6, 8, 0, 1, 2, 3, 4, None, 6, 0)
+"""Length of a record's data by the low digit of its DIF; None = its first byte says."""
+
 _ERRORS = (
     "unspecified error", "unimplemented CI field", "buffer too long", "too many records",
     "end of record", "more than ten DIFE", "more than ten VIFE", "reserved", "busy",
@@ -122,8 +126,41 @@ class RequestData:
 
 
 def has_more(frame: bytes) -> bool:
-    """Whether a telegram says that more follow: its records end with DIF 1F."""
-    return frame[-3] == 0x1F
+    """Whether a telegram says that more follow: its records end with DIF 1F.
+
+    The records are walked through: what follows a DIF 0F is the maker's own, and may be 1F too.
+    """
+    data, at = frame[19:-2], 0
+    while at < len(data):
+        dif = data[at]
+        if dif & 0x0F == 0x0F and dif != _FILLER:
+            return dif == 0x1F
+        at = at + 1 if dif == _FILLER else _next_record(data, at)
+    return False
+
+
+def _next_record(data: bytes, at: int) -> int:
+    """Where the record after the one at `at` begins: DIF, DIFEs, VIF, VIFEs, data."""
+    length = _DATA_BYTES[data[at] & 0x0F]
+    at = _after_extensions(data, at)
+    plain_text = at < len(data) and data[at] & 0x7F == 0x7C
+    if plain_text and data[at] == 0x7C:
+        at += 2 + (data[at + 1] if at + 1 < len(data) else 0)
+    elif plain_text:
+        at += 1  # the text's length comes before its VIFEs
+        at = _after_extensions(data, at + 1 + data[at]) if at < len(data) else at
+    else:
+        at = _after_extensions(data, at)
+    if length is not None:
+        return at + length
+    variable = data[at] if at < len(data) else 0
+    return at + 1 + (variable if variable < 0xC0 else variable & 0x0F)
+
+
+def _after_extensions(data: bytes, at: int) -> int:
+    while at < len(data) and data[at] & 0x80:
+        at += 1
+    return at + 1
 
 
 def matches(pattern: bytes, secondary: bytes) -> bool:

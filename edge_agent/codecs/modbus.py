@@ -30,6 +30,11 @@ class ReadWords:
     address: int
     count: int
 
+    def __post_init__(self) -> None:
+        """ValueError for any function but a read."""
+        if self.function not in (3, 4):
+            raise ValueError(f"function {self.function} is no read")
+
     @property
     def unit(self) -> str:
         return f"unit {self.device}"

@@ -4,7 +4,8 @@ What cannot become a reading is dropped and counted by reason:
 
 - ``no_value``: the product's "no value" pattern, a float NaN or infinity;
 - ``range``: a count below 0 or beyond what the contract carries exactly;
-- ``unit``: the meter sends a unit that is none of the channel's quantity.
+- ``unit``: the meter sends a unit that is none of the channel's quantity;
+- ``unknown``: an entry by hand for a channel the meter's map has not.
 
 A value the map calls implausible is kept and marked `Quality.RANGE`.
 
@@ -29,6 +30,7 @@ from edge_agent.maps.base import Point
 NO_VALUE = "no_value"
 OUT_OF_RANGE = "range"
 WRONG_UNIT = "unit"
+UNKNOWN_CHANNEL = "unknown"
 
 Converted = tuple[int | float, Quality] | str
 """A value and its quality, or the reason why there is none."""

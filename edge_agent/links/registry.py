@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 
 from edge_agent.config import BusConfig
 from edge_agent.links.base import MeterLink
+from edge_agent.links.manual import ManualLink
 from edge_agent.links.modbus import ModbusTcpLink
 from edge_agent.links.wire import WireLink
+from edge_agent.wires.base import Wire
 from edge_agent.wires.serial import SerialSettings, SerialWire
 from edge_agent.wires.tcp import TcpWire
 
@@ -17,6 +19,7 @@ PROTOCOLS: Mapping[str, frozenset[str]] = {
     "modbus-tcp": frozenset({"modbus"}),
     "tcp": WIRE_PROTOCOLS,
     "serial": WIRE_PROTOCOLS,
+    "manual": WIRE_PROTOCOLS | {"manual"},  # any meter has a display
 }
 """Kind of bus -> protocols of the meters that may be on it."""
 
@@ -25,7 +28,11 @@ def make_link(bus: BusConfig, host: str, port: int) -> MeterLink:
     """Return a link of the bus's kind to one of its endpoints; nothing is opened yet."""
     if bus.kind == "modbus-tcp":
         return ModbusTcpLink(host, port, bus.timeout_s)
+    if bus.kind == "manual" and bus.file is not None:
+        return ManualLink(bus.file)
+    wire: Wire
     if bus.kind == "tcp":
-        return WireLink(TcpWire(host, port, bus.timeout_s), bus.timeout_s)
-    settings = SerialSettings(bus.baud, bus.parity, bus.stop_bits)
-    return WireLink(SerialWire(bus.device, settings), bus.timeout_s)
+        wire = TcpWire(host, port, bus.timeout_s)
+    else:
+        wire = SerialWire(bus.device, SerialSettings(bus.baud, bus.parity, bus.stop_bits))
+    return WireLink(wire, bus.timeout_s, may_set_clocks=bus.clock_broadcast)

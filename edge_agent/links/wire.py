@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from edge_agent.codecs.cjt188 import ReadMeter
-from edge_agent.codecs.dlt645 import ReadAddress, ReadData
+from edge_agent.codecs.dlt645 import ReadAddress, ReadData, SetClocks
 from edge_agent.codecs.mbus import ReadMbus
 from edge_agent.codecs.modbus import ReadWords
 from edge_agent.links.cjt188 import Cjt188Link
@@ -25,15 +25,16 @@ class _Speaker(Protocol):
 class WireLink:
     """One wire; see `MeterLink`."""
 
-    def __init__(self, wire: Wire, timeout_s: float) -> None:
+    def __init__(self, wire: Wire, timeout_s: float, *, may_set_clocks: bool = False) -> None:
         """`timeout_s` = longest wait for the first byte of an answer [s]."""
         self._wire = wire
         dialogue = Dialogue(wire, timeout_s)
-        dlt645 = Dlt645Link(dialogue)
+        dlt645 = Dlt645Link(dialogue, may_set_clocks=may_set_clocks)
         self._speakers: Mapping[type, _Speaker] = {
             ReadWords: ModbusRtuLink(dialogue),
             ReadData: dlt645,
             ReadAddress: dlt645,
+            SetClocks: dlt645,
             ReadMeter: Cjt188Link(dialogue),
             ReadMbus: MbusLink(dialogue),
         }

@@ -11,7 +11,7 @@ from edge_agent.errors import Problem
 from edge_agent.maps.base import DeviceMap, Keys, Point, header, point, twice
 
 QUANTITIES: Mapping[str, frozenset[str]] = {
-    "energy": frozenset({"ENERGY_WH", "ENERGY_J"}),
+    "energy": frozenset({"ENERGY_WH", "ENERGY_J", "Energy"}),
     "volume": frozenset({"VOLUME"}),
     "mass": frozenset({"MASS"}),
     "power": frozenset({"POWER_W", "POWER_J_H"}),

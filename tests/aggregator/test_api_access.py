@@ -253,7 +253,9 @@ def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: 
     silent = {path for (method, path), right in RULES.items() if right is Right.READ
               and method == "GET"} - telling  # fmt: skip
     # its register has no plans
-    quiet = ("closings", "plans", "proposals", "rules", "unit-consumption", "verdicts")
+    quiet = (
+        "closings", "factors", "plans", "proposals", "rules", "unit-consumption", "verdicts",
+    )  # fmt: skip
     assert silent == {f"/api/v1/{name}" for name in quiet}
     for one in (own, district):
         assert {where.split()[0] for where, text in one.items() if HIDDEN.search(text)} == telling

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,18 @@ def test_settled_days_leave_records_with_cause_and_reason(works, client):
     ]
     later = client.get("/api/v1/restatements", {"site": "works", "from": T0 + 86_400_000}).json()
     assert later["restatements"] == []
+    pages: list[dict[str, Any]] = []
+    after: int | None = 0
+    while after is not None:
+        page = client.get("/api/v1/restatements", {**parameters, "after": after, "limit": 3}).json()
+        assert 0 < len(page["restatements"]) <= 3
+        pages += page["restatements"]
+        after = page["next"]
+    assert pages == answer["restatements"]
+    assert answer["next"] is None
+    assert len(pages) > 3
+    cut = client.get("/api/v1/restatements", {**parameters, "limit": 3, "format": "csv"})
+    assert cut.status_code == 422  # a table that ends early would look whole
     by_default = client.get("/api/v1/restatements").json()
     assert by_default["restatements"] == answer["restatements"]
 
@@ -206,7 +219,7 @@ def test_an_event_whose_figures_take_long_says_so_and_is_done_after_a_restart(tm
         assert answer.json()["intervals_changed"] is None
         assert figures(client)[3] == (0, -500)
     with Works(tmp_path) as works, ApiClient(works.app) as client:
-        works.pipeline.amend("370114", "works", "restart", "").result(20)
+        works.pipeline.amend("370114", "works").result(20)
         assert figures(client)[3] == (0, 0)
 
 

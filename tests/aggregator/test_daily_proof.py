@@ -1,6 +1,7 @@
 """The proof of settled days in the store: by the code of `prove`, caught up and redone."""
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.daily_proof import DailyProof
 from aggregator.points import Points
-from aggregator.store.base import Commit, DirtyDay
+from aggregator.store.base import Commit, DirtyDay, StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS
 from contract.stored import PROOF, PROOF_DAY, Level
 from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, QUARTERS, REGION, Ledger
@@ -148,3 +149,23 @@ def test_a_process_killed_while_it_proves_leaves_the_day_due(ledger: Ledger):
         proof_of(ledger).prove(*FOUNDRY)
     ledger.reader.history = history  # type: ignore[method-assign]
     assert FOUNDRY in proof_of(ledger).due()
+
+
+def test_the_thread_goes_on_after_the_store_was_away_and_ends_when_told(ledger: Ledger):
+    ledger.clock[0] = SETTLED_MS
+    proof = proof_of(ledger)
+    stopping = threading.Event()
+    due, asked = proof.due, list[None]()
+
+    def away_first() -> Sequence[tuple[str, str, int]]:
+        asked.append(None)
+        if len(asked) == 1:
+            raise StoreRetriable("away")
+        if len(asked) == 3:
+            stopping.set()
+        return due()
+
+    proof.due = away_first  # type: ignore[method-assign]
+    stopping.wait = lambda _=None: stopping.is_set()  # type: ignore[assignment, method-assign]
+    proof.run(stopping)
+    assert summaries(ledger) == {"foundry": (0, 8, 0), "office": (0, 1, 0)}

@@ -191,6 +191,14 @@ def test_comprehensive_energy_is_that_of_the_account(ledger: Ledger):
         assert energy[measure] == pytest.approx(found.total[measure], rel=1e-12)
     assert energy["cost_cny"] == pytest.approx(found.cost_cny, rel=1e-12)
     assert energy["amount"] == 0
+    bought = [
+        ledger.series("foundry", *one)
+        for one in (("grid", "energy_import"), ("belt", "mass"), ("water", "volume"))
+    ]  # and nothing for what the sun gave
+    paid = ledger.store.intervals(
+        Level.INTERVAL, np.array(bought, np.int32), MIDNIGHT_MS, NOON_MS
+    ).cost_cny.sum()
+    assert energy["cost_cny"] == pytest.approx(paid, rel=1e-12)
     by_carrier = {
         key[3]: row for key, row in stored(ledger.store, Level.DAY, site="foundry").items()
         if key[2] == TOTAL

@@ -119,7 +119,7 @@ class Rig:
         register = Register.of([site], [meter])
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
-            self.parameters.declare(*place, self.facts.standing(*place))
+            self.parameters.declare(*place, self.facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         measures = Measures(store.directory, self.parameters, factors, tariffs)

@@ -90,7 +90,7 @@ class Works:
         )
         parameters = Parameters(self.store.directory, register)
         for place in self.facts.sites():
-            parameters.declare(*place, self.facts.standing(*place))
+            parameters.declare(*place, self.facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(

@@ -500,7 +500,7 @@ class Process:
         register = Register.of([site], start.rows)
         parameters = Parameters(store.directory, register)
         for place in self._facts.sites():
-            parameters.declare(*place, self._facts.standing(*place))
+            parameters.declare(*place, self._facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(store, parameters, Measures(store.directory, parameters, factors, tariffs))
@@ -556,7 +556,7 @@ class Process:
                 self._facts.undo(stands[0], "li", "was wrong", deed.now_ms)
             else:
                 self._facts.tell(deed.event, deed.now_ms)
-            jobs.append(self._pipeline.amend(REGION, SITE, deed.event.kind.value, "seen on site"))
+            jobs.append(self._pipeline.amend(REGION, SITE))
             return []
 
         self._script.cycles = [self._retained]

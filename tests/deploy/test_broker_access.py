@@ -43,9 +43,7 @@ class Client:
         client.reconnect_delay_set(0, 1)  # a refused publish ends the connection
         client.on_publish = self._answered
         client.on_subscribe = lambda _c, _d, mid, codes, _p: self._note(mid, codes[0])
-        client.on_message = lambda _c, _d, message: self.seen.put(
-            (message.topic, bytes(message.payload))
-        )
+        client.on_message = lambda _c, _d, m: self.seen.put((m.topic, bytes(m.payload)))
         client.on_disconnect = lambda *_: self.lost.set()
         connected = threading.Event()
         client.on_connect = lambda *_: connected.set()
@@ -109,16 +107,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def topics(*names: str) -> list[str]:
     found = [f"nenghao/1/{name}/{kind}" for name in names for kind in MessageKind]
-    return [
-        *found,
-        f"nenghao/2/{OWN}/data",
-        f"nenghao/1/{OWN}/data/x",
-        f"nenghao/1/{OWN}",
-        "nenghao/1/370114/foundry/gw1x/data",
-        "$SYS/broker/uptime",
-        "other",
-        "nenghao",
-    ]
+    foreign = f"nenghao/2/{OWN}/data nenghao/1/{OWN}/data/x nenghao/1/{OWN} nenghao other".split()
+    return [*found, *foreign, "nenghao/1/370114/foundry/gw1x/data", "$SYS/broker/uptime"]
 
 
 def allowed_to_write(who: str) -> set[str]:

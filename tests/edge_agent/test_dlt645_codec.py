@@ -13,7 +13,7 @@ from edge_agent.codecs.dlt645 import (
     Frame,
     ReadAddress,
     ReadData,
-    clock_broadcast,
+    SetClocks,
     encode,
     frames,
 )
@@ -115,7 +115,7 @@ def test_the_address_of_an_only_meter():
 
 def test_clock_broadcast():
     moment = datetime(2026, 11, 21, 17, 5, 9)  # noqa: DTZ001 - what the meter's display will show
-    (frame,) = frames(clock_broadcast(moment))
+    (frame,) = frames(SetClocks(moment).message)
     assert frame == Frame("9" * 12, 0x08, bytes.fromhex("09 05 17 21 11 26"))
 
 

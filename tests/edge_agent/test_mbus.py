@@ -160,6 +160,26 @@ def test_only_the_record_that_is_meant_is_taken():
     assert decode(data, choice("volume", "energy")) == ({}, Counter(unit=1))
 
 
+@pytest.mark.parametrize(
+    ("records_", "more"),
+    [
+        ("0C 14 00 00 00 00", False),
+        ("0C 14 00 00 00 00 1F", True),
+        ("0C 14 1F 1F 1F 1F", False),
+        ("0C 14 00 00 00 00 0F 00 1F", False),  # the maker's own data end with 1F
+        ("2F 2F 84 40 14 00 00 00 00 2F 1F", True),
+        ("0D 78 03 41 42 1F 1F", True),  # a text of three letters
+        ("0D 78 03 41 42 1F", False),
+        ("02 7C 03 44 49 1F 12 34 1F", True),  # a unit in words
+        ("02 FC 03 44 49 1F 74 12 34 1F", True),
+        ("8C", False),
+    ],
+)
+def test_more_telegrams_follow_only_where_a_record_says_so(records_, more):
+    frame = bytes(19) + bytes.fromhex(records_) + bytes(2)
+    assert has_more(frame) is more
+
+
 def test_telegram_that_cannot_be_read_is_counted():
     assert decode(b"\x04", choice())[0] == {}
     assert decode(b"\x84\x84", choice())[1].total() > 0

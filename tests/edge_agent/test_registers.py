@@ -17,6 +17,7 @@ from edge_agent.registers import (
     meta_meter,
     parse_device_map,
 )
+from tests.device_table import PAGE, page_with, table, well_sourced
 
 MODELS = sorted(path.stem for path in devices_folder().glob("*.toml"))
 
@@ -76,9 +77,13 @@ def test_shipped_map_loads_and_has_a_source(model):
     assert [catalogue()[name].name for name in names] == names
 
 
-def test_readme_lists_every_shipped_map():
-    text = (devices_folder() / "README.md").read_text(encoding="utf-8")
-    assert [model for model in MODELS if f"`{model}`" not in text] == []
+def test_the_documented_table_is_that_of_the_maps():
+    assert page_with(table()) == PAGE.read_text(encoding="utf-8"), "python -m tests.device_table"
+
+
+def test_at_least_twenty_maps_and_twelve_with_a_frame_from_outside():
+    assert len([model for model in MODELS if not model.startswith("manual-")]) >= 20
+    assert len(well_sourced()) >= 12
 
 
 def test_all_problems_are_told_at_once():

@@ -121,7 +121,7 @@ class Works:
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
         events = Events(lambda: self.now_ms, io.StringIO())
         self.parameters = Parameters(self.store.directory, self.register)
-        self.parameters.declare("370114", "works", self.facts.standing("370114", "works"))
+        self.parameters.declare("370114", "works", self.facts.declared("370114", "works"))
         self.factors = builtin_library().choose(self.set_name)
         self.tariffs = SiteTariffs(self.register, builtin_tariffs(), GRID_MS)
         measures = Measures(self.store.directory, self.parameters, self.factors, self.tariffs)
@@ -307,7 +307,7 @@ class ClosingSuite:
 
         def tell() -> None:
             told.append(works.facts.tell(check_event(wrong), works.now_ms).id)
-            done.append(works.pipeline.amend("370114", "works", f"event {told[0]}", wrong.reason))
+            done.append(works.pipeline.amend("370114", "works"))
 
         works.run(tell, [])
         assert done[0].result() > 0

@@ -217,14 +217,14 @@ def _costs(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterat
         if some and total is None:
             reason = reader.tariffs.why_not(site.id, carrier, unit, from_ms, to_ms)
             reason = reason or "stored without a price; the tariff has one now"
-        applied = [] if tariff is None else _rows_of(tariff, from_ms, to_ms)
+        applied = [] if tariff is None else tariff.rows(from_ms, to_ms)
         yield CarrierCost(
             carrier=carrier,
             carrier_zh=carriers()[carrier].name_zh,
             tariff=None if tariff is None else tariff.name,
             tariff_title=None if tariff is None else tariff.title,
-            verified=None if tariff is None else all(verified for _, verified in applied),
-            row_ids=tuple(row for row, _ in applied),
+            verified=None if tariff is None else all(row.verified for row in applied),
+            row_ids=tuple(row.id for row in applied),
             periods=tuple(_periods(rows, tariff, unit, from_ms, to_ms)),
             cost_cny=total,
             reason=reason,
@@ -298,16 +298,6 @@ def _periods(
                 amount_held=Amounts.of({unit: int(chosen.amount_held.sum())}),
                 cost_cny=known(float(chosen.cost_cny.sum())),
             )
-
-
-def _rows_of(tariff: Tariff, from_ms: int, to_ms: int) -> list[tuple[str, bool]]:
-    """Return (id, verified) of the rows that hold somewhere in [from_ms, to_ms)."""
-    return [
-        (row.id, row.verified)
-        for rows in (tariff.hours, tariff.prices)
-        for row in rows
-        if row.valid_from_ms < to_ms and (row.valid_to_ms is None or row.valid_to_ms > from_ms)
-    ]
 
 
 def _flat(sites: Sequence[SiteCost]) -> Iterator[FlatRow]:

@@ -41,3 +41,12 @@ def upgrade() -> None:
         sa.Column("note", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("site", "meter", "valid_from_ms"),
     )
+    op.add_column(
+        "restatement", sa.Column("details", sa.String(), nullable=False, server_default="")
+    )
+    op.add_column(
+        "meter_event",
+        sa.Column("followed", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+    # Figures were brought in line with an event when it was told.
+    op.execute("UPDATE meter_event SET followed = (undone_ms IS NULL)")

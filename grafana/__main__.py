@@ -1,7 +1,6 @@
 """`nenghao dashboards`: render dashboards and rules, put them into a Grafana, compare."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     build = actions.add_parser("build", help="render what differs into a folder")
     build.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     build.add_argument("--folder", type=Path, default=RENDERED)
+    build.add_argument("--docs", default=DOCS, help="address of docs/, for links to the runbook")
     for name, text in (("push", "write into a running Grafana"), ("diff", "compare with it")):
         action = actions.add_parser(name, help=text)
         action.add_argument("--url", required=True, help="address of Grafana")
@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         action.add_argument("--language", choices=("zh", "en"), default="zh")
         action.add_argument("--folder", type=Path, default=RENDERED)
-        action.add_argument(
-            "--docs", default=os.environ.get("NENGHAO_DOCS", DOCS), help="address of docs/"
-        )
+        action.add_argument("--docs", default=DOCS, help="address of docs/")
     options = parser.parse_args(argv)
     return _build(options) if options.action == "build" else _remote(options)
 
@@ -38,11 +36,11 @@ def _build(options: argparse.Namespace) -> int:
     from grafana.build import stale, write
 
     if options.check:
-        found = stale(options.folder)
+        found = stale(options.folder, options.docs)
         for name in found:
             print(f"{name}: stale")
         return EXIT_DIFFERS if found else 0
-    for name in write(options.folder):
+    for name in write(options.folder, options.docs):
         print(name)
     return 0
 

@@ -50,7 +50,7 @@ from grafana.words import Words, table
 
 GROUP = "nenghao"
 FOLDER_UID = "nenghao"
-_DOCS = "${NENGHAO_DOCS}"
+DOCS = "docs"
 DAY_S = DAY_MS // 1000
 EVERY_SITE = other_than(SITE, THE_REGION)
 OF_TOTAL = equal(NODE, TOTAL)
@@ -170,10 +170,10 @@ def _not_closing() -> Query:
     )  # fmt: skip
 
 
-def provisioning(words: Words) -> str:
-    """Return the file of rules that Grafana reads; NENGHAO_DOCS says where the runbook is.
+def provisioning(words: Words, docs: str = DOCS) -> str:
+    """Return the file of rules that Grafana reads. docs: address under which docs/ is found.
 
-    Grafana fills in environment variables everywhere in it, and takes `$$` for a dollar.
+    Grafana fills in environment variables neither in queries nor in annotations.
     """
     rows = {row["rule"]: row for row in table("alerts")}
     encoder = JSONEncoder(sort_keys=True, indent=1, ensure_ascii=False)
@@ -182,18 +182,18 @@ def provisioning(words: Words) -> str:
         "name": GROUP,
         "folder": words["folder"],
         "interval": "1m",
-        "rules": [_built(rule, rows[rule.id], words.language) for rule in rules()],
+        "rules": [_built(rule, rows[rule.id], words.language, docs) for rule in rules()],
     }
-    text = encoder.encode({"apiVersion": 1, "groups": [group]}).replace("$", "$$")
-    return text.replace(_DOCS.replace("$", "$$"), _DOCS)
+    return encoder.encode({"apiVersion": 1, "groups": [group]})
 
 
-def _built(rule: Rule, row: Mapping[str, str], language: str) -> am.Rule:
+def _built(rule: Rule, row: Mapping[str, str], language: str, docs: str) -> am.Rule:
     made = (
         alerting.Rule(row[f"title_{language}"])
         .uid(f"nenghao-{rule.id}")
         .condition("Z")
         .for_val(row["for"])
+        .org_id(1)
         .folder_uid(FOLDER_UID)
         .rule_group(GROUP)
         .no_data_state("OK")
@@ -202,7 +202,7 @@ def _built(rule: Rule, row: Mapping[str, str], language: str) -> am.Rule:
         .annotations(
             {
                 "summary": row[f"summary_{language}"],
-                "runbook_url": f"{_DOCS}/runbook.md#{rule.id}",
+                "runbook_url": f"{docs}/runbook.md#{rule.id}",
             }
         )
     )

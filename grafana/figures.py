@@ -63,7 +63,20 @@ PUBLIC = (
 MAIN_CHANNELS = "^(energy_import|volume_standard|mass|volume|heat)$"
 """Of the channels of a meter the ones that its carrier is accounted by."""
 RULES = ("dip", "peak", "rollover", "unconfirmed", "stuck")
-UNIT_TEXTS = {"m3": ("m³", ""), "m3n": ("Nm³", "")}
+UNIT_TEXTS = {
+    "m3": ("m³", ""),
+    "kgce/m2": ("kgce/m²", ""),
+    "kWh/m2": ("kWh/m²", ""),
+}
+METERED_IN = {
+    "electricity": "kWh",
+    "natural_gas": "m³",
+    "water": "m³",
+    "compressed_air": "m³",
+    "heat": "GJ",
+    "steam": "t, GJ",
+}
+"""Unit a meter of a carrier counts in; the others count in t."""
 ROLES = (
     "boundary_in",
     "boundary_out",
@@ -136,10 +149,10 @@ def site_names(words: Words, *more: Condition, **selected: Expression) -> Query:
 
 
 def node_names(words: Words) -> Query:
-    """Return name and kind of each node of the site chosen."""
+    """Return the names of the top nodes of the site chosen: those below are parts of them."""
     return select(
         {"name": raw(words.name_field)},
-        NODE_INFO, *ONE_SITE, other_than(NODE, TOTAL), equal("listed", 1),
+        NODE_INFO, *ONE_SITE, equal("parent", TOTAL), equal("listed", 1),
         time=ALWAYS, by=(NODE,),
     )  # fmt: skip
 

@@ -246,19 +246,20 @@ class House:
         steps: Steps = (),
         least: float | None = None,
         zero: bool = True,
+        area: bool = False,
         gap: int = 0,
         year: bool = False,
         day: bool = False,
     ) -> m.Panel:
         """Lines or bars over time.
 
-        year, day: the last twelve months or the last day, whatever the range. gap: a line ends
-        where there is nothing for longer than this [ms].
+        area: filled down to 0. year, day: the last twelve months or the last day, whatever the
+        range. gap: a line ends where there is nothing for longer than this [ms].
         """
         builder = (
             timeseries.Panel()
             .draw_style(cm.GraphDrawStyle.BARS if bars else cm.GraphDrawStyle.LINE)
-            .fill_opacity(80 if bars else 12 if len(queries) == 1 and not legend and zero else 0)
+            .fill_opacity(80 if bars else 12 if area else 0)
             .line_width(0 if bars else 2)
             .show_points(cm.VisibilityMode.NEVER)
             .bar_width_factor(0.75)
@@ -344,9 +345,15 @@ class House:
         looks: Looks,
         transformations: Sequence[m.DataTransformerConfig] = (),
         none: str = "",
+        pages: bool = True,
     ) -> m.Panel:
-        """A table. none: what it says when it has no row."""
-        builder = tables.Panel().show_header(True).cell_height(cm.TableCellHeight.SM)
+        """A table. none: what it says when it has no row. pages: whole rows only, page by page."""
+        builder = (
+            tables.Panel()
+            .show_header(True)
+            .cell_height(cm.TableCellHeight.SM)
+            .footer(common.TableFooterOptions().show(False).enable_pagination(pages))
+        )
         panel = self._dressed(
             builder.build(), key, queries, looks=looks, transformations=transformations
         )

@@ -35,10 +35,10 @@ class Remote:
             for path in sorted((rendered / language / "dashboards").glob("*.json"))
         }
         text = (rendered / language / "alerting" / "rules.json").read_text(encoding="utf-8")
-        # the file is for provisioning, which fills in variables and takes $$ for a dollar
-        (self._group,) = json.loads(text.replace("${NENGHAO_DOCS}", docs).replace("$$", "$"))[
-            "groups"
-        ]
+        (self._group,) = json.loads(text)["groups"]
+        for rule in self._group["rules"]:
+            address = rule["annotations"]["runbook_url"]
+            rule["annotations"]["runbook_url"] = docs + "/" + address.rpartition("/")[2]
 
     def push(self) -> Iterator[str]:
         """Write folder, dashboards and rules; yield what was written. Repeats change nothing."""

@@ -20,7 +20,6 @@ from grafana.influxql import (
     Names,
     equal,
     matches,
-    other_than,
     raw,
     select,
     total,
@@ -122,7 +121,7 @@ def _parts(house: House) -> Row:
     nodes = (f.ONE_SITE, f.ELECTRIC)
     kinds = select(
         {"name": raw("kind")},
-        NODE_INFO, *f.ONE_SITE, other_than(NODE, TOTAL), equal("listed", 1),
+        NODE_INFO, *f.ONE_SITE, equal("parent", TOTAL), equal("listed", 1),
         matches(KIND, f"^({'|'.join(SUB_ITEMS)})$"), time=ALWAYS, by=(NODE,),
     )  # fmt: skip
     looks = {kind: Look(name=text(kind), color=color) for kind, color in SUB_ITEMS.items()}
@@ -234,7 +233,7 @@ def _class(house: House) -> Row:
                     looks={
                         BOUND: Look(name=text("level"), mappings=levels, paint="text", width=80),
                         "value": Look(name=text("value"), unit=unit("plain"), width=80),
-                        "unit": Look(name=text("unit"), width=90),
+                        "unit": Look(name=text("unit"), width=90, mappings=f.UNIT_TEXTS),
                         "source": Look(name=text("source")),
                     },
                 ),

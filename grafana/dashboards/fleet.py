@@ -107,7 +107,7 @@ def _states(house: House) -> Row:
         (
             (
                 house.states("timeline", online, values=values, interval="5m"),
-                10,
+                8,
             ),
             (
                 house.rows(
@@ -118,31 +118,31 @@ def _states(house: House) -> Row:
                     ),
                     looks={
                         "name": Look(name=text("site"), link=to_site),
-                        EDGE: Look(name=text("edge"), width=130),
+                        EDGE: Look(name=text("edge"), width=122),
                         "online": Look(
-                            name=text("online"), mappings=values, paint="text", width=60
+                            name=text("online"), mappings=values, paint="text", width=52
                         ),
                         "outbox": Look(
                             name=text("outbox"), unit=unit("count"), steps=BACKLOG_STEPS,
-                            paint="text", width=85,
+                            paint="text", width=78,
                         ),
-                        "oldest": Look(name=text("oldest"), unit=unit("minutes"), width=100),
+                        "oldest": Look(name=text("oldest"), unit=unit("minutes"), width=85),
                         "horizon": Look(
                             name=text("horizon"), unit=unit("days"), steps=DAY_STEPS,
-                            paint="text", width=95,
+                            paint="text", width=92,
                         ),
                         "clock": Look(
                             name=text("clock_offset"), unit=unit("milliseconds"),
-                            steps=CLOCK_STEPS, paint="text", width=90,
+                            steps=CLOCK_STEPS, paint="text", width=82,
                         ),
-                        "version": Look(name=text("version"), width=70),
+                        "version": Look(name=text("version"), width=62),
                         "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=75),
                         "meters": Look(name=text("meters"), unit=unit("count"), width=60),
-                        "Time": Look(name=text("last_seen"), unit=unit("ago"), width=110),
+                        "Time": Look(name=text("last_seen"), unit=unit("ago"), width=118),
                         SITE: Look(hidden=True),
                     },
                 ),
-                14,
+                16,
             ),
         ),
     )  # fmt: skip

@@ -54,10 +54,13 @@ def _card(house: House) -> Row:
         {name: raw(name) for name in (*names, "calibration_due_ms")},
         METER_INFO, *ONE_METER, equal("listed", 1), time=ALWAYS,
     )  # fmt: skip
-    carriers = {id_: (text(id_), color) for id_, color in CARRIERS.items()}
+    carriers = {
+        id_: (f"{text(id_)} ({f.METERED_IN.get(id_, 't')})", color)
+        for id_, color in CARRIERS.items()
+    }
     roles = {role: (text(f"role_{role}"), ENERGY) for role in f.ROLES}
     card = house.rows(
-        "card", info,
+        "card", info, pages=False,
         transformations=(columns(*names, "calibration_due_ms"),),
         looks={
             "name_zh": Look(name=text("meter")),
@@ -129,7 +132,7 @@ def _courses(house: House) -> Row:
             ),
             (
                 house.course(
-                    "power", power, unit=unit("power"), legend=False, day=True,
+                    "power", power, unit=unit("power"), legend=False, area=True, day=True,
                     looks={text("power"): Look(color=CARRIERS[f.ELECTRICITY])},
                 ),
                 9,

@@ -151,7 +151,8 @@ def _courses(house: House) -> Row:
         (
             (
                 house.course(
-                    "load", load, unit=unit("kw"), interval=GRID, legend=False, gap=2 * HOUR_MS,
+                    "load", load, unit=unit("kw"), interval=GRID, legend=False, area=True,
+                    gap=2 * HOUR_MS,
                     looks={text("demand"): Look(color=CARRIERS[f.ELECTRICITY])},
                 ),
                 14,
@@ -166,14 +167,14 @@ def _courses(house: House) -> Row:
                         sorted_by("tce"),
                     ),
                     looks={
-                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=90),
+                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=80),
                         "amount": Look(name=text("amount"), unit=unit("amount")),
-                        UNIT: Look(name=text("unit"), width=60, mappings=f.UNIT_TEXTS),
-                        "tce": Look(name=text("tce"), unit=unit("tce_fine"), width=110),
-                        "cost": Look(name=text("cost"), unit=unit("cost"), width=110),
+                        UNIT: Look(name=text("unit"), width=52, mappings=f.UNIT_TEXTS),
+                        "tce": Look(name=text("tce"), unit=unit("tce_fine"), width=98),
+                        "cost": Look(name=text("cost"), unit=unit("cost"), width=98),
                         "measured": Look(
                             name=text("measured_share"), unit=unit("share"), steps=SHARE_STEPS,
-                            paint="text", width=90,
+                            paint="text", width=80,
                         ),
                     },
                 ),
@@ -295,7 +296,7 @@ def _plans(house: House) -> Row:
                     looks={
                         BOUND: Look(name=text("level"), mappings=levels, paint="text", width=80),
                         "value": Look(name=text("value"), unit=unit("plain"), width=70),
-                        "unit": Look(name=text("unit"), width=80),
+                        "unit": Look(name=text("unit"), width=80, mappings=f.UNIT_TEXTS),
                         "source": Look(name=text("source")),
                     },
                 ),

@@ -378,6 +378,8 @@ class Pipeline:
         self._states[address] = StoredState(address, payload, now_ms)
         if self._fleet is not None:
             self._fleet.take(address, self._live.state(address), now_ms)
+        if state.online and not state.clock.synchronised:
+            self._answer(address)  # an ack that tells the time, whatever else it says
 
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)

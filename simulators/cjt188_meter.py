@@ -9,6 +9,8 @@ from simulators.wire import Faults
 Image = Callable[[], bytes | None]
 """The data of the meter's current values, as on the wire after the sequence number."""
 
+LONGEST = 512
+
 
 class Cjt188Station:
     """One water, gas or heat meter on a wire."""
@@ -23,22 +25,17 @@ class Cjt188Station:
         self._buffer = b""
 
     def hear(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while (start := self._buffer.find(b"\x68")) >= 0:
-            self._buffer = self._buffer[start:]
-            if len(self._buffer) < 13:
-                return
-            size = 13 + self._buffer[10]
-            if size > 13 + 100:
-                self._buffer = self._buffer[1:]
+        self._buffer = (self._buffer + data)[-LONGEST:]
+        at = -1
+        # Other protocols may share the wire: what looks like a frame's beginning need not be one.
+        while (at := self._buffer.find(b"\x68", at + 1)) >= 0:
+            frame = self._buffer[at : at + 13 + (self._buffer[at + 10 : at + 11] or b"\0")[0]]
+            if len(frame) < 13 or frame[-1] != 0x16 or len(frame) != 13 + frame[10]:
                 continue
-            if len(self._buffer) < size:
-                return
-            frame = self._buffer[:size]
-            if frame[-1] != 0x16 or sum(frame[:-2]) % 256 != frame[-2]:
-                self._buffer = self._buffer[1:]
+            if sum(frame[:-2]) % 256 != frame[-2]:
                 continue
-            self._buffer = self._buffer[size:]
+            self._buffer = self._buffer[at + len(frame) :]
+            at = -1
             if frame[1] in (self._kind, 0xAA) and frame[2:9] in (self._address, b"\xaa" * 7):
                 yield from self._answer(frame[9], frame[11:-2])
 

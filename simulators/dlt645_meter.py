@@ -12,6 +12,7 @@ from simulators.wire import Faults
 Image = Callable[[str], bytes | None]
 """Data identifier, high byte first as in the standard -> its data, None when there is none."""
 NO_SUCH_DATA = 0x02
+LONGEST = 512
 
 
 class Dlt645Station:
@@ -29,24 +30,18 @@ class Dlt645Station:
         self._next_part = 1
 
     def hear(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while (start := self._buffer.find(b"\x68")) >= 0:
-            self._buffer = self._buffer[start:]
-            if len(self._buffer) < 12:
-                return
-            size = 12 + self._buffer[9]
-            if self._buffer[7] != 0x68:
-                self._buffer = self._buffer[1:]
+        self._buffer = (self._buffer + data)[-LONGEST:]
+        at = -1
+        # Other protocols may share the wire: what looks like a frame's beginning need not be one.
+        while (at := self._buffer.find(b"\x68", at + 1)) >= 0:
+            frame = self._buffer[at : at + 12 + (self._buffer[at + 9 : at + 10] or b"\0")[0]]
+            if len(frame) < 12 or frame[7] != 0x68 or frame[-1] != 0x16:
                 continue
-            if len(self._buffer) < size:
-                return
-            frame = self._buffer[:size]
-            if frame[-1] != 0x16 or sum(frame[:-2]) % 256 != frame[-2]:
-                self._buffer = self._buffer[1:]
-                continue
-            self._buffer = self._buffer[size:]
-            content = bytes((byte - 0x33) % 256 for byte in frame[10:-2])
-            yield from self._answer(frame[1:7], frame[8], content)
+            if len(frame) == 12 + frame[9] and sum(frame[:-2]) % 256 == frame[-2]:
+                self._buffer = self._buffer[at + len(frame) :]
+                at = -1
+                content = bytes((byte - 0x33) % 256 for byte in frame[10:-2])
+                yield from self._answer(frame[1:7], frame[8], content)
 
     def spoil(self, answer: bytes) -> bytes:
         return answer[:-2] + bytes(((answer[-2] + 1) % 256,)) + answer[-1:]

@@ -61,12 +61,15 @@ class MbusStation:
 
     def hear(self, data: bytes) -> Iterator[bytes]:
         self._buffer = (self._buffer + data)[-300:]
-        while self._buffer:
-            frame = self._next_frame()
-            if frame is None:
-                return
-            if frame:
-                yield from self._answer(frame)
+        at = 0
+        while at < len(self._buffer):
+            size, body = self._frame_at(at)
+            if body:
+                self._buffer = self._buffer[at + size :]
+                at = 0
+                yield from self._answer(body)
+            else:
+                at += 1
 
     def spoil(self, answer: bytes) -> bytes:
         at = -2 if len(answer) > 1 else -1
@@ -74,31 +77,19 @@ class MbusStation:
         spoiled[at] ^= 0x01
         return bytes(spoiled)
 
-    def _next_frame(self) -> bytes | None:
-        """The body of the next frame, empty after a byte that begins none; None = wait."""
-        first = self._buffer[0]
-        if first == 0x10:
-            if len(self._buffer) < 5:
-                return None
-            frame, body = self._buffer[:5], self._buffer[1:3]
-        elif first == 0x68:
-            if len(self._buffer) < LONG_HEAD:
-                return None
-            size = self._buffer[1] + 6
-            if self._buffer[3] != 0x68 or self._buffer[1] != self._buffer[2]:
-                self._buffer = self._buffer[1:]
-                return b""
-            if len(self._buffer) < size:
-                return None
-            frame, body = self._buffer[:size], self._buffer[LONG_HEAD : size - 2]
+    def _frame_at(self, at: int) -> tuple[int, bytes]:
+        """Length and body of the whole frame that begins at `at`; an empty body when none does."""
+        head = self._buffer[at : at + LONG_HEAD]
+        if head[:1] == b"\x10":
+            size, begin = 5, 1
+        elif len(head) == LONG_HEAD and head[0] == head[3] == 0x68 and head[1] == head[2]:
+            size, begin = head[1] + 6, LONG_HEAD
         else:
-            self._buffer = self._buffer[1:]
-            return b""
-        if frame[-1] != 0x16 or sum(body) % 256 != frame[-2]:
-            self._buffer = self._buffer[1:]
-            return b""
-        self._buffer = self._buffer[len(frame) :]
-        return body
+            return 0, b""
+        frame = self._buffer[at : at + size]
+        body = frame[begin : size - 2]
+        whole = len(frame) == size and frame[-1] == 0x16
+        return (size, body) if whole and sum(body) % 256 == frame[-2] else (0, b"")
 
     def _answer(self, body: bytes) -> Iterator[bytes]:
         control, address = body[0], body[1]

@@ -17,6 +17,7 @@ from simulators.encode import (
     shown_micro,
     step_micro,
 )
+from simulators.meter_faults import Defects
 from simulators.noise import derive_seed, uniform
 from simulators.quantities import (
     Flows,
@@ -32,6 +33,8 @@ ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
 MAX_WORDS = 125
 
+_OF_CURRENT = ("power", "current", "reactive_power", "apparent_power", "flow", "mass_flow")
+"""What a wrong transformer ratio changes, beside the counts. A power factor it leaves alone."""
 _CUMULATIVE = frozenset({"volume", "volume_standard", "mass", "heat"})
 
 
@@ -121,6 +124,7 @@ class SimulatedMeter:
         """
         self.identity = identity
         self.device = device
+        self.defects = Defects()
         self._flows = flows
         self._seed = derive_seed(seed, f"{identity.site}/{identity.id}")
         self._registers = {register.address: register for register in device.registers}
@@ -207,13 +211,27 @@ class SimulatedMeter:
         return shown_micro(register, unwrapped) // in_micro(register.scale)
 
     def _instantaneous(self, register: Register, time_ms: int) -> float:
-        return instantaneous_value(
-            register.channel, self._flows, time_ms, self.identity.multiplier, self._seed
+        defects = self.defects
+        channel = defects.swapped.get(register.channel, register.channel)
+        value = instantaneous_value(
+            channel, self._flows, defects.moment(time_ms), self.identity.multiplier, self._seed
         )
+        if channel.startswith(_OF_CURRENT) and channel != "power_factor":
+            value *= defects.ratio_ppm / 1_000_000
+        return value * defects.signs.get(register.channel, 1)
 
     def _unwrapped(self, counter: _Counter, time_ms: int) -> int:
-        true_micro = counter.signal.amount_micro(time_ms)
-        return counter.start_micro + true_micro // self.identity.multiplier
+        """What the display would stand at if it never wrapped [micro-units]."""
+        defects = self.defects
+        moment = defects.moment(time_ms)
+        start = defects.start_before(moment)
+        true_micro = counter.signal.amount_micro(moment)
+        begin_micro = counter.start_micro + defects.ahead_micro
+        if start is not None:
+            true_micro -= counter.signal.amount_micro(start.time_ms)
+            begin_micro = start.shown_micro
+        measured = true_micro * defects.ratio_ppm // 1_000_000
+        return begin_micro + measured // self.identity.multiplier
 
     def _note(self, counter: _Counter, time_ms: int, unwrapped: int, served_micro: int) -> None:
         wraps = 0 if counter.modulus_micro is None else unwrapped // counter.modulus_micro

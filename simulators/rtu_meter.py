@@ -32,6 +32,8 @@ class RtuStation:
 
     def __init__(self, unit: int, read: ReadWords) -> None:
         self.faults = Faults()
+        self.exception = 0
+        """Modbus exception code every request is answered with; 0 = none."""
         self._unit = unit
         self._read = read
         self._buffer = b""
@@ -57,6 +59,8 @@ class RtuStation:
         function = frame[1]
         head = bytes((self._unit, function))
         try:
+            if self.exception:
+                raise IllegalRequestError(self.exception)
             if function not in (3, 4):
                 raise IllegalRequestError(ILLEGAL_FUNCTION)
             address, count = int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,9 @@ from edge_agent.events import Event
 from edge_agent.links.registry import make_link
 from edge_agent.poller import BusPoller
 from edge_agent.registers import load_device_maps
-from simulators.devices import load_device
-from simulators.images import meter_address, station
-from simulators.meter import MeterIdentity, SimulatedMeter
-from simulators.quantities import Flows
-from simulators.rtu_meter import RtuStation
-from simulators.signal import Signal, rate_from_milli_per_hour, surplus
+from simulators.bench import SITE, bench_meter, bench_station
+from simulators.images import meter_address
+from simulators.meter import SimulatedMeter
 from simulators.wire import SimulatedWire, Station
 
 ORIGIN_MS = 1_795_104_000_000  # 2026-11-20T00:00+08:00
@@ -31,8 +28,8 @@ class Field:
 
     clock: SteppingClock
     meter: SimulatedMeter
-    station: Station
     off_ms: int = 0
+    station: Station = field(init=False)
     readings: list[Reading] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -48,63 +45,31 @@ class Field:
         return self.clock.time_ms() + self.off_ms
 
 
-TARIFF = {
-    "sharp": frozenset({17, 18}),
-    "peak": frozenset({8, 9, 10, 11}),
-    "flat": frozenset({7, 12, 13, 14, 15, 16, 19, 20, 21, 22, 23}),
-    "valley": frozenset({0, 1, 2, 3, 4, 5, 6}),
-}
-
-
-def rate(minute: int) -> int:
-    """A load between 10 and 16 units an hour, another each minute."""
-    return rate_from_milli_per_hour(10_000 + minute * 37 % 6_000)
-
-
 def simulated(model: str) -> SimulatedMeter:
     """A meter of this product at a small load of its carrier."""
-    device = load_device(model)
-    forward = Signal(rate, ORIGIN_MS)
-    flows = Flows(
-        device.carrier,
-        forward=forward,
-        backward=surplus([], [forward], ORIGIN_MS),
-        origin_ms=ORIGIN_MS,
-        two_way=False,
-    )
-    identity = MeterIdentity("works", "m1", "gw1", device.carrier, "sub", 1, 1)
-    return SimulatedMeter(identity, device, flows, TARIFF, 16_000, seed=5)
+    return bench_meter(model, ORIGIN_MS)
 
 
 @contextlib.asynccontextmanager
 async def field_of(
-    model: str, path: Path | None = None, **bus
+    model: str, path: Path | None = None, *, clock_broadcast: bool = False, timeout_s: float = 1.0
 ) -> AsyncIterator[tuple[Field, BusPoller]]:
     """Serve one meter of `model`: on TCP, or on a pseudo-terminal at `path`."""
     meter = simulated(model)
     clock = SteppingClock(ORIGIN_MS + 3_600_000)
-    protocol = meter.device.protocol
-    found = Field(clock, meter, None)  # type: ignore[arg-type] # set below, needs the clock
-    if protocol == "modbus":
-        found.station = RtuStation(
-            1, lambda function, at, count: meter.read(function, at, count, found.meter_now_ms())
-        )
-    else:
-        found.station = station(meter, found.meter_now_ms)
+    found = Field(clock, meter)
+    found.station = bench_station(meter, found.meter_now_ms)
     wire = SimulatedWire([found.station])
-    address = meter_address(protocol, meter.identity.site, "m1")
+    address = meter_address(meter.device.protocol, SITE, "m1")
     meters = (MeterConfig("m1", model, address=address),)
+    bus = BusConfig("bus", timeout_s=timeout_s, clock_broadcast=clock_broadcast, meters=meters)
     if path is None:
-        config = BusConfig(
-            "bus", "127.0.0.1", "tcp", port=await wire.serve(), timeout_s=1, meters=meters, **bus
-        )
+        bus = replace(bus, kind="tcp", host="127.0.0.1", port=await wire.serve())
     else:
         wire.plug(path)
-        config = BusConfig(
-            "bus", kind="serial", device=str(path), baud=115_200, timeout_s=1, meters=meters, **bus
-        )
+        bus = replace(bus, kind="serial", device=str(path), baud=115_200)
     poller = BusPoller(
-        config, PollConfig(60), load_device_maps([model]), make_link, clock, found,
+        bus, PollConfig(60), load_device_maps([model]), make_link, clock, found,
         found.events.append,
     )  # fmt: skip
     try:

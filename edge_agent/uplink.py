@@ -71,6 +71,16 @@ class Obeys(Protocol):
         ...
 
 
+def _obey_cancellation() -> None:
+    """End a task that was cancelled together with the broker's answer.
+
+    Before Python 3.12 `wait_for`, by which aiomqtt waits for it, loses such a cancellation.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class _Finished(Exception):  # noqa: N818 - not an error: ends a session that has drained
     pass
 
@@ -277,11 +287,6 @@ class Uplink:
                 retain=retain,
                 timeout=self._config.publish_timeout_s + len(payload) / SLOWEST_BYTES_PER_S,
             )
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # Before Python 3.12 `wait_for`, which aiomqtt uses, loses a cancellation that comes
-            # together with the broker's answer.
-            raise asyncio.CancelledError
 
     async def _end(self) -> None:
         """After `stop`: wait for the last acks, within bounds, then end the session."""
@@ -301,6 +306,7 @@ class Uplink:
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
             for reply in self._commands.due_replies() if self._commands else ():
                 await self._publish(client, MessageKind.REPLY, encode_reply(reply))
+            _obey_cancellation()
             await asyncio.sleep(self._config.state_period_s)
 
     # ------------------------------------------------------------------------------- sending
@@ -314,6 +320,7 @@ class Uplink:
                 self._give_up(seq, tries)
             while (picked := self._window.pick()) is not None:
                 await self._send_batch(client, picked)
+            _obey_cancellation()
             waits_s = [due - self._clock.monotonic() for due in self._needed.values()]
             timeout_s = self._window.wait_s(self._clock.monotonic())
             if timeout_s is not None:

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Command] = {
     "prove": Command("aggregator", "prove per meter and period that no energy is lost or doubled"),
     "replay": Command("aggregator", "make stored figures anew from raw readings"),
     "tokens": Command("aggregator", "say who may use the API, see who wrote what"),
+    "profiles": Command("aggregator", "find how energy spreads over the day, for gaps to come"),
     "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
     "dashboards": Command("grafana", "render dashboards and alert rules, put them into Grafana"),

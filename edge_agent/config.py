@@ -105,8 +105,8 @@ class BusConfig:
     clock_broadcast: Annotated[
         bool,
         Rule(
-            "true = once a day, after 03:00, set the clocks of all DL/T 645 meters of the bus; the "
-            "only thing an edge ever changes in a meter"
+            "true = once a day, between 03:00 and 21:00, set the clocks of all DL/T 645 meters of "
+            "the bus; the only thing an edge ever changes in a meter"
         ),
     ] = False
     timeout_s: Annotated[float, Rule("wait for one answer [s]", 0.05, 60)] = 1.0

@@ -73,8 +73,12 @@ def _cached(model: str) -> DeviceMap:
 def meta_meter(meter: MeterConfig, device: DeviceMap) -> MetaMeter:
     """Return what the wire's meta says of this meter.
 
-    The configured rating is that of the main channel and holds for the channels of its unit.
+    The rating, configured or else the product's, is that of the main channel and holds for the
+    channels of its unit.
     """
+    rating = meter.rating
+    if rating is None and device.rating is not None:
+        rating = float(device.rating)
     main = next((r.channel for r in device.registers if r.cumulative), None)
     unit = catalogue()[main].unit if main is not None else None
     channels = tuple(
@@ -82,7 +86,7 @@ def meta_meter(meter: MeterConfig, device: DeviceMap) -> MetaMeter:
             name=register.channel,
             unit=str(catalogue()[register.channel].unit),
             modulus=None if register.modulus is None else float(register.modulus),
-            rating=meter.rating
+            rating=rating
             if register.cumulative and catalogue()[register.channel].unit == unit
             else None,
             step=None if register.step is None else float(register.step),

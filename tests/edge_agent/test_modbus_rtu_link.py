@@ -17,8 +17,8 @@ from edge_agent.wires.serial import SerialSettings, SerialWire
 from simulators.meter import ILLEGAL_ADDRESS, IllegalRequestError
 from simulators.rtu_meter import RtuStation
 from simulators.wire import SimulatedWire
+from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
-from tests.edge_agent.ports import free_port
 from tests.suites.link_suite import SerialSuite, WireSuite
 
 

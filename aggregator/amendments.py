@@ -95,7 +95,9 @@ class Amendments:
         cause_of: Callable[[SeriesKey], Cause],
     ) -> Iterator[IntervalColumns]:
         """Bring figures in line with the register and some events; one cause for what differs."""
-        self._parameters.declare(region, site, _events(told, followed))
+        events = _events(told, followed)
+        if events != tuple(self._parameters.events(region, site)):  # nearly always there are none
+            self._parameters.declare(region, site, events)
         self._book.refresh()
         now: dict[tuple[str, str], Registers] = {}
 

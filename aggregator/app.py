@@ -25,6 +25,7 @@ from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
+from aggregator.daily_proof import DailyProof
 from aggregator.events import (
     AggregatorFailed,
     AggregatorStarted,
@@ -34,6 +35,8 @@ from aggregator.events import (
     SecretExposed,
 )
 from aggregator.facts import Facts
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -174,13 +177,22 @@ def run(config: Config) -> int:
         book=book,
         parameters=parameters,
         amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
-        rollups=Rollups(store, events, Stuck(store, parameters)),
+        rollups=Rollups.with_nodes(
+            store,
+            events,
+            register,
+            factor_set.counts,
+            wall_ms,
+            Stuck(store, parameters),
+        ),
         live=live,
         inbox=inbox,
         publish=subscriber.publish,
         events=events,
         pace=config.pace,
         time_ms=wall_ms,
+        information=Information(store, register, wall_ms),
+        fleet=Fleet(),
     )
     reader = StoreLedgerReader(
         store,
@@ -199,6 +211,9 @@ def run(config: Config) -> int:
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
+    proof = DailyProof(reader, store, pipeline.put)
+    ending = threading.Event()
+    prover = threading.Thread(target=proof.run, args=(ending,), name="proof", daemon=True)
     worker = _Worker(pipeline, events, server)
     events.emit(
         AggregatorStarted(
@@ -208,13 +223,17 @@ def run(config: Config) -> int:
     try:
         subscriber.start()
         worker.start()
+        prover.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted)
         asyncio.run(server.serve(sockets=[listener]))
     finally:
+        ending.set()
         pipeline.stop()
         if worker.ident is not None:
             worker.join()
+        if prover.ident is not None:
+            prover.join()
         subscriber.stop()
         records.close()
         facts.close()

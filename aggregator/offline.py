@@ -86,7 +86,14 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
             restatements=restatements,
-            rollups=Rollups(store, events, Stuck(store, parameters)),
+            rollups=Rollups.with_nodes(
+                store,
+                events,
+                tables.register,
+                factor_set.counts,
+                wall_ms,
+                Stuck(store, parameters),
+            ),
             reader=StoreLedgerReader(
                 store,
                 tables.register,

@@ -35,6 +35,8 @@ from aggregator.events import (
     StoreLost,
     TimesQuarantined,
 )
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
@@ -42,6 +44,7 @@ from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
 from aggregator.parameters import Parameters
+from aggregator.points import Points
 from aggregator.records import (
     IMPOSSIBLE_TIME,
     Quarantined,
@@ -51,7 +54,14 @@ from aggregator.records import (
 )
 from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    Store,
+    StoreRetriable,
+)
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import Meta, decode_meta, meta_hash
@@ -104,6 +114,14 @@ class _Job:
     done: Future[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Points that another thread wants to be written."""
+
+    make: Callable[[], Points]
+    done: Future[int]
+
+
 @dataclass(slots=True)
 class _Answer:
     """What the next ack to one edge has to say."""
@@ -130,8 +148,12 @@ class Pipeline:
         events: Events,
         pace: PaceSection,
         time_ms: Callable[[], int],
+        information: Information | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._store = store
+        self._information = information
+        self._fleet = fleet
         self._records = records
         self._book = book
         self._parameters = parameters
@@ -145,7 +167,7 @@ class Pipeline:
         self._time_ms = time_ms
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Points] = SimpleQueue()
         self._loaded: set[tuple[str, str]] = set()
         """(region, site) whose heads are loaded and whose figures follow what is declared."""
 
@@ -158,7 +180,7 @@ class Pipeline:
             self._metas[stored.address, stored.hash] = meta
             if stored.used_ms:
                 self._in_force[stored.address] = stored.used_ms, stored.hash
-                parameters.tell(stored.address, meta)
+                self._tell(stored.address, meta)
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -187,6 +209,8 @@ class Pipeline:
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
         try:
+            for place in self._rollups.unsure():
+                self._load_site(*place)
             while not self._stopping.is_set():
                 for message in self._inbox.take(_IDLE_S):
                     self._receive(message)
@@ -198,12 +222,21 @@ class Pipeline:
             self._ended.set()
             self._cancel_jobs()
 
+    def put(self, make: Callable[[], Points]) -> Future[int]:
+        """Make and write points of a dashboard's measurement; how many. As `amend`.
+
+        Nothing is written between: what `make` reads of the store is so when its points are there.
+        """
+        return self._ask(_Points(make, Future()))
+
     def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        job = _Job(region, site, Future())
+        return self._ask(_Job(region, site, Future()))
+
+    def _ask(self, job: "_Job | _Points") -> Future[int]:
         self._jobs.put(job)
         self._inbox.wake()
         if self._ended.is_set():
@@ -248,6 +281,8 @@ class Pipeline:
             self._rolled_up = now
             self._insist(self._rollups.flush)
         self._send_acks()
+        self._insist(self._rollups.catch_up)  # a piece at a time, after what is live
+        self._keep_information()
 
     def _commit_all(self) -> None:
         groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
@@ -255,6 +290,7 @@ class Pipeline:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
         self._insist(self._rollups.flush)
+        self._keep_states()
         self._send_acks()
 
     def _keep_states(self) -> None:
@@ -262,6 +298,21 @@ class Pipeline:
         states = list(self._states.values())
         if states and self._record(lambda: self._records.put_states(states)) is not None:
             self._states.clear()
+        if self._fleet is not None:
+            for points in self._fleet.points():
+                self._write_points(points)
+            self._fleet.written()
+
+    def _keep_information(self) -> None:
+        """Write one site's names and plans, where they changed."""
+        if self._information is not None:
+            result = self._insist(self._information.keep)
+            self._note_refused(result.refused if result else ())
+
+    def _write_points(self, points: Points) -> int:
+        result = self._insist(lambda: self._store.write_points(points))
+        self._note_refused(result.refused)
+        return result.intervals
 
     def _record(self, write: Callable[[], Result]) -> Result | None:
         """Write to the records; None when they do not take it now: no reading waits for them."""
@@ -320,13 +371,24 @@ class Pipeline:
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
             if name != last:
-                self._parameters.tell(address, self._metas[address, name])
+                self._tell(address, self._metas[address, name])
                 self._record(lambda: self._records.use_meta(name, address, newest_ms))
+
+    def _tell(self, address: Address, meta: Meta) -> None:
+        """Let a meta be in force."""
+        self._parameters.tell(address, meta)
+        if self._information is not None:
+            self._information.tell(address, meta)
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
         self._live.take_state(address, state)
-        self._states[address] = StoredState(address, payload, self._time_ms())
+        now_ms = self._time_ms()
+        self._states[address] = StoredState(address, payload, now_ms)
+        if self._fleet is not None:
+            self._fleet.take(address, self._live.state(address), now_ms)
+        if state.online and not state.clock.synchronised:
+            self._answer(address)  # an ack that tells the time, whatever else it says
 
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
@@ -389,13 +451,11 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings", arrivals))
+            intervals, cause = self._insist(lambda: self._book.recompute(counted)), "late readings"
             self._events.count(Counter.LATE, len(counted))
         else:
-            intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings", arrivals))
+            intervals, cause = self._book.advance(counted), "newer readings"
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
@@ -410,7 +470,7 @@ class Pipeline:
             verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit)
+        self._write(commit, lambda: self._amendments.restate(intervals, cause, arrivals))
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -437,18 +497,21 @@ class Pipeline:
         if (region, site) in self._loaded:
             return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate_loaded(region, site, lacking))
-        self._write_figures(lacking)
+        self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
+        self._rollups.made_sure(region, site)
         changed = self._insist(lambda: self._amend(region, site))
         changed += self._release(region, site)
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
         return changed
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: "_Job | _Points") -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
+            if isinstance(job, _Points):
+                job.done.set_result(self._write_points(self._insist(job.make)))
+                return
             changed = self._load_site(job.region, job.site)
             changed += self._insist(lambda: self._amend(job.region, job.site))
             changed += self._release(job.region, job.site)
@@ -496,11 +559,13 @@ class Pipeline:
         edges = {one.address.edge for one in group}
         counted = self._book.counted(cumulative)
         intervals = self._insist(lambda: self._book.recompute(counted))
-        self._insist(lambda: self._amendments.restate_released(intervals, edges))
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         dirty = self._dirty(intervals)
         self._insist(self._amendments.note_new)
-        self._write(Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts))
+        self._write(
+            Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts),
+            lambda: self._amendments.restate_released(intervals, edges),
+        )
         readings = len(cumulative) + len(instantaneous)
         self._events.count(Counter.READINGS, readings)
         self._events.count(Counter.RELEASED, readings)
@@ -509,26 +574,42 @@ class Pipeline:
         self._record(lambda: self._records.release(whole))
         return len(intervals)
 
-    def _write_figures(self, figures: IntervalColumns) -> None:
+    def _write_figures(
+        self, figures: IntervalColumns, restate: Callable[[], None] | None = None
+    ) -> None:
         """Write intervals that come from readings in the store, and the verdicts there."""
         nothing = ReadingColumns.empty(cumulative=True)
         verdicts = self._insist(lambda: self._book.verdicts(nothing))
         if len(figures) or verdicts:
-            self._write(Commit.without_readings(figures, self._dirty(figures), verdicts))
+            commit = Commit.without_readings(figures, self._dirty(figures), verdicts)
+            self._write(commit, restate)
 
-    def _write(self, commit: Commit) -> None:
-        """Commit, however long it takes, and see to the roll-ups."""
-        result = self._insist(lambda: self._store.commit(commit))
-        for refused in result.refused:
-            self._events.count(Counter.REFUSED)
-            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
-            series = refused.line.split(" ", 1)[0]
-            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
+    def _write(self, commit: Commit, restate: Callable[[], None] | None) -> None:
+        """Commit, however long it takes, and see to the roll-ups.
+
+        Records of settled days are kept before each try: a day may settle while the store is away.
+        """
+
+        def attempt() -> CommitResult:
+            if restate is not None:
+                restate()
+            return self._store.commit(commit)
+
+        result = self._insist(attempt)
+        self._note_refused(result.refused)
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
         self._events.count_verdicts(commit.verdicts)
+
+    def _note_refused(self, lines: Sequence[Refused]) -> None:
+        """Keep lines that the store rejected for their content aside, and name each series once."""
+        for refused in lines:
+            self._events.count(Counter.REFUSED)
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

@@ -86,6 +86,7 @@ class Replayer:
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
+            self._rollups.made_sure(region, site)
             if (region, site) in sites:
                 for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
@@ -133,6 +134,11 @@ class Replayer:
         made = Made()
         for first in range(0, len(series), _TOGETHER):
             made += self._channels_of(part, series[first : first + _TOGETHER])
+        if made != Made():  # figures of nodes and regions follow, then the marks go
+            month_ms = month_start(part.from_ms)
+            self._rollups.redo_nodes(part.region, part.site, month_ms)
+            days = {month_ms, *range(part.from_ms, part.to_ms, DAY_MS)}
+            self._store.clear_dirty(DirtyDay(part.region, part.site, day) for day in days)
         return made
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
@@ -159,8 +165,6 @@ class Replayer:
         days = self._store.intervals(Level.DAY, series, month_ms, end_ms)
         months = summed(days, np.full(len(days), month_ms), end_ms - month_ms, self._store.grid_ms)
         _, own = self._level(Level.MONTH, series, month_ms, end_ms, months, told)
-        if redone is not None:
-            self._store.clear_dirty(self._dirty(redone.changed))
         return made + own
 
     def _level(
@@ -179,6 +183,9 @@ class Replayer:
         if not differs.any():
             return new, Made()
         records = self._record(level, old, new, told)
+        # What is made of these is marked first, to be made again after a crash in between.
+        dirty = self._dirty(new.take(differs))
+        _check(self._store.commit(Commit.without_readings(dirty=dirty)))
         _check(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
 

@@ -60,9 +60,7 @@ class Vee:
             self.note([index], at, at + 1)
 
     def note_uncounted(self, readings: ReadingColumns, counted: ReadingColumns) -> None:
-        """Note the readings of registered meters of which `counted` is what enters the ledger."""
-        if len(readings) == len(counted):
-            return
+        """Note the readings of registered meters of which only `counted` enters the ledger."""
         edited = self._parameters.edited[readings.series]
         for index in np.unique(readings.series[edited]).tolist():  # they may have been moved
             own = readings.time_ms[readings.series == index]

@@ -1,4 +1,4 @@
-"""``cmd`` and ``reply``: one order to an edge and its answer. Experimental in version 1.
+"""``cmd`` and ``reply``: one order to an edge and its answer.
 
 ::
 

@@ -20,7 +20,10 @@ MAX_LISTED = 1_024
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """The gateway's clock: ``source`` is ntp, ack (estimated from acks), rtc or none."""
+    """The gateway's clock: ``source`` is ntp, ack (estimated from acks), rtc, saved (known to an
+    earlier process since the same boot) or none: readings are then held, and the aggregator
+    answers a state that is not ``synchronised`` with an ack that tells its time.
+    """
 
     source: str = "none"
     synchronised: bool = False
@@ -48,6 +51,16 @@ class OutboxState:
     """How long the free room lasts without a network at the present rate [s]."""
     dropped_readings: int = 0
     """Readings given up since the outbox was made, for want of room or as undecodable."""
+    thinned_readings: int = 0
+    """Old samples thinned away for want of room since the outbox was made; never registers."""
+    lost_batches: int = 0
+    """Batches that a damaged file could not give back since the outbox was made."""
+    timeless_readings: int = 0
+    """Readings held here until their time is known."""
+    alarm_percent: int = 0
+    """70 or 90 when unacked readings fill so much of the room, else 0."""
+    durable: bool = True
+    """False when the disk cannot be written: readings are in memory alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,26 +164,34 @@ empty). residual = parent - children [micro-units] is what nobody accounts for; 
 above limit_ppm of the parent, absent when it cannot be judged: nothing below, or a meter (their
 number is without_data) lacks data."""
 
+
+def choice(name: str, id_: str) -> str:
+    """Return name and id as one text: a menu can show the one and take the other."""
+    return f"{name} | {id_}"
+
+
 NODE_INFO = Measurement(
     "node_info",
     (REGION, SITE, NODE),
     integers=("listed",),
     floats=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
     texts=(
-        "name_zh", "name_en", "kind", "sector", "parent", "entity", "entity_zh", "key_unit",
-        "two_highs", "climate_zone",
+        "name_zh", "name_en", "choice_zh", "choice_en", "kind", "sector", "parent", "entity",
+        "entity_zh", "key_unit", "two_highs", "climate_zone",
     ),
     optional=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
 )  # fmt: skip
 """At INFO_TIME_MS. The region (site `_region`, node `_total`), sites (node `_total`) and nodes;
 kind: region, site, system or the sub-item; parent: the node above, of a top node `_total`.
-listed: 0 once the register has it no longer."""
+listed: 0 once the register has it no longer. choice_*: `choice` of the name and the id of the
+region, site or node."""
 METER_INFO = Measurement(
     "meter_info",
     INTERVAL_TAGS[:3],
     integers=("listed", "multiplier", "calibration_due_ms"),
     texts=(
-        "name_zh", "carrier", "role", "parent", "node", "serial", "model", "accuracy_class", "edge",
+        "name_zh", "choice_zh", "carrier", "role", "parent", "node", "serial", "model",
+        "accuracy_class", "edge",
     ),
     optional=("calibration_due_ms",),
 )  # fmt: skip
@@ -206,7 +214,7 @@ PROOF = Measurement(
     "proof",
     INTERVAL_TAGS,
     integers=(
-        "start", "end", "level_start", "level_end", "events", "booked", "held", "undetermined",
+        "start", "end", "level_start", "level_end", "events", "booked", "held",
         "difference", "closes", "readings", "received", "expected", "measured_ms", "estimated_ms",
         "held_ms", "missing_ms",
     ),
@@ -216,7 +224,7 @@ PROOF = Measurement(
 level_*: times the multiplier; level_end - level_start + events = booked + held + difference, all
 in micro-units. closes: 1 when difference is 0."""
 PROOF_DAY = Measurement("proof_day", (REGION, SITE), integers=("due", "channels", "not_closing"))
-"""Per site and settled day: 1 while it must be proved (again), and what came of it."""
+"""Per site and settled day: due is not 0 while it must be proved (again); what came of it."""
 NODE_PLAN = Measurement("node_plan", (REGION, SITE), texts=("steps",))
 """At INFO_TIME_MS: which tree and roles the site's node figures were made with."""
 EDGE_HISTORY = Measurement(

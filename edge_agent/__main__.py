@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -152,13 +153,16 @@ def _run(arguments: argparse.Namespace) -> int:
     steps = _steps(arguments)
     config = _checked_config(arguments.config)
     log = EventLog(SystemClock().time_ms)
+    again = False
     try:
-        asyncio.run(_run_until_signal(config, log, steps, arguments.control))
+        again = asyncio.run(_run_until_signal(config, log, steps, arguments))
     except Exception as error:  # noqa: BLE001 - the last one to hear of it
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
         log.emit(AgentFailed(f"{type(error).__name__}: {error}"))
         return EXIT_FAILED
+    if again:  # as a new process in this one's place: nothing of the old one is left
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the very command that runs
     return 0
 
 
@@ -181,12 +185,13 @@ async def _run_until_signal(
     config: EdgeConfig,
     log: "EventLog",
     steps: "Steps | None",
-    control: tuple[str, int] | None,
-) -> None:
+    arguments: argparse.Namespace,
+) -> bool:
     from edge_agent.agent import run_agent
-    from edge_agent.clock import SystemClock
+    from edge_agent.clock import LinuxMachine, SteadyClock, load_offset
     from edge_agent.events import TaskTrouble
     from edge_agent.stepping import run_steps
+    from edge_agent.timekeeping import Timekeeper
 
     def trouble(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # aiomqtt leaves a future unread when a session ends before its broken connection is seen.
@@ -196,10 +201,14 @@ async def _run_until_signal(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if steps is None or control is None:
-        await run_agent(config, SystemClock(), log.emit, stop)
-    else:
-        await run_steps(config, steps, control, log.emit, _print_step, stop)
+    if steps is not None:
+        await run_steps(config, steps, arguments.control, log.emit, _print_step, stop)
+        return False
+    machine = LinuxMachine()
+    saved = load_offset(config.edge.data_dir / "clock.json", machine.boot)
+    keeper = Timekeeper(machine, rtc=config.edge.rtc, saved=saved)
+    file = arguments.config.absolute()
+    return await run_agent(config, SteadyClock(keeper), log.emit, stop, keeper, file)
 
 
 def _print_step(time_ms: int) -> None:
@@ -228,7 +237,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 def _show_outbox(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from edge_agent.outbox.sqlite import inspect
+    from edge_agent.outbox.inspection import inspect
 
     path = arguments.file or load_config(arguments.config).outbox_path
     found = inspect(path)
@@ -245,6 +254,9 @@ def _show_outbox(arguments: argparse.Namespace) -> int:
         "newest": f"reading {_moment(found.newest_ms)}",
         "acked": _ranges(found.acked),
         "void": f"{_ranges(found.void)}; {found.dropped_readings:,} readings given up in all",
+        "thinned": f"{found.thinned_readings:,} readings; {found.lost_batches:,} batches lost to "
+        "damage",
+        "timeless": f"{found.timeless_readings:,} readings wait for the clock",
         "metas": str(found.metas),
     }
     for name, text in rows.items():

@@ -198,6 +198,13 @@ class EdgeIdentity:
     site: Annotated[str, Rule("site id", form="id")]
     id: Annotated[str, Rule("edge id, unique in the site", form="id")]
     data_dir: Annotated[Path, Rule("folder of outbox.sqlite; made when missing", form="path")]
+    rtc: Annotated[
+        bool,
+        Rule(
+            "whether the gateway has a battery-backed clock: its time then counts until a time "
+            "server or the aggregator tells a better one"
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,8 @@ def _bounds(kind: Any, rule: Rule) -> str:
         return "path"
     if rule.form:
         return {"id": "[a-z0-9][a-z0-9-]{0,62}", "region": "6 digits"}.get(rule.form, rule.form)
+    if _plain(kind) is bool:
+        return "true or false"
     if _plain(kind) is str:
         return f"{rule.low:g} to {rule.high:g} characters"
     return f"{rule.low:g} to {rule.high:g}"
@@ -351,6 +360,10 @@ class _Reader:
         if item is not None:
             return self._tables(value, item, rule, key)
         plain = _plain(kind)
+        if plain is bool:
+            if isinstance(value, bool):
+                return value
+            return self._problem(key, f"must be true or false, not {_shown(value)}")
         if plain is int or plain is float:
             return self._number(value, plain, rule, key)
         if plain is bool:

@@ -8,6 +8,7 @@ EdgeError                  base of all; `retriable` says whether trying again ca
 +-- MeterError             the meter answered and said no: illegal address (permanent)
 +-- OutboxError            the outbox file cannot be opened, read or written
 +-- OutboxLockedError  another process has the outbox open
++-- OutboxFullError    the disk has no room
 """
 
 from collections.abc import Sequence
@@ -72,3 +73,7 @@ class OutboxError(_PlacedError):
 
 class OutboxLockedError(OutboxError):
     """Another process has the outbox open."""
+
+
+class OutboxFullError(OutboxError):
+    """The disk has no room and nothing in the outbox may go."""

@@ -189,6 +189,80 @@ class UnackedEvicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingsThinned(Event):
+    """The outbox is full of unacked batches: old samples went, registers stayed. Told once a fill.
+
+    `first_seq` to `last_seq` are void now; what is left of them has new numbers.
+    """
+
+    level: ClassVar[Level] = "warning"
+    first_seq: int
+    last_seq: int
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFilling(Event):
+    """Unacked readings fill `percent` of the outbox's room (70 or 90); 0 when they do no more."""
+
+    level: ClassVar[Level] = "warning"
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSalvaged(Event):
+    """The outbox's file was damaged; what was whole is in a new one, `lost` batches are not."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+    batches: int
+    readings: int
+    lost: int
+    damaged: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxVolatile(Event):
+    """The disk does not let the outbox be written: readings are in memory alone, and are sent."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSynchronised(Event):
+    """The time is known. `source`: ntp, ack or rtc; `held` readings get theirs now."""
+
+    source: str
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockUnknown(Event):
+    """No source tells the time: readings are held until one does."""
+
+    level: ClassVar[Level] = "warning"
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDone(Event):
+    """A command was carried out."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChanged(Event):
+    """A pushed configuration is in force (`kept`), or the one before it is again."""
+
+    level: ClassVar[Level] = "warning"
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommitFailed(Event):
     """Readings could not be made durable; they stay in memory and are tried again."""
 

@@ -2,7 +2,7 @@
 
 import platform
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -48,11 +48,16 @@ class Heartbeat:
         clock: Clock,
         pollers: Sequence[Polled],
         certificate: Path | None = None,
+        source: Callable[[], str] = lambda: "rtc",
     ) -> None:
-        """`certificate` is the client's, read once per connection: it may be renewed."""
+        """`certificate` is the client's, read once per connection: it may be renewed.
+
+        `source` says where the time comes from, "none" when readings are held for want of it.
+        """
         self._outbox = outbox
         self._clock = clock
         self._pollers = pollers
+        self._source = source
         self._boot = secrets.token_hex(8)
         self._started_ms = clock.time_ms()
         self._versions = agent_versions()
@@ -78,6 +83,7 @@ class Heartbeat:
         if self._certificate is not None and uplink.connects != self._read_at_connect:
             self._read_at_connect = uplink.connects
             self._expires_ms = expires_ms(self._certificate)
+        source = self._source()
         meters = [meter for poller in self._pollers for meter in poller.meter_states()]
         return EdgeState(
             online=True,
@@ -87,8 +93,8 @@ class Heartbeat:
             versions=self._versions,
             certificate_expires_ms=self._expires_ms,
             clock=ClockState(
-                source="none" if offset_ms is None else "ack",
-                synchronised=offset_ms is not None and abs(offset_ms) <= SYNCHRONISED_MS,
+                source=source,
+                synchronised=source != "none" and abs(offset_ms or 0) <= SYNCHRONISED_MS,
                 offset_ms=offset_ms,
             ),
             outbox=self._outbox_state(now_ms),
@@ -112,6 +118,11 @@ class Heartbeat:
             limit_bytes=stats.limit_bytes,
             horizon_s=stats.horizon_s,
             dropped_readings=stats.dropped_readings,
+            thinned_readings=stats.thinned_readings,
+            lost_batches=stats.lost_batches,
+            timeless_readings=stats.timeless_readings,
+            alarm_percent=stats.alarm_percent,
+            durable=self._outbox.durable,
         )
 
 

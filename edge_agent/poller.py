@@ -91,6 +91,7 @@ class _Endpoint:
     overrunning: bool = False
     clocks: ClockSetter | None = None
     cycle_ms: int | None = None
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class BusPoller:
@@ -122,7 +123,7 @@ class BusPoller:
         self.id = bus.id
         self._kind = bus.kind
         self._period_ms = poll.period_ms
-        self._longest_pause = max(1, int(poll.backoff_max_s * 1000) // poll.period_ms)
+        self._backoff_max_s = poll.backoff_max_s
         self._clock = clock
         self._sink = sink
         self._emit = emit
@@ -165,6 +166,10 @@ class BusPoller:
         )
         return sum(counts)
 
+    def set_period(self, period_ms: int) -> None:
+        """Poll on another grid, from the next poll on."""
+        self._period_ms = period_ms
+
     async def close(self) -> None:
         """Take all wires down."""
         for endpoint in self._endpoints:
@@ -204,6 +209,10 @@ class BusPoller:
         done = self._clock.time_ms() // period
         while True:
             await self._clock.sleep_until((done + 1) * period)
+            if period != self._period_ms:
+                period = self._period_ms
+                done = self._clock.time_ms() // period
+                continue
             now = self._clock.time_ms() // period
             if now <= done:
                 if now < done - 1:  # the wall clock went back: follow it
@@ -213,6 +222,10 @@ class BusPoller:
             done = now
             deadline = self._clock.monotonic() + period / 1000
             await self._poll_endpoint(endpoint, deadline, None)
+
+    @property
+    def _longest_pause(self) -> int:
+        return max(1, int(self._backoff_max_s * 1000) // self._period_ms)
 
     def _count_missed(self, endpoint: _Endpoint, missed: int) -> None:
         """Count grid points that passed while polling; report when it begins.
@@ -227,6 +240,12 @@ class BusPoller:
         endpoint.overrunning = missed > 0
 
     async def _poll_endpoint(
+        self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
+    ) -> int:
+        async with endpoint.busy:
+            return await self._poll_in_turn(endpoint, deadline, time_ms)
+
+    async def _poll_in_turn(
         self, endpoint: _Endpoint, deadline: float | None, time_ms: int | None
     ) -> int:
         began = self._clock.monotonic()
@@ -302,14 +321,15 @@ class BusPoller:
             self._sink.append(readings)
         return len(readings)
 
-    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool:
+    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool | None:
         """Read what a meter froze between two instants [ms UTC] at the next polls.
 
-        Returns whether this bus has the meter and the meter keeps freezes.
+        Returns whether the meter keeps freezes; None when this bus has no such meter.
         """
-        return any(
-            meter.id == meter_id and meter.gaps.want(after_ms, before_ms) for meter in self._meters
-        )
+        for meter in self._meters:
+            if meter.id == meter_id:
+                return meter.gaps.want(after_ms, before_ms)
+        return None
 
     async def _fill_a_gap(self, endpoint: _Endpoint) -> int:
         """Read one freeze of the first meter with a gap; returns the readings taken."""

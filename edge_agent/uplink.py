@@ -16,10 +16,10 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -32,7 +32,7 @@ from contract.topics import Address, MessageKind, topic
 from contract.wire import DecodeError
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkConfig
-from edge_agent.errors import EdgeError, OutboxError
+from edge_agent.errors import OutboxError
 from edge_agent.events import (
     AckIgnored,
     BatchGivenUp,
@@ -51,8 +51,24 @@ SLOWEST_BYTES_PER_S = 1000
 META_PAUSE_S = 1.0
 """A burst of acks that all need the same meta gets it once."""
 
-CommandHandler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""Carries out one command with its args and returns the result; EdgeError or ValueError refuse."""
+Told = Callable[[int, float, float], None]
+"""Told the aggregator's time [ms UTC] in answer to what was sent and heard at [monotonic s]."""
+
+
+class Obeys(Protocol):
+    """Carries out commands."""
+
+    async def carry_out(self, command: Command) -> Reply | None:
+        """Return the reply, None when it comes later or was given already."""
+        ...
+
+    def replied(self, command: Command) -> None:
+        """The reply to a command has left."""
+        ...
+
+    def due_replies(self) -> Sequence[Reply]:
+        """Take the replies to commands of an earlier connection or process."""
+        ...
 
 
 class _Finished(Exception):  # noqa: N818 - not an error: ends a session that has drained
@@ -78,7 +94,8 @@ class Uplink:
         clock: Clock,
         emit: Emit,
         state: Callable[[], bytes],
-        commands: Mapping[str, CommandHandler] | None = None,
+        commands: Obeys | None = None,
+        told: Told | None = None,
     ) -> None:
         """`state` gives the payload of the state message whenever one is due."""
         self._config = config
@@ -87,7 +104,9 @@ class Uplink:
         self._clock = clock
         self._emit = emit
         self._state = state
-        self._commands = commands or {}
+        self._commands = commands
+        self._told = told
+        self._state_sent_at: float | None = None
         self._window = Window(
             outbox,
             config.window,
@@ -271,7 +290,10 @@ class Uplink:
 
     async def _report(self, client: aiomqtt.Client) -> None:
         while True:
+            self._state_sent_at = self._clock.monotonic()
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
+            for reply in self._commands.due_replies() if self._commands else ():
+                await self._publish(client, MessageKind.REPLY, encode_reply(reply))
             await asyncio.sleep(self._config.state_period_s)
 
     # ------------------------------------------------------------------------------- sending
@@ -369,7 +391,11 @@ class Uplink:
             self._window.connection_lost()  # what was sent under the old id goes again
             reason = f"names batches from {self._outbox.next_seq} on, not written"
             self._emit(AckIgnored(f"{reason}: the outbox is {self._outbox.id} from now on"))
-        self._window.heard(now_s)
+        sent_s = self._window.heard(now_s)
+        if sent_s is None and not ack.outboxes:  # it answers a state that asked for the time
+            sent_s = self._state_sent_at
+        if sent_s is not None and self._told is not None:
+            self._told(ack.time_ms, sent_s, now_s)
         for name in ack.need_meta:
             if name not in self._needed and self._outbox.meta(name) is not None:
                 again_s = self._meta_sent_at.get(name, now_s - META_PAUSE_S) + META_PAUSE_S
@@ -384,23 +410,12 @@ class Uplink:
         except DecodeError as error:
             self._emit(CommandRefused("unreadable", str(error)))
             return
-        reply = await self._carry_out(command)
-        if not reply.ok:
-            self._emit(CommandRefused(command.name, reply.error))
-        await self._publish(client, MessageKind.REPLY, encode_reply(reply))
-
-    async def _carry_out(self, command: Command) -> Reply:
-        now_ms = self._clock.time_ms()
-        handler = self._commands.get(command.name)
-        if handler is None:
-            return Reply(command.id, now_ms, ok=False, error="unknown command")
-        if command.expires_ms <= now_ms:
-            return Reply(command.id, now_ms, ok=False, error="expired")
-        try:
-            result = await handler(command.args)
-        except (EdgeError, ValueError) as error:
-            return Reply(command.id, self._clock.time_ms(), ok=False, error=str(error)[:1000])
-        return Reply(command.id, self._clock.time_ms(), ok=True, result=result)
+        if self._commands is None:
+            return
+        reply = await self._commands.carry_out(command)
+        if reply is not None:
+            await self._publish(client, MessageKind.REPLY, encode_reply(reply))
+            self._commands.replied(command)
 
 
 def _text(path: Path | None) -> str | None:

@@ -29,6 +29,7 @@ class _Flight:
     meta: str
     deadline: float
     acked_before: int
+    sent_at: float
 
 
 class Window:
@@ -89,17 +90,22 @@ class Window:
         wait_s = min(self._timeout_s * 2 ** min(self._sends.get(seq, 0), 30), self._timeout_max_s)
         self._sends[seq] = self._sends.get(seq, 0) + 1
         deadline = now_s + wait_s * self._random.uniform(0.8, 1.2)
-        self._flights[seq] = _Flight(meta, deadline, self._acked)
+        self._flights[seq] = _Flight(meta, deadline, self._acked, now_s)
 
     def delayed(self, seq: int, by_s: float) -> None:
         """The broker took so long to take it: the wait for the ack begins only now."""
         if seq in self._flights:
             self._flights[seq].deadline += by_s
 
-    def heard(self, now_s: float) -> None:
-        """The outbox took an ack: forget what is settled."""
+    def heard(self, now_s: float) -> float | None:
+        """The outbox took an ack: forget what is settled.
+
+        Returns when the last of it was sent, of what was in flight: the ack was made after that.
+        """
+        last_sent: float | None = None
         for seq in [seq for seq in self._flights if self._outbox.is_settled(seq)]:
-            del self._flights[seq]
+            sent_at = self._flights.pop(seq).sent_at
+            last_sent = sent_at if last_sent is None else max(last_sent, sent_at)
             self._acked += 1
         for seq in [seq for seq in self._sends if self._outbox.is_settled(seq)]:
             del self._sends[seq]
@@ -110,6 +116,7 @@ class Window:
             for seq in self._flights:
                 self._sends[seq] = 0  # waits begin short again
         self._heard_at = now_s
+        return last_sent
 
     def resend_meta(self, meta: str, now_s: float) -> None:
         """The aggregator did not know this meta: what was sent under it goes again."""

@@ -20,8 +20,9 @@ from simulators.district import (
     find_district,
     load_district,
 )
-from simulators.server import serve_district
+from simulators.server import read_ports, serve_district
 from simulators.wire import SimulatedWire
+from simulators.workspace import Pace, write_edges, write_register
 
 DEFAULT_DISTRICT = "zhangqiu-demo"
 BACKLOG_DAYS = 2
@@ -65,6 +66,19 @@ def _parser() -> argparse.ArgumentParser:
         help="UTC ms where the totals start, a whole minute (default: the Beijing midnight "
         f"{BACKLOG_DAYS} days ago)",
     )
+    workspace = commands.add_parser(
+        "workspace",
+        help="write what edges and register of a district that is served need",
+        description="Write OUT/edges/<edge>.toml for every edge, as a person would for the real "
+        "plant, and OUT/register, the folder of its sites and meters. Prints `region site edge`.",
+    )
+    workspace.add_argument("--district", default=DEFAULT_DISTRICT, metavar="NAME|FILE")
+    workspace.add_argument("--ports-file", type=Path, required=True, help="of `simulate meters`")
+    workspace.add_argument("--broker", required=True, metavar="HOST:PORT")
+    workspace.add_argument(
+        "--tls", type=Path, help="folder of <edge>/ca.pem, cert.pem, key.pem; left out: no TLS"
+    )
+    workspace.add_argument("--out", type=Path, required=True, help="folder, made when absent")
     wire = commands.add_parser(
         "wire",
         help="serve some meters on one serial line or TCP port",
@@ -106,6 +120,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.command == "wire":
             return asyncio.run(_serve_wire(arguments))
         district = load_district(find_district(arguments.district))
+        if arguments.command == "workspace":
+            return _workspace(district, arguments)
         return asyncio.run(_serve(district, arguments))
     except (DistrictError, DeviceError, OSError) as error:
         print(f"nenghao simulate: {error}", file=sys.stderr)
@@ -133,6 +149,21 @@ async def _serve(district: District, arguments: argparse.Namespace) -> int:
         host=arguments.host,
         stop=ended.wait,
     )
+    return 0
+
+
+def _workspace(district: District, arguments: argparse.Namespace) -> int:
+    host, _, port = arguments.broker.rpartition(":")
+    if not (host and port.isdecimal()):
+        print(f"nenghao simulate: --broker {arguments.broker}: HOST:PORT expected", file=sys.stderr)
+        return 2
+    ports, out = read_ports(arguments.ports_file), arguments.out
+    written = write_edges(
+        district, ports.meters, (host, int(port)), out / "edges", Pace(), arguments.tls
+    )
+    write_register(district, out / "register")
+    for one in written:
+        print(district.region, one.site, one.edge)
     return 0
 
 

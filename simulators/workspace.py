@@ -97,9 +97,17 @@ class EdgeFiles:
 
 
 def write_edges(
-    district: District, ports: Ports, broker: tuple[str, int], folder: Path, pace: Pace
+    district: District,
+    ports: Ports,
+    broker: tuple[str, int],
+    folder: Path,
+    pace: Pace,
+    tls: Path | None = None,
 ) -> list[EdgeFiles]:
-    """Write the configurations of every edge; its outbox goes beside them."""
+    """Write the configurations of every edge; its outbox goes beside them.
+
+    `tls`: folder that holds, or will, ca.pem, cert.pem and key.pem of each edge under its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     backlog = replace(pace, commit_s=BACKLOG_COMMIT_S)
     written: list[EdgeFiles] = []
@@ -108,6 +116,8 @@ def write_edges(
             live_path, backlog_path = folder / f"{edge}.toml", folder / f"{edge}.backlog.toml"
             for path, chosen in ((live_path, pace), (backlog_path, backlog)):
                 text = _edge_text(district, site, edge, ports, broker, folder / edge, chosen)
+                if tls is not None:
+                    text = text.replace("[uplink]\n", f"[uplink]\n{_tls_text(tls / edge)}")
                 path.write_text(text, "utf-8")
             written.append(EdgeFiles(site.id, edge, live_path, backlog_path))
     return written
@@ -172,6 +182,11 @@ def _meter_lines(site: Site, number: int, meter: Meter, ports: Ports) -> list[st
         f"serial = {_text(f'{site.id}-{number:04d}')}",
         f"rating = {plausible_rate(site, meter)}",
     ]
+
+
+def _tls_text(folder: Path) -> str:
+    files = {"tls_ca": "ca.pem", "tls_certificate": "cert.pem", "tls_key": "key.pem"}
+    return "".join(f"{key} = {_text(str(folder / name))}\n" for key, name in files.items())
 
 
 def _text(value: str) -> str:

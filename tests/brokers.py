@@ -13,7 +13,6 @@ START_S = 10.0
 
 MOSQUITTO_CONF = """\
 listener {port} 127.0.0.1
-allow_anonymous true
 persistence false
 max_inflight_messages 2000
 max_queued_messages 0
@@ -42,6 +41,10 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
         time.sleep(0.02)  # a port gives no event to wait for
 
 
+def _open_to_all(extra: str) -> str:
+    return extra if "allow_anonymous" in extra else f"allow_anonymous true\n{extra}"
+
+
 class Mosquitto:
     """One mosquitto process with a configuration of ours; may be killed and started again."""
 
@@ -51,7 +54,7 @@ class Mosquitto:
         self.port = free_port()
         self._program = require_server("mosquitto")
         self._conf = folder / "mosquitto.conf"
-        self._conf.write_text(MOSQUITTO_CONF.format(port=self.port) + extra)
+        self._conf.write_text(MOSQUITTO_CONF.format(port=self.port) + _open_to_all(extra))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -221,11 +221,8 @@ class _Account:
                 carrier.bought.add(term.unit)
                 carrier.cost_cny = (carrier.cost_cny or 0.0) + float(rows.cost_cny.sum())
             if carrier.counted:
-                for measure, sign in (
-                    (Measure.KGCE_CALORIFIC, term.consumption),
-                    (Measure.KGCE_EQUIVALENT, term.consumption),
-                    (Measure.CO2_KG, term.co2),
-                ):
+                for measure in Measure:
+                    sign = term.in_total(measure)
                     kg = float(getattr(rows, measure).sum()) if sign else 0.0
                     carrier.kg[measure] = carrier.kg.get(measure, 0.0) + sign * kg
 
@@ -270,7 +267,7 @@ class _Account:
 
 def is_bought(term: Term) -> bool:
     """Tell whether a term counts what its site pays for: the forward amount of a boundary meter."""
-    return term.role is Role.BOUNDARY_IN and term.direction > 0
+    return term.in_total(COST) > 0
 
 
 def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:

@@ -181,6 +181,14 @@ class FactorSet:
         """Tell whether a carrier belongs into converted totals at all."""
         return carrier not in self.not_counted
 
+    def why_not(self, row: Factor) -> str:
+        """Return why a row of the set may not be applied; "" when it may."""
+        if not self.counts(row.item):
+            return f"{row.item}: {self.not_counted[row.item]}"
+        if row.verified or self.allow_unverified:
+            return ""
+        return f"row {row.id} is not verified and set {self.name} takes verified rows only"
+
     def steps(
         self,
         carrier: str,
@@ -240,14 +248,10 @@ class FactorSet:
         reasons[0] = f"set {self.name} has no factor that early for {what}"
         for row in rows:
             times.append(row.valid_from_ms)
-            usable = row.verified or self.allow_unverified
-            factors.append(float(row.per_unit) if usable else np.nan)
-            ids.append(row.id if usable else "")
-            reasons.append(
-                ""
-                if usable
-                else f"row {row.id} is not verified and set {self.name} takes verified rows only"
-            )
+            reason = self.why_not(row)
+            factors.append(np.nan if reason else float(row.per_unit))
+            ids.append("" if reason else row.id)
+            reasons.append(reason)
         if rows[-1].valid_to_ms is not None:
             times.append(rows[-1].valid_to_ms)
             factors.append(np.nan)

@@ -20,9 +20,10 @@ Errors:
         StoreOwned      another process holds the embedded file; `owner` says who
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -38,9 +39,10 @@ from aggregator.batch import (
     UInt8,
 )
 from aggregator.directory import Directory, Source
+from aggregator.points import Points
 from aggregator.verdict import Verdict
-from contract.reading import COUNTING_CODES
-from contract.stored import Level
+from contract.reading import COUNTING_CODES, Quality
+from contract.stored import Level, Measurement
 
 NO_TIME = int(np.iinfo(np.int64).min)
 """In `last_times`: the series has no reading."""
@@ -198,6 +200,16 @@ class StoreReader(Protocol):
         """Return per series the time of its last cumulative reading [ms], or NO_TIME."""
         ...
 
+    def points(
+        self,
+        of: Measurement,
+        from_ms: int,
+        to_ms: int,
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Points:
+        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time)."""
+        ...
+
     def close(self) -> None:
         """Release the reader; idempotent."""
         ...
@@ -243,6 +255,10 @@ class Store(StoreReader, Protocol):
         self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
     ) -> CommitResult:
         """Upsert figures of one level, then forget dirty marks that this write answers."""
+        ...
+
+    def write_points(self, points: Points) -> CommitResult:
+        """Upsert points of one measurement; of two with one key the last counts."""
         ...
 
     def receipts(self) -> Mapping[Source, Ranges]:
@@ -291,6 +307,7 @@ def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
             columns.quality,
             columns.seq,
             rank[columns.source],
+            columns.quality == Quality.FREEZE,  # fills only what was not polled
             ~counts(columns),
             columns.time_ms,
             columns.series,

@@ -17,8 +17,9 @@ Receipts and the grid stand at time 0, dirty marks at their day: the database (1
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ import numpy as np
 
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory, SeriesKey, Source
+from aggregator.points import Points
 from aggregator.store.base import (
     NO_TIME,
     Commit,
@@ -52,6 +54,7 @@ from aggregator.store.line_protocol import (
     receipt_lines,
 )
 from aggregator.store.neighbours import with_neighbours
+from aggregator.store.point_lines import point_lines, point_query, points_of
 from aggregator.verdict import Outcome, RuleId, Verdict
 from contract.stored import (
     DETERMINED,
@@ -69,6 +72,7 @@ from contract.stored import (
     VERDICT,
     VERDICT_FIELDS,
     Level,
+    Measurement,
 )
 
 TIMEOUT_S = 30.0
@@ -281,6 +285,18 @@ class InfluxReader:
             last[self._directory.series.find(key)] = found["values"][0][0] // NS_PER_MS
         return np.array([last.get(index, NO_TIME) for index in series.tolist()], np.int64)
 
+    def points(
+        self,
+        of: Measurement,
+        from_ms: int,
+        to_ms: int,
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Points:
+        if not all(where.values()):
+            return Points.empty(of)
+        query = point_query(of, where, _span(from_ms, to_ms))
+        return points_of(of, self._query.rows([query], "ms"), where)
+
     def _sites(self, series: Int32) -> Iterator[tuple[str, list[str]]]:
         """Yield per site a condition on tags, and the channels asked for, in order."""
         sites: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
@@ -421,6 +437,10 @@ class InfluxStore(InfluxReader, ABC):
         refused = self._write_lines(self._encoder.figures(level, intervals), "ms")
         self.clear_dirty(clear)
         return CommitResult(0, len(intervals), tuple(refused))
+
+    def write_points(self, points: Points) -> CommitResult:
+        refused = self._write_lines(point_lines(points.settled()), "ms")
+        return CommitResult(0, len(points), tuple(refused))
 
     def receipts(self) -> Mapping[Source, Ranges]:
         return {

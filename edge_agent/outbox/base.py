@@ -6,22 +6,26 @@ Promises, kept by every implementation (``tests/suites/outbox_suite.py`` runs on
    gaps from 1. A reading is in exactly one batch. A failed commit changes nothing.
 2. `acknowledge` is idempotent and never takes an acknowledgement back.
 3. An acked batch stays until its room is needed or it is older than the age limit; the oldest go
-   first. Unacked batches go only when nothing acked is left to go; each is counted and voided.
+   first. When nothing acked is left, the oldest unacked batches are replaced by thinner ones: new
+   numbers, the old ones void (`edge_agent.outbox.thinning`). When no instantaneous reading is left
+   to thin, the oldest unacked batches go; each is counted and voided.
 4. `floor` is the lowest number still held; everything below it will never be sent.
 5. (id, number) names one batch for ever. An ack of numbers never written tells that another life of
    this outbox (before its disk was restored from an older image) used them: the outbox takes a new
    id, what is unsettled is sent under that, and what was settled is void there, since nobody
    will send it.
+6. Readings whose time is not known are held: durable by `commit` like others, without numbers,
+   until `release` says what their times are.
 """
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from contract.data import MAX_BLOCKS_BYTES, blocks_of, encode_blocks
 from contract.meta import meta_hash
-from contract.reading import Reading
+from contract.reading import Quality, Reading
 from contract.wire import MAX_RANGES, Range
 from edge_agent.errors import OutboxError
 from edge_agent.outbox.ranges import Ranges
@@ -29,6 +33,8 @@ from edge_agent.outbox.ranges import Ranges
 DAY_MS = 86_400_000
 MAX_BATCH_READINGS = 4_096
 """Keeps a batch under the contract's limits of blocks and times whatever the readings are."""
+ALARM_PERCENT = (70, 90)
+"""Shares of the room at which unacked readings alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,18 @@ class OutboxStats:
     """How long the room not taken by unacked batches lasts at the present rate [s]."""
     dropped_readings: int
     """Readings given up since the outbox was made."""
+    thinned_readings: int
+    """Instantaneous readings thinned away for want of room since the outbox was made."""
+    lost_batches: int
+    """Batches a damaged file could not give back since the outbox was made."""
+    timeless_readings: int
+    """Readings held until their time is known."""
+
+    @property
+    def alarm_percent(self) -> int:
+        """The highest level of `ALARM_PERCENT` that unacked readings fill, else 0."""
+        share = 100 * self.depth_bytes // max(1, self.limit_bytes)
+        return max((level for level in ALARM_PERCENT if share >= level), default=0)
 
 
 Evicted = Callable[[int, int, int], None]
@@ -75,6 +93,11 @@ class Outbox(Protocol):
     @property
     def id(self) -> str:
         """Random 64-bit id, 16 hex digits: made with the outbox, renewed as promise 5 says."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed survives the process."""
         ...
 
     @property
@@ -103,6 +126,32 @@ class Outbox(Protocol):
 
     def append(self, readings: Sequence[Reading]) -> None:
         """Take readings into memory. Never fails, never blocks."""
+        ...
+
+    def hold(self, readings: Sequence[Reading], boot: str, wall_ms: int) -> None:
+        """Take readings whose times are milliseconds since the boot `boot`.
+
+        `wall_ms`: what the wall clock, right or wrong, showed at time 0 of that boot.
+        """
+        ...
+
+    def release(self, boot: str, offset_ms: int | None) -> int:
+        """Number some of the readings held since a boot; returns how many, 0 when none is left.
+
+        `offset_ms` is added to their times. None: it will never be known; they get the time of
+        the wall clock of then and `Quality.CLOCK`.
+        """
+        ...
+
+    def held_boots(self) -> tuple[str, ...]:
+        """The boots of which readings are held."""
+        ...
+
+    def reopen(self, first_ms: int, last_ms: int) -> tuple[int, int]:
+        """Let acked batches with readings within [first_ms, last_ms] be sent again.
+
+        Returns how many batches and readings; they are settled when they are acked again.
+        """
         ...
 
     def drop_pending(self, keep: int) -> int:
@@ -179,6 +228,18 @@ def split_batches(readings: Sequence[Reading]) -> Iterator[tuple[Sequence[Readin
     yield from split_batches(readings[middle:])
 
 
+def moved(readings: Iterable[Reading], by_ms: int, quality: Quality | None) -> list[Reading]:
+    """Return the readings `by_ms` later, with another quality unless it is None."""
+    return [
+        replace(
+            reading,
+            time_ms=max(0, reading.time_ms + by_ms),
+            quality=reading.quality if quality is None else quality,
+        )
+        for reading in readings
+    ]
+
+
 class Ledger:
     """Which numbers are settled: the bookkeeping shared by implementations.
 
@@ -191,6 +252,8 @@ class Ledger:
         given_up: Iterable[Range] = (),
         told_upto: int = 0,
         dropped_readings: int = 0,
+        thinned_readings: int = 0,
+        lost_batches: int = 0,
     ) -> None:
         self.acked = Ranges(acked)
         self.given_up = Ranges(given_up)
@@ -198,10 +261,19 @@ class Ledger:
         self.told_upto = told_upto
         """Highest `upto` the aggregator has told: it knows of every void up to here."""
         self.dropped_readings = dropped_readings
+        self.thinned_readings = thinned_readings
+        self.lost_batches = lost_batches
 
     def copy(self) -> "Ledger":
         """An independent copy, to be kept only when a transaction succeeds."""
-        return Ledger(self.acked, self.given_up, self.told_upto, self.dropped_readings)
+        return Ledger(
+            self.acked,
+            self.given_up,
+            self.told_upto,
+            self.dropped_readings,
+            self.thinned_readings,
+            self.lost_batches,
+        )
 
     def acknowledge(self, upto: int, ranges: Iterable[Range]) -> list[Range]:
         """Union an ack; returns the ranges that became settled by it."""
@@ -225,6 +297,14 @@ class Ledger:
         self.settled.add(seq, seq)
         self.dropped_readings += readings
 
+    def reopen(self, seq: int) -> bool:
+        """Forget that a batch was acked; False when it was not."""
+        if seq not in self.acked or seq in self.given_up:
+            return False
+        self.acked.remove(seq)
+        self.settled.remove(seq)
+        return True
+
     def upto(self) -> int:
         """All numbers up to it are settled."""
         first = next(iter(self.settled), (1, 0))
@@ -247,7 +327,10 @@ class Ledger:
 
 
 class MemoryOutbox:
-    """The reference: plain, in memory, nothing durable. Bytes are those of the encoded blocks."""
+    """The reference: plain, in memory, nothing durable, nothing thinned.
+
+    Bytes are those of the encoded blocks.
+    """
 
     def __init__(self, max_bytes: int, max_days: float, on_evicted: Evicted | None = None) -> None:
         self._id = new_outbox_id()
@@ -255,6 +338,7 @@ class MemoryOutbox:
         self._max_age_ms = max_days * DAY_MS
         self._on_evicted = on_evicted
         self._pending: list[Reading] = []
+        self._held: dict[tuple[str, int], list[Reading]] = {}
         self._meta = ""
         self._metas: dict[str, bytes] = {}
         self._batches: dict[int, StoredBatch] = {}
@@ -264,6 +348,10 @@ class MemoryOutbox:
     @property
     def id(self) -> str:
         return self._id
+
+    @property
+    def durable(self) -> bool:
+        return False
 
     @property
     def pending(self) -> int:
@@ -289,6 +377,32 @@ class MemoryOutbox:
     def append(self, readings: Sequence[Reading]) -> None:
         self._pending.extend(readings)
 
+    def hold(self, readings: Sequence[Reading], boot: str, wall_ms: int) -> None:
+        self._held.setdefault((boot, wall_ms), []).extend(readings)
+
+    def release(self, boot: str, offset_ms: int | None) -> int:
+        count = 0
+        for key in [key for key in self._held if key[0] == boot]:
+            readings = self._held.pop(key)
+            count += len(readings)
+            by_ms = key[1] if offset_ms is None else offset_ms
+            quality = Quality.CLOCK if offset_ms is None else None
+            self._number(moved(readings, by_ms, quality))
+        return count
+
+    def held_boots(self) -> tuple[str, ...]:
+        return tuple(sorted({boot for boot, _ in self._held}))
+
+    def reopen(self, first_ms: int, last_ms: int) -> tuple[int, int]:
+        again = [
+            batch
+            for batch in self._batches.values()
+            if batch.last_ms >= first_ms
+            and batch.first_ms <= last_ms
+            and self._ledger.reopen(batch.seq)
+        ]
+        return len(again), sum(batch.readings for batch in again)
+
     def drop_pending(self, keep: int) -> int:
         dropped = max(0, len(self._pending) - keep)
         del self._pending[:dropped]
@@ -299,18 +413,21 @@ class MemoryOutbox:
         if not self._meta:
             raise OutboxError("memory", "use_meta comes before commit")
         first = self._next_seq
-        for readings, body in split_batches(self._pending):
+        self._number(self._pending)
+        self._pending.clear()
+        for seq, batch in list(self._batches.items()):
+            if seq in self._ledger.settled and batch.last_ms < now_ms - self._max_age_ms:
+                del self._batches[seq]
+        return range(first, self._next_seq)
+
+    def _number(self, pending: Sequence[Reading]) -> None:
+        for readings, body in split_batches(pending):
             self._make_room(len(body))
             times = [reading.time_ms for reading in readings]
             self._batches[self._next_seq] = StoredBatch(
                 self._next_seq, self._meta, min(times), max(times), len(readings), body
             )
             self._next_seq += 1
-        self._pending.clear()
-        for seq, batch in list(self._batches.items()):
-            if seq in self._ledger.settled and batch.last_ms < now_ms - self._max_age_ms:
-                del self._batches[seq]
-        return range(first, self._next_seq)
 
     def _make_room(self, size: int) -> None:
         evicted: list[StoredBatch] = []
@@ -371,6 +488,9 @@ class MemoryOutbox:
             limit_bytes=self._max_bytes,
             horizon_s=None,
             dropped_readings=self._ledger.dropped_readings,
+            thinned_readings=0,
+            lost_batches=0,
+            timeless_readings=sum(map(len, self._held.values())),
         )
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ Range = tuple[int, int]
 
 
 class Ranges:
-    """Grows only. Memory goes with the number of holes, not with the numbers held."""
+    """Memory goes with the number of holes, not with the numbers held."""
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self._lows: list[int] = []
@@ -26,6 +26,17 @@ class Ranges:
             high = max(high, self._highs[last - 1])
         self._lows[first:last] = [low]
         self._highs[first:last] = [high]
+
+    def remove(self, number: int) -> None:
+        """Take one number out; nothing when it is not in."""
+        at = bisect_left(self._highs, number)
+        if number not in self:
+            return
+        low, high = self._lows[at], self._highs[at]
+        left = [(low, number - 1)] if low < number else []
+        right = [(number + 1, high)] if number < high else []
+        self._lows[at : at + 1] = [span[0] for span in left + right]
+        self._highs[at : at + 1] = [span[1] for span in left + right]
 
     def __contains__(self, number: int) -> bool:
         at = bisect_left(self._highs, number)

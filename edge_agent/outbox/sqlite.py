@@ -7,11 +7,14 @@ Invariants (beyond those of `edge_agent.outbox.base`)
       transaction that deletes a batch. Losing some in a crash only makes batches be sent again.
     * Every meta named by a held batch is in `meta`.
 
-Table format (`format` = 1 in `info`)
-    info   key, value       id, format, told_upto, dropped_readings
-    meta   hash, payload
-    batch  seq, meta, first_ms, last_ms, readings, size, body     body = zlib of the blocks JSON
-    span   kind, low, high  ranges: kind 0 acked, 1 given up
+Table format (`format` = 2 in `info`; 1 had neither `thinned` nor `held`, and bodies of zlib)
+    info     key, value       id, format, told_upto and counters
+    meta     hash, payload
+    batch    seq, meta, first_ms, last_ms, readings, size, body     body = `edge_agent.outbox.body`
+    span     kind, low, high  ranges: kind 0 acked, 1 given up
+    thinned  seq, level       batches that thinning made, or left as they were (`thinning`)
+    held     boot, wall_ms, meta, readings, body      readings whose time is not known yet: their
+             times count from the boot, `wall_ms` is what the wall clock showed at time 0
 
 Crash cases
     killed before COMMIT returns   the WAL has no commit frame: nothing of the batch is seen
@@ -19,71 +22,62 @@ Crash cases
     killed while checkpointing     the WAL stays valid until it is all in the main file
     power cut before the schema    a file without tables is as good as none: they are made
     power cut tears a WAL frame    its checksum fails; the WAL ends before that transaction
-    main file torn or overwritten  found at opening (`_check`) or at a read: OutboxError that names
-                                   the file; nothing is deleted, a person moves it away. A batch
-                                   found unreadable while running is given up, the others go on
+    main file or WAL torn,         found at opening or by a commit: what is whole is copied to a new
+    overwritten, decayed           file (`edge_agent.outbox.file`). A batch found unreadable while
+                                   running is given up, the others go on
     disk full                      tried once more in the room of the oldest acked batches
     no room, read-only, I/O error  the transaction is rolled back and OutboxError raised; readings
                                    stay pending and the next commit takes them
 
 Pragmas
-    WAL            commits append to one file and readers (show-outbox) are never in the way
+    WAL            commits append to one file
+    EXCLUSIVE      no shared-memory file beside the WAL: the kernel would write some pages of it to
+                   the card after each commit, more than the commit itself
     FULL           a commit that returned survives a power cut; NORMAL would lose the last ones
     page_size      512: a batch of 2 kB dirties little more than itself; bytes written per day are
                    measured in docs/performance.md
-    wal_autocheckpoint 2 MB: pages that each commit touches are written back once per some hundred
+    wal_autocheckpoint 512 kB: pages that each commit touches are written back once per some hundred
 A commit takes milliseconds, so it runs in the event loop without a thread.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
-import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
 
 from contract.meta import meta_hash
-from contract.reading import Reading
+from contract.reading import Quality, Reading
 from contract.wire import Range
-from edge_agent.errors import OutboxError, OutboxLockedError
+from edge_agent.errors import OutboxError, OutboxFullError
+from edge_agent.outbox import file
 from edge_agent.outbox.base import (
     DAY_MS,
     Evicted,
     Ledger,
     OutboxStats,
     StoredBatch,
+    moved,
     new_outbox_id,
     split_batches,
 )
+from edge_agent.outbox.body import pack, readings_in, unpack
+from edge_agent.outbox.file import ACKED, GIVEN_UP, PAGE_BYTES, Salvaged
+from edge_agent.outbox.thinning import LAST_LEVEL, thin
 
-FORMAT = "1"
-PAGE_BYTES = 512
-CHECKPOINT_PAGES = 4096
-COMPRESSION = 6
-CHECKED_BYTES = 64 << 20
-"""Files up to this size are checked page by page at opening; larger ones row by row only."""
-RESERVE_BYTES = 1 << 16
+RESERVE_BYTES = 1 << 20
 """The file grows in steps of this and what a commit needs."""
 ACK_COMMITS = 10
 """Acks are saved with every so many commits."""
 RATE_COMMITS = 120
 """Commits over which the present rate is taken: an hour at 30 s."""
-_ACKED, _GIVEN_UP = 0, 1
-
-_SCHEMA = """
-CREATE TABLE info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE meta (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, payload BLOB NOT NULL);
-CREATE TABLE span (kind INTEGER, low INTEGER, high INTEGER, PRIMARY KEY (kind, low)) WITHOUT ROWID;
-CREATE TABLE batch (
-    seq INTEGER PRIMARY KEY, meta INTEGER NOT NULL, first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL, readings INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL
-);
-"""
+THINNED_TOGETHER = 16
+"""Batches that thinning makes one of: a few thousand readings in memory."""
+RELEASED_TOGETHER = 64
+"""Rows of held readings that get their numbers in one transaction."""
 
 
 @dataclass(slots=True)
@@ -94,77 +88,128 @@ class _Depth:
     readings: int = 0
     size: int = 0
 
+    def add(self, sign: int, batches: int, readings: int, size: int) -> None:
+        """Count batches in (1) or out (-1)."""
+        self.batches += sign * batches
+        self.readings += sign * readings
+        self.size += sign * size
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction does; memory follows when it is committed."""
+
+    ledger: Ledger
+    depth: _Depth
+    next_seq: int
+    held_readings: int
+    thin_from: int
+    deleted: bool = False
+    size: int = 0
+    """Bytes of new bodies."""
+    evicted: list[tuple[int, int]] = field(default_factory=list)
+    """(seq, readings) of unsettled batches that had to go."""
+    thinned: list[tuple[int, int]] = field(default_factory=list)
+    """(seq, readings that went) of batches replaced by thinner ones."""
+
 
 class SqliteOutbox:
     """See the module. Not thread safe; one process at a time (a lock file says which)."""
 
     def __init__(
-        self, path: Path, max_bytes: int, max_days: float, on_evicted: Evicted | None = None
+        self,
+        path: Path,
+        max_bytes: int,
+        max_days: float,
+        on_evicted: Evicted | None = None,
+        on_thinned: Evicted | None = None,
+        on_salvaged: Callable[[Salvaged], None] | None = None,
     ) -> None:
-        """Open or make the file. OutboxLockedError when in use, OutboxError when damaged."""
+        """Open or make the file.
+
+        OutboxLockedError when in use, OutboxError when the disk does not let it be used.
+        """
         self._path = path
         self._max_bytes = max_bytes
         self._max_age_ms = round(max_days * DAY_MS)
         self._on_evicted = on_evicted
+        self._on_thinned = on_thinned
+        self._on_salvaged = on_salvaged
         self._pending: list[Reading] = []
+        self._held: dict[tuple[str, int], list[Reading]] = {}
         self._meta: tuple[str, bytes] | None = None
         self._unsaved_commits = 0
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_COMMITS)
-        self._lock = _lock(path)
+        self._lock = file.lock(path)
         try:
             with self._errors("opening"):
-                self._db = _open(path)
-                self._load()
-                # Closed after the connection: closing any descriptor lets go of SQLite's locks.
-                self._file = os.open(path, os.O_RDWR)
+                self._open()
         except BaseException:
             self._lock.close()
             raise
 
     # ------------------------------------------------------------------------------- opening
 
+    def _open(self) -> None:
+        self._db, salvaged = file.open_file(self._path)
+        self._load()
+        # Closed after the connection: closing any descriptor lets go of SQLite's locks.
+        self._file = os.open(self._path, os.O_RDWR)
+        if salvaged is not None and self._on_salvaged is not None:
+            self._on_salvaged(salvaged)
+
+    def _reopen(self) -> None:
+        """The file was found damaged in the middle of work: put a new one in its place."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        os.close(self._file)
+        with self._errors("opening"):
+            self._open()
+
     @contextlib.contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, zlib.error) as error:
-            raise OutboxError(str(self._path), f"{doing}: {error}") from error
+        except (sqlite3.Error, OSError, ValueError) as error:
+            kind = OutboxFullError if _no_room(error) else OutboxError
+            raise kind(str(self._path), f"{doing}: {error}") from error
 
     def _load(self) -> None:
         """Read the bookkeeping from the file."""
         info = dict(self._db.execute("SELECT key, value FROM info"))
-        if info.get("format") != FORMAT:
-            raise OutboxError(str(self._path), f"format {info.get('format')!r}, not {FORMAT!r}")
-        spans: dict[int, list[Range]] = {_ACKED: [], _GIVEN_UP: []}
+        if info.get("format") != file.FORMAT:
+            reason = f"format {info.get('format')!r}, not {file.FORMAT!r}"
+            raise OutboxError(str(self._path), reason)
+        spans: dict[int, list[Range]] = {ACKED: [], GIVEN_UP: []}
         for kind, low, high in self._db.execute("SELECT kind, low, high FROM span ORDER BY low"):
             spans[kind].append((low, high))
         self._id: str = info["id"]
         self._ledger = Ledger(
-            spans[_ACKED],
-            spans[_GIVEN_UP],
-            int(info["told_upto"]),
-            int(info["dropped_readings"]),
+            spans[ACKED],
+            spans[GIVEN_UP],
+            **{name: int(info[name]) for name in file.COUNTERS},
         )
         self._saved = _ledger_rows(self._id, self._ledger)
         floor, last = self._db.execute("SELECT min(seq), max(seq) FROM batch").fetchone()
         known = [high for _, high in self._ledger.settled]
         self._next_seq: int = max([last or 0, *known]) + 1
         self._floor: int = floor or self._next_seq
-        self._recount()
-
-    def _recount(self) -> None:
+        self._held_readings = int(
+            self._db.execute("SELECT total(readings) FROM held").fetchone()[0]
+        )
+        self._thin_from = self._floor
+        self._unsaved_commits = 0
         self._depth = _Depth()
-        for low, high in self._ledger.settled.missing(self._floor, self._next_seq - 1):
-            self._count(low, high, 1)
+        for gap in self._ledger.settled.missing(self._floor, self._next_seq - 1):
+            self._depth.add(1, *self._sums(*gap))
 
-    def _count(self, low: int, high: int, sign: int) -> None:
+    def _sums(self, low: int, high: int) -> tuple[int, int, int]:
+        """Batches, readings and bytes of held numbers within [low, high]."""
         batches, readings, size = self._db.execute(
             "SELECT count(*), total(readings), total(size) FROM batch WHERE seq BETWEEN ? AND ?",
             (low, high),
         ).fetchone()
-        self._depth.batches += sign * batches
-        self._depth.readings += sign * int(readings)
-        self._depth.size += sign * int(size)
+        return batches, int(readings), int(size)
 
     # ------------------------------------------------------------------------------ protocol
 
@@ -173,8 +218,12 @@ class SqliteOutbox:
         return self._id
 
     @property
+    def durable(self) -> bool:
+        return True
+
+    @property
     def pending(self) -> int:
-        return len(self._pending)
+        return len(self._pending) + sum(map(len, self._held.values()))
 
     @property
     def next_seq(self) -> int:
@@ -195,90 +244,173 @@ class SqliteOutbox:
     def append(self, readings: Sequence[Reading]) -> None:
         self._pending.extend(readings)
 
+    def hold(self, readings: Sequence[Reading], boot: str, wall_ms: int) -> None:
+        self._held.setdefault((boot, wall_ms), []).extend(readings)
+
     def drop_pending(self, keep: int) -> int:
         dropped = max(0, len(self._pending) - keep)
         del self._pending[:dropped]
+        for readings in self._held.values():
+            too_many = max(0, len(readings) - keep)
+            del readings[:too_many]
+            dropped += too_many
         self._ledger.dropped_readings += dropped
         return dropped
 
+    # ----------------------------------------------------------------------------- committing
+
     def commit(self, now_ms: int) -> range:
-        if self._meta is None:
-            raise OutboxError(str(self._path), "use_meta comes before commit")
+        with self._errors("committing"):
+            work = self._transaction(lambda work: self._write_pending(work, now_ms))
+        written = range(self._next_seq, work.next_seq)
+        self._pending.clear()
+        self._held.clear()
+        self._follow(work)
+        self._rate.append((now_ms, work.size))
+        return written
+
+    def release(self, boot: str, offset_ms: int | None) -> int:
+        if offset_ms is not None:
+            for key in [key for key in self._held if key[0] == boot]:
+                self._pending += moved(self._held.pop(key), offset_ms, None)
+        with self._errors("releasing held readings"):
+            rows = self._db.execute(
+                "SELECT held.id, wall_ms, hash, payload, readings, body FROM held"
+                " JOIN meta ON meta.id = held.meta WHERE boot = ? ORDER BY held.id LIMIT ?",
+                (boot, RELEASED_TOGETHER),
+            ).fetchall()
+            if not rows:
+                return 0
+            work = self._transaction(lambda work: self._number_held(work, rows, offset_ms))
+        self._follow(work)
+        return sum(row[4] for row in rows)
+
+    def held_boots(self) -> tuple[str, ...]:
+        with self._errors("reading"):
+            rows = self._db.execute("SELECT DISTINCT boot FROM held").fetchall()
+        return tuple(sorted({boot for (boot,) in rows} | {boot for boot, _ in self._held}))
+
+    def _transaction(self, fill: "Callable[[_Work], None]") -> _Work:
+        """Commit what `fill` does; once more in a new file, or in the room of what may go."""
         try:
-            return self._commit(now_ms, self._meta)
-        except OutboxError as error:
-            if not _no_room(error.__cause__):
+            return self._attempt(fill, self._max_bytes, may_evict=True)
+        except (sqlite3.Error, OSError) as error:
+            if file.is_damage(error):
+                self._reopen()
+                return self._attempt(fill, self._max_bytes, may_evict=True)
+            if not _no_room(error):
                 raise
         with contextlib.suppress(sqlite3.Error):  # what the WAL has is all the room there is for it
             self._db.execute("PRAGMA wal_checkpoint(RESTART)")
-        return self._commit(now_ms, self._meta, full_disk=True)
+        return self._attempt(fill, self._used_bytes(), may_evict=False)
 
-    def _commit(self, now_ms: int, meta: tuple[str, bytes], *, full_disk: bool = False) -> range:
-        """One attempt; with `full_disk` only in the room that acked batches give."""
-        ledger = self._ledger.copy()
-        evicted: list[tuple[int, int]] = []
-        seq = self._next_seq
-        size = 0
-        deleted = False
-        with self._errors("committing"):
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                limit = self._used_bytes() if full_disk else self._max_bytes
-                may_evict = None if full_disk else evicted
-                for readings, blocks in split_batches(self._pending):
-                    body = zlib.compress(blocks, COMPRESSION)
-                    deleted = self._make_room(len(body), limit, ledger, may_evict) or deleted
-                    self._insert(seq, meta, readings, body)
-                    size += len(body)
-                    seq += 1
-                deleted = self._evict_old(now_ms - self._max_age_ms, ledger) or deleted
-                # A deleted batch must not come back as one that is still to be sent.
-                saving = deleted or self._unsaved_commits + 1 >= ACK_COMMITS
-                if saving:
-                    self._save(ledger)
-                self._reserve()
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            written = range(self._next_seq, seq)
-            if saving:
-                self._saved = _ledger_rows(self._id, ledger)
-            self._unsaved_commits = 0 if saving else self._unsaved_commits + 1
-            self._settle_commit(written, size, ledger, recount=bool(evicted))
-        self._rate.append((now_ms, size))
-        if evicted and self._on_evicted:
-            self._on_evicted(evicted[0][0], evicted[-1][0], sum(lost for _, lost in evicted))
-        return written
-
-    def _settle_commit(self, written: range, size: int, ledger: Ledger, *, recount: bool) -> None:
-        """Memory follows the file, after COMMIT has returned."""
-        self._ledger = ledger
-        self._next_seq = written.stop
-        held = self._db.execute("SELECT min(seq) FROM batch").fetchone()[0]
-        self._floor = held or self._next_seq
-        self._depth.batches += len(written)
-        self._depth.readings += len(self._pending)
-        self._depth.size += size
-        self._pending.clear()
-        if recount:
-            self._recount()
-
-    def _insert(
-        self, seq: int, meta: tuple[str, bytes], readings: Sequence[Reading], body: bytes
-    ) -> None:
-        times = [reading.time_ms for reading in readings]
-        row = self._db.execute("SELECT id FROM meta WHERE hash = ?", meta[:1]).fetchone()
-        key = (
-            row[0]
-            if row
-            else self._db.execute("INSERT INTO meta (hash, payload) VALUES (?, ?)", meta).lastrowid
+    def _attempt(self, fill: "Callable[[_Work], None]", limit: int, *, may_evict: bool) -> _Work:
+        work = _Work(
+            self._ledger.copy(),
+            replace(self._depth),
+            self._next_seq,
+            self._held_readings,
+            self._thin_from,
         )
+        self._limit, self._may_evict = limit, may_evict
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            fill(work)
+            # A deleted batch must not come back as one that is still to be sent.
+            saving = work.deleted or self._unsaved_commits + 1 >= ACK_COMMITS
+            if saving:
+                self._save(work.ledger)
+            self._reserve()
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        if saving:
+            self._saved = _ledger_rows(self._id, work.ledger)
+        self._unsaved_commits = 0 if saving else self._unsaved_commits + 1
+        return work
+
+    def _follow(self, work: _Work) -> None:
+        """Memory follows the file, after COMMIT has returned; then what went is told."""
+        self._ledger, self._depth = work.ledger, work.depth
+        self._held_readings, self._thin_from = work.held_readings, work.thin_from
+        self._next_seq = work.next_seq
+        with self._errors("reading"):
+            held = self._db.execute("SELECT min(seq) FROM batch").fetchone()[0]
+        self._floor = held or self._next_seq
+        for went, tell in ((work.thinned, self._on_thinned), (work.evicted, self._on_evicted)):
+            if went and tell:
+                tell(went[0][0], went[-1][0], sum(readings for _, readings in went))
+
+    def _write_pending(self, work: _Work, now_ms: int) -> None:
+        if self._meta is None:
+            raise OutboxError(str(self._path), "use_meta comes before commit")
+        if self._pending or self._held:
+            key = self._meta_key(*self._meta)
+            for (boot, wall_ms), held in self._held.items():
+                for readings, blocks in split_batches(held):
+                    body = pack(blocks)
+                    self._make_room(work, len(body))
+                    self._db.execute(
+                        "INSERT INTO held (boot, wall_ms, meta, readings, body)"
+                        " VALUES (?, ?, ?, ?, ?)",
+                        (boot, wall_ms, key, len(readings), body),
+                    )
+                    work.held_readings += len(readings)
+                    work.size += len(body)
+            self._number(work, key, self._pending)
+        self._evict_old(work, now_ms - self._max_age_ms)
+
+    def _number_held(
+        self,
+        work: _Work,
+        rows: "Sequence[tuple[int, int, str, bytes, int, bytes]]",
+        offset_ms: int | None,
+    ) -> None:
+        """Give held readings their times, and numbers."""
+        for row, wall_ms, meta, payload, count, body in rows:
+            try:
+                readings = readings_in(unpack(body))
+            except ValueError:
+                work.ledger.dropped_readings += count
+                readings = []
+            if offset_ms is None:
+                timed = moved(readings, wall_ms, Quality.CLOCK)
+            else:
+                timed = moved(readings, offset_ms, None)
+            self._db.execute("DELETE FROM held WHERE id = ?", (row,))
+            work.held_readings -= count
+            self._number(work, self._meta_key(meta, payload), timed)
+
+    def _number(self, work: _Work, meta: int, readings: Sequence[Reading]) -> None:
+        """Insert readings as batches with the next numbers."""
+        for part, blocks in split_batches(readings):
+            body = pack(blocks)
+            self._make_room(work, len(body))
+            self._insert(work, meta, part, body)
+            work.size += len(body)
+
+    def _insert(self, work: _Work, meta: int, readings: Sequence[Reading], body: bytes) -> int:
+        seq = work.next_seq
+        times = [reading.time_ms for reading in readings]
         self._db.execute(
             "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (seq, key, min(times), max(times), len(readings), len(body), body),
+            (seq, meta, min(times), max(times), len(readings), len(body), body),
         )
+        work.depth.add(1, 1, len(readings), len(body))
+        work.next_seq += 1
+        return seq
+
+    def _meta_key(self, name: str, payload: bytes) -> int:
+        row = self._db.execute("SELECT id FROM meta WHERE hash = ?", (name,)).fetchone()
+        if row is None:
+            insert = "INSERT INTO meta (hash, payload) VALUES (?, ?) RETURNING id"
+            row = self._db.execute(insert, (name, payload)).fetchone()
+            # Twice: without its meta no batch can be sent, and there is one for all of them.
+            copy = (file.META_COPY.format(*row), payload.decode("utf-8"))
+            self._db.execute("INSERT OR REPLACE INTO info VALUES (?, ?)", copy)
+        return int(row[0])
 
     # -------------------------------------------------------------------------- bounded size
 
@@ -290,41 +422,104 @@ class SqliteOutbox:
         """
         pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
         size = os.fstat(self._file).st_size
-        if pages * PAGE_BYTES > size:
-            os.posix_fallocate(self._file, size, pages * PAGE_BYTES - size + RESERVE_BYTES)
+        missing = pages * PAGE_BYTES - size
+        if missing <= 0:
+            return
+        try:
+            os.posix_fallocate(self._file, size, missing + RESERVE_BYTES)
+        except OSError:  # no room for the whole step
+            os.posix_fallocate(self._file, size, missing)
 
     def _used_bytes(self) -> int:
         pages: int = self._db.execute("PRAGMA page_count").fetchone()[0]
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         return (pages - free) * PAGE_BYTES
 
-    def _make_room(
-        self, size: int, limit: int, ledger: Ledger, evicted: list[tuple[int, int]] | None
-    ) -> bool:
-        """Delete the oldest settled batches until `size` fits in `limit`, then the oldest others.
+    def _make_room(self, work: _Work, size: int) -> None:
+        """Let go until `size` fits: settled batches, resolution, unsettled batches, held readings.
 
-        The others are added to `evicted`; with None they stay.
+        Each time the oldest. On a full disk (`_may_evict` false) the last two stay.
         """
         slack = 8 * PAGE_BYTES  # overflow and index pages of the row to come
-        deleted = False
-        while self._used_bytes() + size + slack > limit:
-            oldest = self._oldest_settled(ledger)
+        while self._used_bytes() + size + slack > self._limit:
+            oldest = self._oldest_settled(work.ledger)
             if oldest is not None:
-                seq = oldest[0]
-            elif evicted is None:
-                break
-            else:
-                row = self._db.execute(
-                    "SELECT seq, readings FROM batch ORDER BY seq LIMIT 1"
-                ).fetchone()
-                if row is None:
-                    break  # one batch is larger than the bound: the batch counts more
-                ledger.give_up(*row)
-                evicted.append(row)
-                seq = row[0]
+                self._delete(oldest[0])
+            elif self._thin_oldest(work):
+                pass
+            elif not self._may_evict or not self._evict_unsettled(work):
+                return  # one batch is larger than the bound: the batch counts more
+            work.deleted = True
+
+    def _evict_unsettled(self, work: _Work) -> bool:
+        row = self._db.execute(
+            "SELECT seq, readings, size FROM batch ORDER BY seq LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            work.ledger.give_up(row[0], row[1])
+            work.evicted.append(row[:2])
+            work.depth.add(-1, 1, *row[1:])
+            self._delete(row[0])
+            return True
+        row = self._db.execute("SELECT id, readings FROM held ORDER BY id LIMIT 1").fetchone()
+        if row is None:
+            return False
+        self._db.execute("DELETE FROM held WHERE id = ?", row[:1])
+        work.held_readings -= row[1]
+        work.ledger.dropped_readings += row[1]
+        return True
+
+    def _thin_oldest(self, work: _Work) -> bool:
+        """Make thinner ones of the oldest batches of full resolution, then of those thinned once.
+
+        Called when nothing settled is left. False when no instantaneous reading is left either.
+        """
+        rows = self._db.execute(
+            "SELECT seq, meta, readings, size, body FROM batch WHERE seq >= ? AND seq < ?"
+            " AND seq NOT IN (SELECT seq FROM thinned) ORDER BY seq LIMIT ?",
+            (work.thin_from, self._next_seq, THINNED_TOGETHER),
+        ).fetchall()
+        level = 1
+        if rows:
+            work.thin_from = rows[-1][0] + 1
+        else:
+            level = LAST_LEVEL
+            rows = self._db.execute(
+                "SELECT batch.seq, meta, readings, size, body FROM thinned"
+                " JOIN batch ON batch.seq = thinned.seq"
+                " WHERE level < ? ORDER BY thinned.seq LIMIT ?",
+                (level, THINNED_TOGETHER),
+            ).fetchall()
+        for meta in {row[1] for row in rows}:
+            self._thin_rows(work, meta, [row for row in rows if row[1] == meta], level)
+        return bool(rows)
+
+    def _thin_rows(
+        self, work: _Work, meta: int, rows: list[tuple[int, int, int, int, bytes]], level: int
+    ) -> None:
+        readings: list[Reading] = []
+        for seq, _, count, _, body in rows:
+            try:
+                readings += readings_in(unpack(body))
+            except ValueError:  # goes with the batches it is among; its readings are lost
+                work.ledger.dropped_readings += count
+                work.thinned.append((seq, count))
+        kept = thin(readings, level)
+        seqs = [row[0] for row in rows]
+        if len(kept) == sum(row[2] for row in rows):  # nothing to thin: not written again
+            marks = [(seq, level) for seq in seqs]
+            self._db.executemany("INSERT OR REPLACE INTO thinned VALUES (?, ?)", marks)
+            return
+        for seq, _, count, size, _ in rows:
             self._delete(seq)
-            deleted = True
-        return deleted
+            work.ledger.give_up(seq, 0)
+            work.depth.add(-1, 1, count, size)
+        lost = len(readings) - len(kept)
+        work.ledger.thinned_readings += lost
+        work.thinned.append((seqs[-1], lost))
+        for part, blocks in split_batches(kept):
+            seq = self._insert(work, meta, part, pack(blocks))
+            self._db.execute("INSERT INTO thinned VALUES (?, ?)", (seq, level))
 
     def _oldest_settled(self, ledger: Ledger) -> tuple[int, int] | None:
         """(seq, last_ms) of the lowest settled batch still held."""
@@ -337,18 +532,17 @@ class SqliteOutbox:
                 return row
         return None
 
-    def _evict_old(self, before_ms: int, ledger: Ledger) -> bool:
-        deleted = False
-        while (row := self._oldest_settled(ledger)) is not None and row[1] < before_ms:
+    def _evict_old(self, work: _Work, before_ms: int) -> None:
+        while (row := self._oldest_settled(work.ledger)) is not None and row[1] < before_ms:
             self._delete(row[0])
-            deleted = True
-        return deleted
+            work.deleted = True
 
     def _delete(self, seq: int) -> None:
         self._db.execute("DELETE FROM batch WHERE seq = ?", (seq,))
+        self._db.execute("DELETE FROM thinned WHERE seq = ?", (seq,))
 
     def _save(self, ledger: Ledger) -> None:
-        """Write the bookkeeping when it changed; a meta nobody refers to goes."""
+        """Write the bookkeeping when it changed."""
         rows = _ledger_rows(self._id, ledger)
         if rows == self._saved:
             return
@@ -369,8 +563,8 @@ class SqliteOutbox:
             self._unsaved_commits = ACK_COMMITS  # reaches the file with the next commit
             return False
         with self._errors("reading"):
-            for low, high in self._ledger.acknowledge(upto, spans):
-                self._count(low, high, -1)
+            for gap in self._ledger.acknowledge(upto, spans):
+                self._depth.add(-1, *self._sums(*gap))
         return True
 
     def give_up(self, seq: int) -> int:
@@ -386,10 +580,19 @@ class SqliteOutbox:
             return 0
         readings, size = row
         self._ledger.give_up(seq, readings)
-        self._depth.batches -= 1
-        self._depth.readings -= readings
-        self._depth.size -= size
+        self._depth.add(-1, 1, readings, size)
         return int(readings)
+
+    def reopen(self, first_ms: int, last_ms: int) -> tuple[int, int]:
+        with self._errors("reading"):
+            rows = self._db.execute(
+                "SELECT seq, readings, size FROM batch WHERE last_ms >= ? AND first_ms <= ?",
+                (first_ms, last_ms),
+            ).fetchall()
+        again = [row for row in rows if self._ledger.reopen(row[0])]
+        for _, readings, size in again:
+            self._depth.add(1, 1, readings, size)
+        return len(again), sum(row[1] for row in again)
 
     def is_settled(self, seq: int) -> bool:
         return seq in self._ledger.settled
@@ -410,7 +613,7 @@ class SqliteOutbox:
             if row is None:
                 return None
             meta, first_ms, last_ms, readings, body = row
-            return StoredBatch(seq, meta, first_ms, last_ms, readings, zlib.decompress(body))
+            return StoredBatch(seq, meta, first_ms, last_ms, readings, unpack(body))
 
     def meta(self, name: str) -> bytes | None:
         if self._meta is not None and self._meta[0] == name:
@@ -439,6 +642,9 @@ class SqliteOutbox:
                 limit_bytes=self._max_bytes,
                 horizon_s=self._horizon_s(),
                 dropped_readings=self._ledger.dropped_readings,
+                thinned_readings=self._ledger.thinned_readings,
+                lost_batches=self._ledger.lost_batches,
+                timeless_readings=self._held_readings + sum(map(len, self._held.values())),
             )
 
     def _horizon_s(self) -> int | None:
@@ -453,12 +659,19 @@ class SqliteOutbox:
     def close(self) -> None:
         """Save late acks, empty the WAL into the file, let the lock go. Pending is lost."""
         self._pending.clear()
+        self._held.clear()
         try:
             with self._errors("closing"):
                 self._db.execute("BEGIN IMMEDIATE")
                 self._save(self._ledger)
                 self._db.execute(
                     "DELETE FROM meta WHERE id NOT IN (SELECT DISTINCT meta FROM batch)"
+                    " AND id NOT IN (SELECT DISTINCT meta FROM held)"
+                )
+                self._db.execute(
+                    "DELETE FROM info WHERE key LIKE ? AND"
+                    " CAST(substr(key, 6) AS INTEGER) NOT IN (SELECT id FROM meta)",
+                    (file.META_COPY.format("%"),),
                 )
                 self._db.execute("COMMIT")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -479,149 +692,7 @@ _Rows = tuple[list[tuple[int, int, int]], list[tuple[str, str]]]
 
 
 def _ledger_rows(outbox: str, ledger: Ledger) -> _Rows:
-    spans = [(_ACKED, low, high) for low, high in ledger.acked]
-    spans += [(_GIVEN_UP, low, high) for low, high in ledger.given_up]
-    info = {
-        "id": outbox,
-        "told_upto": ledger.told_upto,
-        "dropped_readings": ledger.dropped_readings,
-    }
+    spans = [(ACKED, low, high) for low, high in ledger.acked]
+    spans += [(GIVEN_UP, low, high) for low, high in ledger.given_up]
+    info = {"id": outbox} | {name: getattr(ledger, name) for name in file.COUNTERS}
     return spans, [(key, str(value)) for key, value in info.items()]
-
-
-def _lock(path: Path) -> TextIO:
-    """Hold `<file>.lock` as long as the returned file is open; it names the holder."""
-    name = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = name.open("a+", encoding="ascii")
-    except OSError as error:
-        raise OutboxError(str(path), f"cannot make {name}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(20).strip() or "unknown"
-        file.close()
-        raise OutboxLockedError(
-            str(path), f"in use by process {holder}; only one agent may run on it"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open or make the file; checks what can be checked in reasonable time."""
-    db = sqlite3.connect(path, isolation_level=None, cached_statements=32)
-    try:
-        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        db.execute("PRAGMA cache_size = -512")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
-        # Empty also after a power cut between the first page (journal_mode) and the schema.
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            _create(db)
-        _check(db, path)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _create(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.strip().split(";\n"):
-        db.execute(statement)
-    rows = {"id": new_outbox_id(), "format": FORMAT, "told_upto": "0", "dropped_readings": "0"}
-    db.executemany("INSERT INTO info VALUES (?, ?)", rows.items())
-    db.execute("COMMIT")
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Find a torn file now rather than in the middle of a night."""
-    if path.stat().st_size <= CHECKED_BYTES:
-        verdict: Any = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise OutboxError(str(path), f"damaged ({verdict}); move it away to start afresh")
-    else:
-        db.execute("SELECT total(readings) FROM batch").fetchone()
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What `inspect` found in a file."""
-
-    id: str
-    floor: int
-    next_seq: int
-    held_batches: int
-    held_readings: int
-    unacked_batches: int
-    unacked_readings: int
-    unacked_oldest_ms: int | None
-    newest_ms: int | None
-    dropped_readings: int
-    metas: int
-    used_bytes: int
-    acked: tuple[Range, ...]
-    void: tuple[Range, ...]
-
-
-def inspect(path: Path) -> Inspection:
-    """Read an outbox without changing it, also while an agent runs; OutboxError if it cannot.
-
-    Acks the agent got since its last commit are not in the file yet.
-    """
-    if not path.is_file():
-        raise OutboxError(str(path), "no such file")
-    try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-            db.execute("BEGIN")  # one snapshot
-            return _inspect(db)
-    except (sqlite3.Error, KeyError, ValueError) as error:
-        raise OutboxError(str(path), f"reading: {error}") from error
-
-
-def _inspect(db: sqlite3.Connection) -> Inspection:
-    def one(query: str, values: Sequence[int] = ()) -> Any:
-        return db.execute(query, values).fetchone()
-
-    info = dict(db.execute("SELECT key, value FROM info"))
-    spans = db.execute("SELECT kind, low, high FROM span ORDER BY low").fetchall()
-    ledger = Ledger(
-        [(low, high) for kind, low, high in spans if kind == _ACKED],
-        [(low, high) for kind, low, high in spans if kind == _GIVEN_UP],
-    )
-    first, last, batches, readings, newest = one(
-        "SELECT min(seq), max(seq), count(*), total(readings), max(last_ms) FROM batch"
-    )
-    next_seq = max([last or 0, *(high for _, high in ledger.settled)]) + 1
-    open_sums = [
-        one(
-            "SELECT count(*), total(readings), min(first_ms) FROM batch WHERE seq BETWEEN ? AND ?",
-            gap,
-        )
-        for gap in ledger.settled.missing(1, next_seq - 1)
-    ]
-    pages, free = one("PRAGMA page_count")[0], one("PRAGMA freelist_count")[0]
-    return Inspection(
-        id=info["id"],
-        floor=first or next_seq,
-        next_seq=next_seq,
-        held_batches=batches,
-        held_readings=int(readings),
-        unacked_batches=sum(row[0] for row in open_sums),
-        unacked_readings=int(sum(row[1] for row in open_sums)),
-        unacked_oldest_ms=min((row[2] for row in open_sums if row[2] is not None), default=None),
-        newest_ms=newest,
-        dropped_readings=int(info["dropped_readings"]),
-        metas=one("SELECT count(*) FROM meta")[0],
-        used_bytes=(pages - free) * one("PRAGMA page_size")[0],
-        acked=tuple(ledger.acked),
-        void=tuple(ledger.given_up),
-    )

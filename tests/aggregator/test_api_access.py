@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,13 +15,14 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route
 
-from aggregator.access import RIGHTS, Right, TokenRole
+from aggregator.access import RIGHTS, Access, Right, TokenRole, visible
 from aggregator.api.guard import MAX_BODY_BYTES, RULES, Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.closings import Closings, Part
 from aggregator.facts import Facts
+from aggregator.register.folder import load_folder
 from aggregator.register.model import Register
 from aggregator.restatements import Restatement, Restatements
 from aggregator.tokens import Tokens
@@ -29,6 +31,7 @@ from contract.state import EdgeState, OutboxState
 from contract.topics import Address
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, REGION, ApiClient, build
 from tests.aggregator.doors import NOW_MS, keeper_of, tokens_in
+from tests.register_example import example, write_folder
 
 ELSEWHERE = "370112"
 SECRETS = {
@@ -252,7 +255,11 @@ def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: 
     telling = {where.split()[0] for where, text in everything.items() if HIDDEN.search(text)}
     silent = {path for (method, path), right in RULES.items() if right is Right.READ
               and method == "GET"} - telling  # fmt: skip
-    assert silent == {f"/api/v1/{name}" for name in ("closings", "proposals", "rules", "verdicts")}
+    # its register has no plans
+    quiet = (
+        "closings", "factors", "plans", "proposals", "rules", "unit-consumption", "verdicts",
+    )  # fmt: skip
+    assert silent == {f"/api/v1/{name}" for name in quiet}
     for one in (own, district):
         assert {where.split()[0] for where, text in one.items() if HIDDEN.search(text)} == telling
     assert "office" in everything["/api/v1/sites {}"]
@@ -457,3 +464,10 @@ def test_while_tokens_cannot_be_looked_up_nobody_passes(door: Door, monkeypatch:
     with ApiClient(door.app) as client:
         answer = client.get("/api/v1/sites", token=SECRETS["engineer"])
         assert (answer.status_code, answer.json()["error"]["parameter"]) == (503, "")
+
+
+def test_the_register_that_a_visitor_gets_names_no_site_out_of_scope(tmp_path: Path) -> None:
+    whole = load_folder(write_folder(tmp_path, example()))
+    cut = visible(whole, Access(frozenset({Right.READ}), sites=("office",)))
+    assert "foundry" not in repr(cut)
+    assert all((whole.calorific, whole.deductions, whole.contracts, "foundry" in repr(whole)))

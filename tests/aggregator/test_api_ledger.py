@@ -150,6 +150,28 @@ def test_a_measured_calorific_value_is_named_with_its_report(client: ApiClient, 
     assert co2["meters"] == ["foundry/belt"]
 
 
+def test_rows_that_the_set_does_not_use_are_there_with_the_reason(tmp_path: Path):
+    built = build(tmp_path, "national")
+    with ApiClient(build_app(built.reader)) as client:
+        answer = get(client, "factors", carrier="electricity")
+        every = get(client, "factors")["factors"]
+        table = client.get("/api/v1/factors", {"format": "csv"}).text
+    built.store.close()
+    assert (answer["factor_set"], answer["title_zh"]) == ("national", "全国平均")
+    rows = {row["id"]: row for row in answer["factors"]}
+    assert rows["grid-national-2021"]["used"] is True
+    assert rows["grid-national-2021"]["reason"] is None
+    newest = rows["grid-national-2023"]
+    assert (newest["used"], newest["verified"], newest["value"]) == (False, False, "0.5306")
+    assert newest["reason"] == (
+        "row grid-national-2023 is not verified and set national takes verified rows only"
+    )
+    assert (newest["valid_from"], newest["valid_to"]) == ("2023-01-01", None)
+    assert newest["provisional_from"] == "2024-01-01"
+    assert "GHGTOOL" in newest["source"]
+    assert len(every) == len(table.splitlines()) - 1 > len(rows)
+
+
 def test_a_period_over_two_data_years_names_both_factors(client: ApiClient):
     answer = get(
         client,

@@ -147,6 +147,32 @@ def test_known_values_per_unit_of_the_channel(row_id: str):
     assert builtin_library().rows[row_id].per_unit == Decimal(KNOWN[row_id])
 
 
+PRINTED = {  # t CO2 per t, of a gas kg per m3, as the reference tables print them
+    "a": {
+        "bituminous_coal": 1.7418, "lignite": 1.1729, "coke": 2.8604, "petroleum_coke": 3.2115,
+        "crude_oil": 3.0202, "fuel_oil": 3.1705, "gasoline": 2.9251, "diesel": 3.0959,
+        "lng": 2.8313, "lpg": 3.1013, "natural_gas": 2.1622, "coke_oven_gas": 0.8864,
+        "blast_furnace_gas": 0.8481, "converter_gas": 1.5124, "raw_coal": 1.9003,
+        "kerosene": 3.0179, "refinery_gas": 3.0119,
+    },
+    "b": {
+        "anthracite": 2.2230, "bituminous_coal": 1.9467, "lignite": 1.4483, "washed_coal": 2.2818,
+        "coke": 2.7891, "crude_oil": 3.0190, "fuel_oil": 3.1542, "gasoline": 2.9271,
+        "diesel": 3.0994, "kerosene": 3.0355, "lng": 2.8547, "lpg": 3.1343,
+        "refinery_gas": 3.0456, "natural_gas": 2.16, "coke_oven_gas": 0.86,
+        "other_coal_gas": 0.70, "blast_furnace_gas": 0.85, "converter_gas": 1.51,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_fuels_of_both_sets_are_those_of_the_reference(name: str):
+    found = {row.item: row for row in ROWS if row.series == f"fuels-{name}"}
+    for item, printed in PRINTED[name].items():
+        per_unit = float(found[item].per_unit) / (1000 if found[item].channel_unit == "t" else 1)
+        assert per_unit == pytest.approx(printed, rel=1e-4, abs=0.005 if printed < 0.9 else 0.003)
+
+
 FUELS = [row for row in ROWS if row.series.startswith("fuels")]
 
 
@@ -172,7 +198,20 @@ def test_unverified_rows_are_listed_by_hand_so_that_a_flip_is_seen():
     assert {row.id for row in ROWS if row.series == "gb2589-2020" and not row.verified} == {
         "gb2589-2020-lng",
         "gb2589-2020-steam-mass",
+        "gb2589-2020-coal-slime",
+        "gb2589-2020-briquette",
+        "gb2589-2020-coal-tar",
+        "gb2589-2020-coke-oven-gas",
+        "gb2589-2020-blast-furnace-gas",
+        "gb2589-2020-converter-gas",
     }
+    assert {row.id for row in ROWS if row.series == "fuels-a" and not row.verified} == {
+        f"fuels-a-{fuel}"
+        for fuel in (
+            "bituminous-coal", "lignite", "petroleum-coke", "lng",
+            "coke-oven-gas", "blast-furnace-gas", "converter-gas",
+        )
+    }  # fmt: skip
 
 
 def test_only_the_demo_set_takes_unverified_rows_and_says_so():

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from aggregator.batch import ReadingColumns
 from aggregator.ledger.meter_events import EventKind
 from aggregator.store.base import Commit
-from contract.interval import MINUTE_MS
+from contract.interval import GRID_MS, MINUTE_MS
+from contract.meta import Meta, MetaChannel, MetaMeter
 from contract.reading import Quality
-from tests.aggregator.test_book import T0, register_walks
+from contract.units import MICRO as KWH
+from tests.aggregator.test_book import ADDRESS, T0, register_walks
 from tests.aggregator.test_book_events import CHANNEL, Told, event
 from tests.oracle.lives import Declared
 from tests.oracle.verdicts import Came, verdicts
@@ -78,3 +80,45 @@ def test_any_order_of_readings_and_facts_ends_in_the_oracles_verdicts(data):
     district.restart()
     district.book.remade(np.array([district.series], np.int32), T0 - T0 % day - day, T0 + 90 * day)
     assert not district.book.verdicts(ReadingColumns.empty(cumulative=True))
+
+
+BORDER = T0 // GRID_MS * GRID_MS + GRID_MS
+
+
+def said(district, *came):
+    took(district, [Came(at, round(value * KWH), seq=i) for i, (at, value) in enumerate(came, 1)])
+    return {key: outcome for key, (_, outcome) in district.verdicts("em-1").items()}
+
+
+def test_a_late_reading_that_clears_a_verdict_takes_it_away():
+    """Without a rating, half of the modulus at once is held; in two steps it is plausible."""
+    district = Told({0: 1})
+    told = MetaChannel("energy_import", "kWh", 1_000.0, None, 0.01)
+    district.parameters.tell(ADDRESS, Meta((MetaMeter("em-1", "s", "m", (told,)),)))
+    at = BORDER + 600_000
+    held = said(district, (BORDER, 0), (at, 600), (at + 60_000, 601), (at + 120_000, 602))
+    assert held == {(at, "step-above-half-modulus"): "held"}
+    assert said(district, (BORDER + 300_000, 300)) == {}
+
+
+def test_a_verdict_about_a_reading_on_the_border_of_an_interval():
+    """The step to it lies in the interval before, the reading in the one after."""
+    district = Told()
+    assert said(district, (BORDER - 300_000, 100), (BORDER, 400)) == {
+        (BORDER, "step-above-rating"): "held"
+    }
+
+
+def test_where_nothing_is_odd_the_store_is_not_asked(monkeypatch):
+    district = Told()
+    assert said(district, *((BORDER + i * 60_000, 100 + i / 10) for i in range(30))) == {}
+
+    def asked(*_args, **_more):
+        raise AssertionError("the store was asked")
+
+    more = [Came(BORDER + i * 60_000, 100 * KWH + i * KWH // 10) for i in range(30, 90)]
+    with monkeypatch.context() as patched:
+        for name in ("readings", "versions", "verdicts"):
+            patched.setattr(district.store, name, asked)
+        took(district, more)
+    assert district.verdicts("em-1") == {}

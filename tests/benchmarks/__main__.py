@@ -17,6 +17,7 @@ BENCHMARKS = {
     "memory": "tests.benchmarks.memory:main",
     "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
+    "nodes": "tests.benchmarks.nodes:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_agent.outbox.sqlite import inspect
+from edge_agent.outbox.inspection import inspect
 from simulators.devices import load_device
 from simulators.district import District, load_district
 from simulators.server import read_ports

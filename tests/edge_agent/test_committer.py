@@ -3,7 +3,7 @@ from edge_agent.agent import Committer
 from edge_agent.clock import SystemClock
 from edge_agent.events import CommitFailed, CommitRecovered, Event, ReadingsDropped
 from edge_agent.outbox.sqlite import SqliteOutbox
-from tests.suites.outbox_suite import META, some
+from tests.suites.outbox_suite import META, registers
 
 
 def test_a_disk_that_stays_full_bounds_memory_and_is_told_on_change_only(tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_a_disk_that_stays_full_bounds_memory_and_is_told_on_change_only(tmp_pat
     committer = Committer(outbox, SystemClock(), events.append, 30)
     outbox._db.execute("PRAGMA max_page_count = 1")
     for i in range(5):
-        outbox.append(some(200, 200 * i))
+        outbox.append(registers(200, 200 * i))
         assert not committer.commit()
         assert outbox.pending == min(200 * (i + 1), 500)
     outbox._db.execute("PRAGMA max_page_count = 100000")

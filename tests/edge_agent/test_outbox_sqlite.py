@@ -1,20 +1,18 @@
 import json
 import os
-import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 
 import pytest
 
-from contract.data import decode_data, encode_envelope, readings_of
 from edge_agent.__main__ import main
 from edge_agent.errors import OutboxError, OutboxLockedError
-from edge_agent.outbox.sqlite import ACK_COMMITS, PAGE_BYTES, SqliteOutbox, inspect
-from tests.suites.outbox_suite import META, NOW, OutboxSuite, some
+from edge_agent.outbox.file import PAGE_BYTES
+from edge_agent.outbox.inspection import inspect
+from edge_agent.outbox.sqlite import ACK_COMMITS, SqliteOutbox
+from tests.suites.outbox_suite import META, NOW, OutboxSuite, registers, some
 
 
 @pytest.fixture
@@ -84,23 +82,6 @@ def test_a_second_process_is_refused_and_told_who_holds_it(path):
     opened(path).close()
 
 
-def test_a_torn_file_is_named_and_not_touched(path):
-    outbox = opened(path)
-    for i in range(40):
-        outbox.append(some(200, 200 * i))
-        outbox.commit(NOW)
-    outbox.close()
-    torn = path.read_bytes()
-    for cut in (len(torn) // 2, 1000, PAGE_BYTES * 7):
-        path.write_bytes(torn[:cut])
-        with pytest.raises(OutboxError, match=r"outbox\.sqlite"):
-            opened(path)
-        assert path.read_bytes() == torn[:cut]
-    path.write_bytes(b"x" * 5000)
-    with pytest.raises(OutboxError, match="not a database"):
-        opened(path)
-
-
 def test_a_power_cut_before_the_tables_were_made_leaves_a_file_that_opens(path):
     path.parent.mkdir()
     db = sqlite3.connect(path, isolation_level=None)
@@ -134,12 +115,12 @@ def test_a_commit_the_disk_refuses_changes_nothing(path):
 def test_on_a_full_disk_acked_batches_make_room_and_unacked_stay(path):
     outbox = opened(path)
     for i in range(20):
-        outbox.append(some(200, 200 * i))
+        outbox.append(registers(1000, 1000 * i))
         outbox.commit(NOW)
     outbox.acknowledge(0, [(3, 12)])
     outbox._db.execute("PRAGMA max_page_count = 1")  # no page more than there are
     for i in range(20, 26):
-        outbox.append(some(200, 200 * i))
+        outbox.append(registers(1000, 1000 * i))
         assert list(outbox.commit(NOW)) == [i + 1]
     unacked = [1, 2, *range(13, 27)]
     assert list(outbox.unsettled(newest_first=False)) == unacked
@@ -150,7 +131,7 @@ def test_on_a_full_disk_acked_batches_make_room_and_unacked_stay(path):
 
     def fill() -> None:
         while True:
-            outbox.append(some(200))
+            outbox.append(registers(1000))
             outbox.commit(NOW)
 
     with pytest.raises(OutboxError, match="full"):
@@ -160,7 +141,7 @@ def test_on_a_full_disk_acked_batches_make_room_and_unacked_stay(path):
     assert (lost, outbox.stats().dropped_readings) == ([], 0)
     outbox.acknowledge(2)
     assert len(outbox.commit(NOW)) == 1
-    assert (pending, outbox.pending) == (200, 0)
+    assert (pending, outbox.pending) == (1000, 0)
     outbox.close()
 
 
@@ -169,13 +150,13 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from edge_agent.outbox.sqlite import SqliteOutbox
-from tests.suites.outbox_suite import META, NOW, some
+from tests.suites.outbox_suite import META, NOW, registers
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 outbox = SqliteOutbox(Path(sys.argv[1]), 1 << 30, 190)
 outbox.use_meta(META)
 while outbox.floor < 20:
-    outbox.append(some(4000, 4000 * outbox.next_seq))
+    outbox.append(registers(4000, 4000 * outbox.next_seq))
     outbox.commit(NOW)
     outbox.acknowledge(max(outbox.next_seq - 10, 1))
     assert outbox.stats().held_bytes < limit
@@ -224,7 +205,7 @@ def test_what_was_evicted_after_a_late_ack_does_not_come_back_in_a_crash(path, t
     outbox = opened(path, max_bytes=1 << 15)
     evicting = 0
     while outbox.floor == 1:
-        outbox.append(some(1400, 1400 * evicting))
+        outbox.append(registers(1400, 1400 * evicting))
         outbox.commit(NOW)
         outbox.acknowledge(outbox.next_seq - 1)  # in memory only, but for every tenth commit
         evicting += 1
@@ -287,53 +268,3 @@ def test_show_outbox_reads_while_the_agent_has_it_open(path, capsys):
     outbox.close()
     assert inspect(path).unacked_readings == 6
     assert main(["show-outbox", "--file", str(path.parent / "none")]) == 1
-
-
-# A process that commits as fast as it can and says each number once its commit has returned.
-COMMITTER = """
-import sys
-from pathlib import Path
-from edge_agent.outbox.sqlite import SqliteOutbox
-from tests.suites.outbox_suite import META, NOW, some
-outbox = SqliteOutbox(Path(sys.argv[1]), 1 << 17, 190)
-outbox.use_meta(META)
-while True:
-    seq = outbox.next_seq
-    outbox.append(some(1 + seq % 7 * 40, seq))
-    assert list(outbox.commit(NOW)) == [seq]
-    print(seq, flush=True)
-    if seq % 3 == 0:
-        outbox.acknowledge(seq - 2)
-"""
-
-
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.timeout(600)
-def test_killed_at_random_every_commit_that_returned_is_there(path, kills):
-    chance = random.Random(kills)
-    outbox_id = None
-    for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMITTER, str(path)], stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        seen = [int(process.stdout.readline())]
-        time.sleep(chance.uniform(0, 0.05))  # the random moment is the point
-        process.send_signal(signal.SIGKILL)
-        seen += [int(line) for line in process.stdout if line.endswith(b"\n")]
-        process.wait()
-        process.stdout.close()
-        outbox = opened(path, max_bytes=1 << 17)
-        outbox_id = outbox_id or outbox.id
-        assert outbox.id == outbox_id
-        assert outbox.next_seq in (seen[-1] + 1, seen[-1] + 2)
-        assert seen == list(range(seen[0], seen[-1] + 1))
-        for seq in range(outbox.floor, outbox.next_seq):
-            stored = outbox.batch(seq)
-            if stored is None:
-                assert outbox.is_settled(seq)
-                continue
-            payload = encode_envelope(outbox.id, seq, stored.meta, 1, (), stored.blocks_json)
-            assert list(readings_of(decode_data(payload))) == some(1 + seq % 7 * 40, seq)
-        assert outbox.batch(seen[-1]) is not None
-        outbox.close()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from edge_agent.outbox.sqlite import inspect
+from edge_agent.outbox.inspection import inspect
 from tests.brokers import free_port
 
 TOML = """

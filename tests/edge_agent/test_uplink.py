@@ -21,6 +21,7 @@ from contract.meta import meta_hash
 from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic, topic
 from edge_agent.clock import SystemClock
+from edge_agent.commands import Commands
 from edge_agent.config import UplinkConfig
 from edge_agent.events import BatchGivenUp, BatchUnreadable, Event, MetaRepeated, UplinkDown
 from edge_agent.outbox.base import MemoryOutbox, Outbox
@@ -120,6 +121,7 @@ class Edge:
             SystemClock(),
             self.events.append,
             lambda: b'{"v":1,"online":true,"time_ms":1}',
+            Commands({}, SystemClock(), self.events.append),
         )
 
     def commit(self, batches: int) -> None:

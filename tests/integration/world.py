@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from contract.interval import HOUR_MS, MINUTE_MS
-from edge_agent.outbox.sqlite import Inspection, inspect
+from edge_agent.outbox.inspection import Inspection, inspect
 from simulators.demo.clients import Api, ask_control
 from simulators.demo.processes import Child, Processes, free_port
 from simulators.district import load_district

@@ -1,12 +1,13 @@
 """What every outbox must do. Subclass and give `make`; `reopen` where it survives a restart."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from contract.data import Batch, decode_data, encode_envelope, readings_of
 from contract.meta import meta_hash
-from contract.reading import Reading
+from contract.reading import Quality, Reading
 from contract.wire import MAX_DATA_BYTES
 from edge_agent.errors import OutboxError
 from edge_agent.outbox.base import DAY_MS, Outbox
@@ -19,6 +20,19 @@ Make = Callable[..., Outbox]
 
 def some(n: int, start: int = 0, meter: str = "em-01") -> list[Reading]:
     return [Reading(meter, "power", NOW + (start + i) * 1000, (start + i) / 7) for i in range(n)]
+
+
+def registers(n: int, start: int = 0) -> list[Reading]:
+    """Of a cumulative channel: nothing thins them."""
+    return [
+        Reading(
+            "em-01",
+            "energy_import",
+            NOW + (start + i) * 1000,
+            (start + i + 1) * 848_123_456_789 % 10**12,
+        )
+        for i in range(n)
+    ]
 
 
 def sent(outbox: Outbox, seq: int) -> Batch:
@@ -134,7 +148,7 @@ class OutboxSuite:
 
     def fill(self, outbox: Outbox, batches: int, first: int = 0) -> None:
         for i in range(first, first + batches):
-            outbox.append(some(1500, 1500 * i))
+            outbox.append(registers(1500, 1500 * i))
             outbox.commit(NOW)
 
     def test_when_full_acked_batches_go_first_and_oldest_first(self, make, evictions):
@@ -178,6 +192,46 @@ class OutboxSuite:
         outbox.commit(NOW + 2 * DAY_MS)
         assert [outbox.batch(seq) is None for seq in (1, 2, 3, 4)] == [True, False, True, False]
         assert outbox.floor == 2
+
+    def test_acked_batches_of_a_range_can_be_sent_again(self, outbox):
+        for i in range(4):
+            outbox.append(some(10, 10 * i))
+            outbox.commit(NOW)
+        outbox.acknowledge(3)
+        outbox.give_up(4)
+        assert outbox.reopen(NOW + 15_000, NOW + 29_000) == (2, 20)
+        assert list(outbox.unsettled(newest_first=False)) == [2, 3]
+        assert outbox.stats().depth_readings == 20
+        assert outbox.reopen(0, 2 * NOW) == (1, 10), "what is open or given up is left alone"
+        outbox.acknowledge(3)
+        assert list(outbox.unsettled(newest_first=False)) == []
+        assert outbox.stats().depth_bytes == 0
+
+    def test_held_readings_get_numbers_when_their_time_is_known(self, outbox):
+        early = [replace(reading, time_ms=reading.time_ms - NOW) for reading in some(3)]
+        outbox.hold(early[:2], "boot-a", 5_000)
+        assert list(outbox.commit(0)) == []
+        outbox.hold(early[2:], "boot-a", 5_000)
+        assert outbox.stats().timeless_readings == 3
+        assert outbox.held_boots() == ("boot-a",)
+        assert outbox.release("boot-b", NOW) == 0
+        while outbox.release("boot-a", NOW):
+            pass
+        outbox.commit(NOW)
+        read = [r for seq in range(1, outbox.next_seq) for r in readings_of(sent(outbox, seq))]
+        assert sorted(read, key=lambda r: r.time_ms) == some(3)
+        assert outbox.stats().timeless_readings == 0
+        assert outbox.stats().depth_readings == 3
+
+    def test_readings_of_a_boot_that_never_knew_the_time_are_marked(self, outbox):
+        early = [replace(reading, time_ms=reading.time_ms - NOW) for reading in some(3)]
+        outbox.hold(early, "boot-a", 5_000)
+        outbox.commit(0)
+        assert outbox.release("boot-a", None) == 3
+        marked = list(readings_of(sent(outbox, 1)))
+        assert [(r.time_ms, r.quality) for r in marked] == [
+            (5_000 + i * 1000, Quality.CLOCK) for i in range(3)
+        ]
 
     def test_pending_can_be_bounded(self, outbox):
         outbox.append(some(10))

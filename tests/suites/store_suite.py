@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aggregator.batch import ColumnError, Float64, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey, Source
+from aggregator.points import Points
 from aggregator.store.base import (
     NO_TIME,
     Commit,
@@ -22,7 +23,7 @@ from aggregator.store.base import (
 )
 from aggregator.verdict import Outcome, RuleId, Verdict
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS, Quality
-from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level
+from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, MEASUREMENTS, Level, Measurement
 
 GRID_MS = 900_000
 T0 = 1_795_248_000_000  # 2026-11-21T08:00:00Z, on the grid
@@ -126,6 +127,19 @@ def commit_of(
 
 def series_of(store: Store, meter: str = "m1", channel: str = "energy_import") -> Any:
     return np.array([store.directory.series.add(SeriesKey(*SITE, meter, channel))], np.int32)
+
+
+def point(of: Measurement, at: int, *, number: int = 7, absent: bool = False, **tags: str) -> Any:
+    """Return a row of a measurement (ms from T0): all fields differ; tags are t0, t1 ..."""
+    values: dict[str, Any] = {name: number + i for i, name in enumerate(of.integers)}
+    values |= {name: number + 0.1 * (i + 1) for i, name in enumerate(of.floats)}
+    values |= {name: f'{name} "{number}" \\ 铸' for name in of.texts}
+    values |= dict.fromkeys(of.optional, None) if absent else {}
+    return tuple(tags.get(name, f"t{i}") for i, name in enumerate(of.tags)), T0 + at, values
+
+
+def points_of(store: Any, of: Measurement, low: int = 0, high: int = 10 * DAY, **where: Any) -> Any:
+    return list(store.points(of, T0 + low, T0 + high, where).rows())
 
 
 def read(
@@ -499,6 +513,55 @@ class StoreSuite:
         assert not trouble
         assert seen == sorted(seen)
         assert len(read(store, store, high=200 * DAY)) == 60
+
+    @pytest.mark.parametrize("name", sorted(MEASUREMENTS))
+    def test_points_are_upserted_by_tags_and_time(self, kit, name):
+        of = MEASUREMENTS[name]
+        store = kit.open()
+        first, second = point(of, 0), point(of, 0, number=50, region="t9")
+        later = point(of, MINUTE, number=-(2**60))
+        store.write_points(Points.of_rows(of, [first, second, later, point(of, 0, number=3)]))
+        replaced = point(of, 0, number=9)
+        store.write_points(Points.of_rows(of, [replaced]))
+        store = kit.open()
+        assert points_of(store, of) == [replaced, later, second]
+        assert points_of(store, of, high=1, region=["t9", "no"]) == [second]
+        assert points_of(store, of, region=[]) == []
+        assert points_of(store, of, low=1, high=MINUTE) == []
+        many = [f"other-{i}" for i in range(80)]  # more than a query names
+        assert points_of(store, of, region=[*many, "t9"]) == [second]
+        reader = store.reader()
+        try:
+            assert points_of(reader, of) == [replaced, later, second]
+        finally:
+            reader.close()
+
+    @pytest.mark.parametrize("name", sorted(n for n, of in MEASUREMENTS.items() if of.optional))
+    def test_an_optional_field_is_absent_once_it_is_withdrawn(self, kit, name):
+        of = MEASUREMENTS[name]
+        store = kit.open()
+        store.write_points(Points.of_rows(of, [point(of, 0)]))
+        store.write_points(Points.of_rows(of, [point(of, 0, absent=True)]))
+        assert points_of(store, of) == [point(of, 0, absent=True)]
+
+    def test_a_tag_may_be_absent(self, kit):
+        of = MEASUREMENTS["balance_day"]
+        store = kit.open()
+        rows = [point(of, 0, meter=""), point(of, 0, node="")]
+        store.write_points(Points.of_rows(of, rows))
+        assert points_of(store, of) == sorted(rows)
+        assert points_of(store, of, meter=[""]) == [rows[0]]
+
+    def test_points_of_wrong_types_are_refused(self):
+        of = MEASUREMENTS["plan"]
+        tags, at, fields = point(of, 0)
+        for wrong in ({"value": None}, {"value": float("inf")}, {"listed": 0.5}, {"no": 1}):
+            with pytest.raises(ColumnError):
+                Points.of_rows(of, [(tags, at, fields | wrong)])
+        good = Points.of_rows(of, [(tags, at, fields)])
+        swapped = dict(good.columns, listed=good.columns["value"])
+        with pytest.raises(ColumnError, match="type"):
+            Points(of, good.keys, good.key, good.time_ms, swapped)
 
     @settings(
         max_examples=12,

@@ -42,6 +42,7 @@ from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
 from aggregator.ledger.tariffs import TariffLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
+from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
@@ -162,6 +163,7 @@ def run(config: Config) -> int:
     subscriber = Subscriber(
         config.broker, config.client_id, config.aggregator.regions, inbox, events
     )
+    orders = Orders(subscriber.publish, wall_ms)
     facts, restatements = Facts(database_url), Restatements(database_url)
     closings = Closings(database_url)
     for place in facts.sites():
@@ -180,6 +182,7 @@ def run(config: Config) -> int:
         events=events,
         pace=config.pace,
         time_ms=wall_ms,
+        orders=orders,
     )
     reader = StoreLedgerReader(
         store,
@@ -192,7 +195,7 @@ def run(config: Config) -> int:
         now_ms=wall_ms,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
-    app = build_app(reader, writer, guard, closings)
+    app = build_app(reader, writer, guard, closings, orders=orders)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )

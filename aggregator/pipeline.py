@@ -39,6 +39,7 @@ from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.live import Live
+from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.records import Records, RecordsUnavailable, StoredState
 from aggregator.rollups import Rollups
@@ -123,7 +124,9 @@ class Pipeline:
         events: Events,
         pace: PaceSection,
         time_ms: Callable[[], int],
+        orders: Orders | None = None,
     ) -> None:
+        self._orders = orders
         self._store = store
         self._records = records
         self._book = book
@@ -285,6 +288,8 @@ class Pipeline:
                 self._receive_meta(address, message.payload)
             elif kind is MessageKind.STATE:
                 self._receive_state(address, message.payload)
+            elif kind is MessageKind.REPLY and self._orders is not None:
+                self._orders.take_reply(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
             self._quarantine(message, str(error))

@@ -290,6 +290,7 @@ class Uplink:
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
             for reply in self._commands.due_replies() if self._commands else ():
                 await self._publish(client, MessageKind.REPLY, encode_reply(reply))
+            _end_if_cancelled()
             await asyncio.sleep(self._config.state_period_s)
 
     # ------------------------------------------------------------------------------- sending
@@ -303,6 +304,7 @@ class Uplink:
                 self._give_up(seq, tries)
             while (picked := self._window.pick()) is not None:
                 await self._send_batch(client, picked)
+            _end_if_cancelled()
             waits_s = [due - self._clock.monotonic() for due in self._needed.values()]
             timeout_s = self._window.wait_s(self._clock.monotonic())
             if timeout_s is not None:
@@ -412,6 +414,13 @@ class Uplink:
         if reply is not None:
             await self._publish(client, MessageKind.REPLY, encode_reply(reply))
             self._commands.replied(command)
+
+
+def _end_if_cancelled() -> None:
+    """Python 3.11's wait_for, within publish, forgets a cancel that comes with the PUBACK."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _text(path: Path | None) -> str | None:

@@ -10,6 +10,7 @@ from aggregator.api.guard import Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
     balance,
+    commands,
     consumption,
     cost,
     demand,
@@ -26,6 +27,7 @@ from aggregator.api.routes import (
 from aggregator.api.routes import closings as closings_routes
 from aggregator.api.writer import LedgerWriter
 from aggregator.closings import Closings
+from aggregator.orders import Orders
 
 PREFIX = "/api/v1"
 
@@ -36,11 +38,13 @@ def build_app(
     guard: Guard | None = None,
     closings: Closings | None = None,
     version: str = "1",
+    orders: Orders | None = None,
 ) -> FastAPI:
     """Return the application; it holds no state beside reader and writer.
 
     Without a writer it knows no events; without a guard nobody may write; without closings it
-    serves no closed months.
+    serves no closed months; without orders it
+    sends no commands.
     """
     app = FastAPI(
         title="nenghao 能耗",
@@ -75,6 +79,8 @@ def build_app(
         app.include_router(closings_routes.routes(reader, closings), prefix=PREFIX)
     if writer is not None:
         app.include_router(events.routes(reader, writer, guard or Guard(None)), prefix=PREFIX)
+    if orders is not None:
+        app.include_router(commands.routes(reader, orders, guard or Guard(None)), prefix=PREFIX)
     app.include_router(health.metrics_routes(reader))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)

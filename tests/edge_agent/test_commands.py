@@ -296,14 +296,18 @@ async def test_only_the_aggregator_may_publish_commands(tmp_path):
                 "127.0.0.1", broker.port, username=name, password=password, timeout=5
             )
 
-        async with client("gw1") as gw1, client("gw2") as gw2, client("aggregator") as centre:
+        async def say(name: str, kind: MessageKind, payload: bytes) -> None:
+            async with client(name) as other:
+                await other.publish(topic(HERE, kind), payload, qos=1)
+
+        async with client("gw1") as gw1, client("aggregator") as centre:
             await gw1.subscribe(topic(HERE, MessageKind.CMD), qos=1)
             await centre.subscribe("nenghao/1/#", qos=1)
-            await gw2.publish(topic(HERE, MessageKind.CMD), b"forged", qos=1)
-            await gw1.publish(topic(HERE, MessageKind.CMD), b"own", qos=1)
-            await gw2.publish(topic(HERE, MessageKind.DATA), b"forged", qos=1)
-            await gw1.publish(topic(HERE, MessageKind.DATA), b"true", qos=1)
-            await centre.publish(topic(HERE, MessageKind.CMD), b"order", qos=1)
+            await say("gw2", MessageKind.CMD, b"forged")
+            await say("gw1", MessageKind.CMD, b"own")
+            await say("gw2", MessageKind.DATA, b"forged")
+            await say("gw1", MessageKind.DATA, b"true")
+            await say("aggregator", MessageKind.CMD, b"order")
             async with asyncio.timeout(10):
                 assert (await anext(aiter(gw1.messages))).payload == b"order"
                 assert (await anext(aiter(centre.messages))).payload == b"true"

@@ -32,7 +32,6 @@ def main(argv: Sequence[str]) -> int:
 
     from sqlalchemy.exc import OperationalError
 
-    from aggregator.api.guard import TokenError
     from aggregator.app import run
     from aggregator.ledger.rows import TableError
     from aggregator.parameters import ParametersError
@@ -51,7 +50,6 @@ def main(argv: Sequence[str]) -> int:
         TableError,
         ParametersError,
         StoreError,
-        TokenError,
         OSError,
     ) as error:
         print(f"nenghao aggregate: {error}", file=sys.stderr)

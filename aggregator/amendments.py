@@ -2,18 +2,25 @@
 
 What each channel's figures follow is kept beside them. Where it differs from what is declared now
 (an event was told or undone, a row of the register came late or changed while nobody was running),
-exactly the intervals that differ are written anew. Owned by the pipeline's thread.
+exactly the intervals that differ are written anew: first for the register's rows, then for one
+event after the other, so that each record names what changed its figure and nothing else. Owned by
+the pipeline's thread.
 """
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
 from aggregator.batch import Int32, IntervalColumns, overlaid
 from aggregator.book import Book
-from aggregator.changes import changes_between
+from aggregator.changes import Change, changes_between
+from aggregator.details import Batch, batches_text
 from aggregator.directory import SeriesKey
-from aggregator.facts import Facts
+from aggregator.facts import Facts, ToldEvent
+from aggregator.ingest.assemble import Arrival
+from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, differing
 from aggregator.parameters import Parameters
 from aggregator.restatements import Restatements, is_settled
@@ -21,6 +28,11 @@ from aggregator.store.base import Store
 from contract.channels import catalogue
 from contract.interval import DAY_MS, day_start
 from contract.stored import Level
+
+Cause = tuple[str, str]
+"""What changed a figure, and why."""
+Caused = Callable[[Change], tuple[str, str, str]]
+"""The same of one change, with details."""
 
 
 class Amendments:
@@ -47,21 +59,51 @@ class Amendments:
         self._unnoted: list[tuple[str, str]] = []
         """Channels and sites to be noted."""
 
-    def declare(self, region: str, site: str) -> None:
-        """Take a site's events as they stand now."""
-        self._parameters.declare(region, site, self._facts.standing(region, site))
-
-    def amend(self, region: str, site: str, cause: str, why: str) -> Iterator[IntervalColumns]:
+    def amend(self, region: str, site: str) -> Iterator[IntervalColumns]:
         """Yield a loaded site's figures that what is declared changes, ready to be written.
 
         Records of settled days are kept before the figures are yielded; take all of them.
         """
-        applied = self._facts.applied(region, site)
-        if not applied:  # nothing to compare with: what is declared now is noted with the commit
+        told = self._facts.events(region, site)
+        standing = {one.id for one in told if one.undone_ms is None}
+        applied = dict(self._facts.applied(region, site))
+        if not applied:  # nothing to compare with: what was declared is noted with the commit
+            self._book.refresh()
+            if not self._series(region, site):  # nor any figure that would have to follow
+                self._parameters.declare(region, site, _events(told, standing))
             self._unnoted.append((region, site))
             return
+        followed = {one.id for one in told if one.followed}
+        cause_of = self._cause_of_register()
+        yield from self._follow(region, site, told, followed, applied, cause_of)
+        for one in told:
+            if (one.id in followed) == (one.id in standing):
+                continue
+            followed ^= {one.id}
+            cause = (f"event {one.id}", one.event.reason)
+            if one.id not in followed:
+                cause = (f"event {one.id} undone", one.undone_why)
+            yield from self._follow(region, site, told, followed, applied, _always(cause))
+
+    def _follow(
+        self,
+        region: str,
+        site: str,
+        told: Sequence[ToldEvent],
+        followed: set[int],
+        applied: dict[tuple[str, str], Registers],
+        cause_of: Callable[[SeriesKey], Cause],
+    ) -> Iterator[IntervalColumns]:
+        """Bring figures in line with the register and some events; one cause for what differs."""
+        events = _events(told, followed)
+        if events != tuple(self._parameters.events(region, site)):  # nearly always there are none
+            self._parameters.declare(region, site, events)
         self._book.refresh()
         now: dict[tuple[str, str], Registers] = {}
+
+        def caused(change: Change) -> tuple[str, str, str]:
+            return (*cause_of(change.key), "")
+
         for index in self._series(region, site):
             key = self._store.directory.series.key(index)
             declared = self._parameters.registers(index)
@@ -73,11 +115,14 @@ class Amendments:
             span = differing(was, declared)
             if span is not None:
                 for redone in self._book.redo(index, *span):
-                    self._restate(redone.old, redone.new, cause, why)
+                    self._restate(redone.old, redone.new, caused)
                     yield redone.changed
             now[key.meter, key.channel] = declared
+        applied |= now
         if now:
-            self._facts.put_applied(region, site, now)
+            yield IntervalColumns.empty()  # with it go verdicts that change where no figure does
+        if now or followed != {one.id for one in told if one.followed}:
+            self._facts.put_applied(region, site, now, followed)
 
     def note_new(self) -> None:
         """Note what the figures of channels follow that were not known before."""
@@ -89,6 +134,8 @@ class Amendments:
                 self._new[key] = self._parameters.registers(index)
         self._noted += len(keys)
         for place in self._unnoted:
+            ids = {one.event: one.id for one in self._facts.events(*place)}  # of two the last word
+            self._facts.follow(*place, {ids[event] for event in self._parameters.events(*place)})
             for index in self._series(*place):
                 self._new[self._store.directory.series.key(index)] = self._parameters.registers(
                     index
@@ -98,8 +145,54 @@ class Amendments:
             self._facts.add_applied(self._new)
             self._new.clear()
 
-    def restate(self, intervals: IntervalColumns, cause: str) -> None:
-        """Keep what readings change in settled days; before they are written."""
+    def restate(
+        self, intervals: IntervalColumns, cause: str, arrivals: Sequence[Arrival] = ()
+    ) -> None:
+        """Keep what the readings of batches change in settled days; before they are written."""
+        batches: dict[SeriesKey, list[Batch]] = defaultdict(list)
+
+        def caused(change: Change) -> tuple[str, str, str]:
+            if not batches:
+                self._list_batches(arrivals, batches)
+            return cause, "", batches_text(batches[change.key])
+
+        self._restate_settled(intervals, caused)
+
+    def restate_loaded(self, region: str, site: str, intervals: IntervalColumns) -> None:
+        """Keep what loading a site's heads changes in settled days; before it is written.
+
+        That is what a stop between readings and figures left out, or a row of the register.
+        """
+        applied = self._facts.applied(region, site) if len(intervals) else {}
+        cause_of = self._cause_of_register()
+
+        def caused(change: Change) -> tuple[str, str, str]:
+            key = change.key
+            was = applied.get((key.meter, key.channel))
+            declared = self._parameters.registers(self._store.directory.series.find(key))
+            if not applied or was == declared:
+                return "recovery", "figures that a stop had left out", ""
+            return (*cause_of(key), "")
+
+        self._restate_settled(intervals, caused)
+
+    def restate_released(self, intervals: IntervalColumns, edges: Collection[str]) -> None:
+        """Keep what readings of some edges change that clock events let in; before written."""
+
+        @cache
+        def clocks(region: str, site: str) -> tuple[str, str, str]:
+            told = [
+                one
+                for one in self._facts.events(region, site)
+                if one.followed and one.event.kind is EventKind.CLOCK and one.event.edge in edges
+            ]
+            ids = [str(one.id) for one in told]
+            cause = f"event {ids[0]}" if len(ids) == 1 else f"events {' '.join(ids)}"
+            return cause, "; ".join(one.event.reason for one in told), ""
+
+        self._restate_settled(intervals, lambda change: clocks(change.region, change.site))
+
+    def _restate_settled(self, intervals: IntervalColumns, caused: Caused) -> None:
         now_ms = self._time_ms()
         if len(intervals) == 0 or not is_settled(day_start(int(intervals.start_ms.min())), now_ms):
             return
@@ -110,16 +203,41 @@ class Amendments:
             new = intervals.take(inside)
             series: Int32 = np.unique(new.series)
             old = self._store.intervals(Level.INTERVAL, series, day_ms, day_ms + DAY_MS)
-            self._restate(old, overlaid(new, old), cause, "")
+            self._restate(old, overlaid(new, old), caused)
 
-    def _restate(self, old: IntervalColumns, new: IntervalColumns, cause: str, why: str) -> None:
+    def _restate(self, old: IntervalColumns, new: IntervalColumns, caused: Caused) -> None:
         now_ms = self._time_ms()
         directory, grid_ms = self._store.directory, self._store.grid_ms
-        self._restatements.add(
-            change.restatement(cause, why, now_ms)
-            for change in changes_between(directory, grid_ms, old, new, now_ms)
-            if change.settled
-        )
+        found = []
+        for change in changes_between(directory, grid_ms, old, new, now_ms):
+            if change.settled:
+                cause, why, details = caused(change)
+                found.append(change.restatement(cause, why, now_ms, details))
+        self._restatements.add(found)
+
+    def _list_batches(
+        self, arrivals: Sequence[Arrival], batches: dict[SeriesKey, list[Batch]]
+    ) -> None:
+        """Add by channel the batches that hold readings of it."""
+        directory = self._store.directory
+        for arrival in arrivals:
+            source = directory.sources.key(arrival.source)
+            for index in np.unique(arrival.cumulative.series).tolist():
+                batch = (source.edge, source.outbox, arrival.seq)
+                batches[directory.series.key(index)].append(batch)
+
+    def _cause_of_register(self) -> Callable[[SeriesKey], Cause]:
+        """Return what names the register's last word on a channel's meter, and who spoke it."""
+
+        @cache
+        def last(site: str, meter: str) -> Cause:
+            found = self._facts.last_change(site, meter)
+            if found is None:
+                return "register", "declared while no aggregator ran"
+            id_, author, note = found
+            return f"register change {id_}", f"{author}: {note}" if note else f"by {author}"
+
+        return lambda key: last(key.site, key.meter)
 
     def _series(self, region: str, site: str) -> list[int]:
         directory, channels = self._store.directory, catalogue()
@@ -129,3 +247,11 @@ class Amendments:
             if channels[directory.series.key(index).channel].cumulative
             and self._parameters.registered[index]
         ]
+
+
+def _events(told: Sequence[ToldEvent], ids: Collection[int]) -> Sequence[MeterEvent]:
+    return tuple(one.event for one in told if one.id in ids)
+
+
+def _always(cause: Cause) -> Callable[[SeriesKey], Cause]:
+    return lambda _: cause

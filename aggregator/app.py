@@ -18,13 +18,14 @@ from types import FrameType
 import uvicorn
 
 from aggregator.amendments import Amendments
-from aggregator.api.guard import Guard
+from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
+from aggregator.daily_proof import DailyProof
 from aggregator.events import (
     AggregatorFailed,
     AggregatorStarted,
@@ -34,6 +35,8 @@ from aggregator.events import (
     SecretExposed,
 )
 from aggregator.facts import Facts
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factor_tables import load_library, tables_folder
@@ -52,6 +55,8 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.stuck import Stuck
+from aggregator.tokens import Tokens
 from contract.state import decode_state
 
 _MEGABYTE = 1_000_000
@@ -142,7 +147,6 @@ def run(config: Config) -> int:
         events.emit(SecretExposed(section, host))
     data_dir = Path(config.aggregator.data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    guard = Guard.of_file(config.api.token_file)
     tables = load_tables(config, events)
     register = tables.register
     factor_set = tables.factors.choose(config.aggregator.factor_set)
@@ -165,9 +169,9 @@ def run(config: Config) -> int:
     )
     orders = Orders(subscriber.publish, wall_ms)
     facts, restatements = Facts(database_url), Restatements(database_url)
-    closings = Closings(database_url)
+    closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
-        parameters.declare(*place, facts.standing(*place))
+        parameters.declare(*place, facts.declared(*place))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
     pipeline = Pipeline(
         store=store,
@@ -175,7 +179,14 @@ def run(config: Config) -> int:
         book=book,
         parameters=parameters,
         amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
-        rollups=Rollups(store, events),
+        rollups=Rollups.with_nodes(
+            store,
+            events,
+            register,
+            factor_set.counts,
+            wall_ms,
+            Stuck(store, parameters),
+        ),
         live=live,
         inbox=inbox,
         publish=subscriber.publish,
@@ -183,6 +194,8 @@ def run(config: Config) -> int:
         pace=config.pace,
         time_ms=wall_ms,
         orders=orders,
+        information=Information(store, register, wall_ms),
+        fleet=Fleet(),
     )
     reader = StoreLedgerReader(
         store,
@@ -193,12 +206,17 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
+        quarantine=records.misdated,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
-    app = build_app(reader, writer, guard, closings, orders=orders)
+    keeper = Doorkeeper(tokens, config.api.local, wall_ms)
+    app = build_app(reader, writer, keeper, closings, orders=orders)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
+    proof = DailyProof(reader, store, pipeline.put)
+    ending = threading.Event()
+    prover = threading.Thread(target=proof.run, args=(ending,), name="proof", daemon=True)
     worker = _Worker(pipeline, events, server)
     events.emit(
         AggregatorStarted(
@@ -208,18 +226,23 @@ def run(config: Config) -> int:
     try:
         subscriber.start()
         worker.start()
+        prover.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted)
         asyncio.run(server.serve(sockets=[listener]))
     finally:
+        ending.set()
         pipeline.stop()
         if worker.ident is not None:
             worker.join()
+        if prover.ident is not None:
+            prover.join()
         subscriber.stop()
         records.close()
         facts.close()
         restatements.close()
         closings.close()
+        tokens.close()
         store.close()
         listener.close()
     if worker.failed:

@@ -225,7 +225,7 @@ class _Sums:
                     self._put(place, "amount", amount)
             elif entry.sign < 0:
                 self._put(SITE, "made", -amount)
-        self._note_quality(tree, entries, with_data, length_ms)
+        self._note_quality(tree, carrier, entries, with_data, length_ms)
         for (id_, i), amount in amounts.items():
             if id_ in tree.virtual:
                 self._virtual.add(id_)
@@ -248,18 +248,15 @@ class _Sums:
     def _note_quality(
         self,
         tree: Tree,
+        carrier: str,
         entries: Sequence[Entry],
         with_data: Mapping[str, _Metered],
         length_ms: int,
     ) -> None:
         """Note the meters behind each place: those that do not cancel among what is below it."""
-        net: dict[str, dict[tuple[str, int], int]] = defaultdict(lambda: defaultdict(int))
         for entry in entries:
             self._quality[entry.place].wanted |= {*tree.base(entry.source)}
-            if entry.kind is not Kind.CONVERTED:
-                for place in tree.path(entry.place):
-                    net[place][entry.source] += entry.sign
-        for place, by_source in net.items():
+        for place, by_source in tree.net(carrier).items():
             quality = self._quality[place]
             behind = {m for source, sign in by_source.items() if sign for m in tree.base(source)}
             quality.wanted |= behind

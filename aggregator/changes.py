@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Float64, Int64, IntervalColumns, found_in
-from aggregator.directory import Directory
+from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.rollup import fixed_starts, runs
 from aggregator.restatements import Restatement, is_settled, known_or_none
 from aggregator.rollups import summed
@@ -37,7 +37,12 @@ class Change:
     to_value: float | None
     settled: bool
 
-    def restatement(self, cause: str, why: str, now_ms: int) -> Restatement:
+    @property
+    def key(self) -> SeriesKey:
+        """The channel."""
+        return SeriesKey(self.region, self.site, self.meter, self.channel)
+
+    def restatement(self, cause: str, why: str, now_ms: int, details: str = "") -> Restatement:
         """Return the record of the change."""
         return Restatement(
             region=self.region,
@@ -51,6 +56,7 @@ class Change:
             cause=cause,
             why=why,
             found_ms=now_ms,
+            details=details,
         )
 
 

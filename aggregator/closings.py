@@ -3,23 +3,24 @@
 SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each is
 one transaction. A closing is only ever added: what turns out later is a correction, which is never
 stored but is the difference between what is known now and what was reported. Errors:
-StoreRetriable when the database does not do what it is asked now.
+StoreRetriable when the database does not do what it is asked now, StoreRefused when it never will.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 
 from sqlalchemy import URL, Connection, func, insert, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from aggregator.databases import transaction
 from aggregator.ledger.rows import date_of, day_ms
 from aggregator.register.engine import make_engine, migrate
-from aggregator.register.schema import CLOSING, METER_EVENT, REPORTED, RESTATEMENT
+from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
-from aggregator.store.base import StoreRetriable
+from aggregator.store.base import StoreRefused
 from contract.interval import DAY_MS, next_month
 
 
@@ -85,6 +86,10 @@ class Part:
     kgce_equivalent: float | None
     co2_kg: float | None
     cost_cny: float | None
+    open_amount: int = 0
+    """Part of `amount_estimated` for the time after the register's last reading."""
+    open_ms: int = 0
+    """That time, part of `estimated_ms`."""
 
 
 _PART = [REPORTED.c[field.name] for field in fields(Part)]
@@ -93,6 +98,8 @@ _RESTATEMENT = [RESTATEMENT.c[field.name] for field in fields(Restatement)]
 _AT_ONCE = 10_000
 _EVENT = re.compile(r"event ([0-9]{1,18})( undone)?")
 """Cause of a restatement that follows what a person told."""
+_CHANGE = re.compile(r"register change ([0-9]{1,18})")
+"""Cause of one that follows a row of the register: the id of its audit record."""
 
 
 def month_text(month_ms: int) -> str:
@@ -122,14 +129,8 @@ class Closings:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
     def check(self, region: str, month_ms: int, now_ms: int) -> None:
         """Raise ClosingError when a month may not be closed now: not settled, or closed before."""
@@ -173,7 +174,7 @@ class Closings:
                         for part in given[first : first + _AT_ONCE]
                     ]
                     db.execute(insert(REPORTED), rows)
-        except StoreRetriable as error:
+        except StoreRefused as error:
             before = self.find(region, month_ms)
             if isinstance(error.__cause__, IntegrityError) and before is not None:
                 raise ClosingError(_said_before(before)) from None
@@ -229,16 +230,21 @@ class Closings:
         with self._transaction() as db:
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
 
-    def authors(self, restated: Iterable[Restatement]) -> Mapping[str, str]:
-        """Return by cause who told the event behind it, or undid it; machines are left out."""
+    def authors(self, restated: Collection[Restatement]) -> Mapping[str, str]:
+        """Return by cause who told or undid the event behind it, or changed the register's row."""
         causes = {record.cause: _EVENT.fullmatch(record.cause) for record in restated}
         events = {cause: (int(m[1]), bool(m[2])) for cause, m in causes.items() if m}
         ids = {id_ for id_, _ in events.values()}
         table = METER_EVENT.c
         query = select(table.id, table.author, table.undone_by).where(table.id.in_(ids))
+        of_change = {record.cause: _CHANGE.fullmatch(record.cause) for record in restated}
+        changes = {cause: int(m[1]) for cause, m in of_change.items() if m}
+        audited = select(AUDIT.c.id, AUDIT.c.author).where(AUDIT.c.id.in_(set(changes.values())))
         with self._transaction() as db:
             said = {row.id: (row.author, row.undone_by) for row in db.execute(query)}
-        return {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
+            wrote = {row.id: row.author for row in db.execute(audited)}
+        told = {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
+        return told | {cause: wrote[id_] for cause, id_ in changes.items() if id_ in wrote}
 
 
 def _said_before(closing: Closing) -> str:

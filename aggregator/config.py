@@ -161,8 +161,11 @@ class ApiSection(_Section):
     host: Text = "127.0.0.1"
     port: Port = 8_080
     """0 takes a free one; the log names it."""
-    token_file: str = ""
-    """Who knows the token in it may write; empty: the API is read-only."""
+
+    @property
+    def local(self) -> bool:
+        """Whether only this host can reach it: then all may read until a token is made."""
+        return _is_loopback(self.host)
 
 
 class Config(_Section):
@@ -182,7 +185,7 @@ class Config(_Section):
     def exposed(self) -> Iterator[tuple[str, str]]:
         """Yield (section, host) of each server that would be told a secret without TLS."""
         broker, store = self.broker, self.store
-        if self.api.token_file and not _is_loopback(self.api.host):
+        if not self.api.local:  # to be read there at all, it wants a token
             yield "api", self.api.host
         if broker.password_file and not broker.tls_ca and not _is_loopback(broker.host):
             yield "broker", broker.host

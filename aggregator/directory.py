@@ -4,6 +4,7 @@ Columns carry indexes; names appear only at the borders. An index means the same
 a store object. Any thread may add and look up: a key is listed before it can be found.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
@@ -83,7 +84,7 @@ class Directory:
         self.series: Index[SeriesKey] = Index()
         self.sources: Index[Source] = Index()
         self._rank = np.empty(0, np.int32)
-        self._of_site: dict[tuple[str, str], list[int]] = {}
+        self._of_site: dict[tuple[str, str], array[int]] = {}
         self._sorted_out = 0
         """How many series are in ``_of_site``."""
         self._sorting = Lock()
@@ -92,7 +93,8 @@ class Directory:
         """Return the series of one site, ascending."""
         with self._sorting:
             for key in self.series.keys(self._sorted_out):
-                self._of_site.setdefault((key.region, key.site), []).append(self._sorted_out)
+                own = self._of_site.setdefault((key.region, key.site), array("i"))
+                own.append(self._sorted_out)
                 self._sorted_out += 1
             return np.array(self._of_site.get((region, site), ()), np.int32)
 

@@ -9,16 +9,21 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Literal, TextIO
+
+from aggregator.verdict import RuleId, Verdict
 
 
 class Counter(StrEnum):
     """Names of the counters: Prometheus ``nenghao_aggregator_<name>_total``."""
 
     INBOX_DROPPED = "inbox_dropped_messages"
+    BROKER_LOST = "lost_broker_connections"
+    """Connections that ended, or that could not be made."""
     FOREIGN = "foreign_messages"
     """Topic outside the grammar or payload of a kind that an edge does not send."""
     UNDECODABLE = "undecodable_messages"
@@ -43,6 +48,29 @@ class Counter(StrEnum):
     COMMITS = "commits"
     ACKS = "acks"
     ROLLUP_DAYS = "rolled_up_days"
+    RELEASED = "released_readings"
+    """Readings that the door had refused and a clock event let in."""
+    BEFORE_COMMISSIONING = "before_commissioning_verdicts"
+    """This and the following: verdicts given, by rule (aggregator/ledger/tables/rules.csv)."""
+    CLOCK_NOT_SET = "clock_not_set_verdicts"
+    VALUE_RANGE = "value_range_verdicts"
+    DUPLICATE_TIME = "duplicate_time_verdicts"
+    SPIKE_AND_RETURN = "spike_and_return_verdicts"
+    STEP_ABOVE_RATING = "step_above_rating_verdicts"
+    STEP_ABOVE_HALF_MODULUS = "step_above_half_modulus_verdicts"
+    BACKWARD_STEP = "backward_step_verdicts"
+    ROLLOVER = "rollover_verdicts"
+    STUCK_REGISTER = "stuck_register_verdicts"
+
+
+VERDICT_COUNTERS: Mapping[RuleId, Counter] = MappingProxyType(
+    {
+        rule: Counter(name)
+        for rule in RuleId
+        if (name := f"{rule.replace('-', '_')}_verdicts") in set(Counter)
+    }
+)
+"""Rules whose verdicts are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +229,12 @@ class Events:
         """Add to a counter."""
         with self._lock:
             self._counts[counter] += amount
+
+    def count_verdicts(self, verdicts: Iterable[Verdict]) -> None:
+        """Count what was given, by rule; what is withdrawn was counted when it was given."""
+        for verdict in verdicts:
+            if verdict.outcome:
+                self.count(VERDICT_COUNTERS[verdict.rule])
 
     def counts(self) -> Mapping[str, int]:
         """Return all counters by name."""

@@ -4,20 +4,19 @@ SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from 
 one transaction. Errors: StoreRetriable when the database does not do what it is asked now.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
-from sqlalchemy import URL, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.databases import transaction
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
 from aggregator.register.engine import make_engine, migrate
-from aggregator.register.schema import APPLIED, METER_EVENT
-from aggregator.store.base import StoreRetriable
+from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
 
@@ -32,6 +31,8 @@ class ToldEvent:
     undone_ms: int | None
     undone_by: str
     undone_why: str
+    followed: bool
+    """The stored figures count it."""
 
 
 class Facts:
@@ -48,14 +49,8 @@ class Facts:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
     def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
         """Keep a checked event; the same one again while it stands changes nothing."""
@@ -86,13 +81,27 @@ class Facts:
         with self._transaction() as db:
             return tuple(_told(row) for row in db.execute(query).mappings())
 
-    def standing(self, region: str, site: str) -> Sequence[MeterEvent]:
-        """Return a site's events that stand, the oldest word first."""
-        return tuple(told.event for told in self.events(region, site) if told.undone_ms is None)
+    def declared(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the events that a site's figures follow, the oldest word first.
+
+        Those that stand, where it is not noted what the figures follow.
+        """
+        noted = bool(self.applied(region, site))
+        told = self.events(region, site)
+        return tuple(t.event for t in told if (t.followed if noted else t.undone_ms is None))
+
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        with self._transaction() as db:
+            row = db.execute(select(METER_EVENT).filter_by(id=id_)).mappings().first()
+        return None if row is None else _told(row)
 
     def sites(self) -> Sequence[tuple[str, str]]:
-        """Return the (region, site) pairs of which something stands."""
-        query = select(METER_EVENT.c.region, METER_EVENT.c.site).filter_by(undone_ms=None)
+        """Return the (region, site) pairs of which something stands or is followed."""
+        table = METER_EVENT.c
+        query = select(table.region, table.site).where(
+            or_(table.undone_ms.is_(None), table.followed)
+        )
         with self._transaction() as db:
             return tuple((row.region, row.site) for row in db.execute(query.distinct()))
 
@@ -103,14 +112,38 @@ class Facts:
             return {(row.meter, row.channel): from_text(row.registers) for row in db.execute(query)}
 
     def put_applied(
-        self, region: str, site: str, registers: Mapping[tuple[str, str], Registers]
+        self,
+        region: str,
+        site: str,
+        registers: Mapping[tuple[str, str], Registers],
+        followed: Collection[int],
     ) -> None:
-        """Note what the stored figures of some channels follow now."""
+        """Note what the stored figures of some channels, and of the site's events, follow now."""
         with self._transaction() as db:
+            _follow(db, region, site, followed)
             for (meter, channel), declared in registers.items():
                 key = {"region": region, "site": site, "meter": meter, "channel": channel}
                 db.execute(delete(APPLIED).filter_by(**key))
                 db.execute(insert(APPLIED).values(registers=to_text(declared), **key))
+
+    def follow(self, region: str, site: str, followed: Collection[int]) -> None:
+        """Note which events a site's figures follow."""
+        with self._transaction() as db:
+            _follow(db, region, site, followed)
+
+    def last_change(self, site: str, meter: str) -> tuple[int, str, str] | None:
+        """Return (id, author, note) of the audit's last word on a meter's rows, if there is any."""
+        table = AUDIT.c
+        query = (
+            select(table.id, table.author, table.note, table.row_key)
+            .where(table.table_name == "meters")
+            .order_by(table.id.desc())
+        )
+        with self._transaction() as db:
+            for row in db.execute(query):
+                if (row.row_key.get("site"), row.row_key.get("meter")) == (site, meter):
+                    return row.id, row.author, row.note
+        return None
 
     def add_applied(self, registers: Mapping[SeriesKey, Registers]) -> None:
         """Note what the figures of new channels follow; one that is noted stays as it is."""
@@ -122,8 +155,18 @@ class Facts:
             db.execute(dialect.insert(APPLIED).on_conflict_do_nothing(), rows)
 
 
+def _follow(db: Connection, region: str, site: str, followed: Collection[int]) -> None:
+    table = METER_EVENT.c
+    db.execute(
+        update(METER_EVENT)
+        .filter_by(region=region, site=site)
+        .values(followed=table.id.in_(sorted(followed)))
+    )
+
+
 def _told(row: RowMapping) -> ToldEvent:
     said = {column.name: row[column.name] for column in _SAID}
     said["kind"] = EventKind(said["kind"])
-    stands = {name: row[name] for name in ("id", "told_ms", "undone_ms", "undone_by", "undone_why")}
+    names = ("id", "told_ms", "undone_ms", "undone_by", "undone_why", "followed")
+    stands = {name: row[name] for name in names}
     return ToldEvent(event=MeterEvent(**said), **stands)

@@ -60,6 +60,10 @@ class Live:
             return None
         return LastValue(float(self._values[series]), int(self._times[series]))
 
+    def state(self, address: Address) -> EdgeState:
+        """Return the last state of an edge that has told one."""
+        return self._states[address]
+
     def states(self) -> Mapping[Address, EdgeState]:
         """Return the last state of every edge."""
         return dict(self._states)

@@ -12,7 +12,7 @@ import numpy as np
 from aggregator.batch import Float64, Int32, Int64
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.account import account
-from aggregator.ledger.factors import FactorSet, Measure, Steps
+from aggregator.ledger.factors import Analysis, FactorSet, Measure, Steps
 from aggregator.ledger.tariffs import Tariff, TariffSteps
 from aggregator.parameters import Parameters
 from aggregator.register.carriers import Carrier, carriers
@@ -31,7 +31,7 @@ class _Priced:
     """A tariff's steps over the span in which amounts came so far."""
 
     def __init__(self, tariff: Tariff) -> None:
-        self._tariff = tariff
+        self.tariff = tariff
         self._from_ms = self._to_ms = 0
         self._steps: TariffSteps | None = None
 
@@ -42,7 +42,7 @@ class _Priced:
                 self._from_ms, self._to_ms = from_ms, to_ms
             self._from_ms = day_start(min(self._from_ms, from_ms - _MARGIN_MS))
             self._to_ms = day_start(max(self._to_ms, to_ms + _MARGIN_MS))
-            self._steps = self._tariff.steps(self._from_ms, self._to_ms)
+            self._steps = self.tariff.steps(self._from_ms, self._to_ms)
         return self._steps
 
 
@@ -68,7 +68,7 @@ class Measures:
         self._parameters = parameters
         self._factor_set = factor_set
         self._tariffs = tariffs
-        self._groups: dict[tuple[str, str, str, str], int] = {}
+        self._groups: dict[tuple[str, str, str, str, tuple[Analysis, ...]], int] = {}
         self._made: list[_Group] = []
         self._priced: dict[str, _Priced] = {}
         self._group_of = np.empty(0, np.int32)
@@ -92,6 +92,24 @@ class Measures:
                 columns[COST][rows] = account(amounts, starts, prices.valid_from_ms, prices.price)
         return columns
 
+    def rows(self, series: int, measure: str, from_ms: int, to_ms: int) -> str:
+        """Return the ids of the rows behind a measure of a channel in [from_ms, to_ms).
+
+        Of factors, or of prices and hours; an analysis is named by its report.
+        """
+        self._refresh()
+        made = self._made[self._group_of[series]]
+        if measure == COST:
+            rows = [] if made.priced is None else made.priced.tariff.rows(from_ms, to_ms)
+            return " ".join(row.id for row in rows)
+        steps = made.factors[MEASURES.index(Measure(measure))]
+        names: list[str] = []
+        for i in steps.between(from_ms, to_ms):
+            analysis = steps.analyses[i]
+            names += [steps.row_ids[i]] if steps.row_ids[i] else []
+            names += [] if analysis is None else [f"analysis {analysis.source}"]
+        return " ".join(dict.fromkeys(names))
+
     def _refresh(self) -> None:
         known = len(self._group_of)
         keys = self._directory.series.keys(known)
@@ -113,11 +131,13 @@ class Measures:
             unit,
             key.region,
             "" if tariff is None else tariff.name,
+            self._parameters.analyses(series) if accounted else (),
         )
         if name not in self._groups:
             self._groups[name] = len(self._made)
             factors = tuple(
-                self._factor_set.steps(name[0], unit, measure, key.region) for measure in MEASURES
+                self._factor_set.steps(name[0], unit, measure, key.region, name[-1])
+                for measure in MEASURES
             )
             priced = None
             if tariff is not None:

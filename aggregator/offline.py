@@ -27,6 +27,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.stuck import Stuck
 from contract.meta import decode_meta
 
 
@@ -76,7 +77,7 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
             if stored.used_ms:
                 parameters.tell(stored.address, decode_meta(stored.payload))
         for place in facts.sites():
-            parameters.declare(*place, facts.standing(*place))
+            parameters.declare(*place, facts.declared(*place))
         measures = Measures(store.directory, parameters, factor_set, tariffs)
         book = Book(store, parameters, measures)
         yield Parts(
@@ -85,7 +86,14 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
             restatements=restatements,
-            rollups=Rollups(store, events),
+            rollups=Rollups.with_nodes(
+                store,
+                events,
+                tables.register,
+                factor_set.counts,
+                wall_ms,
+                Stuck(store, parameters),
+            ),
             reader=StoreLedgerReader(
                 store,
                 tables.register,

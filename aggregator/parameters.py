@@ -5,17 +5,22 @@ says of the meter; the multiplier (CT x VT) is the register's; events are people
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
-from aggregator.ledger.meter_events import MeterEvent, registers_of
+from aggregator.kernels.spread import Spreads, weekly
+from aggregator.ledger.factors import Analysis
+from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
+from aggregator.register.profiles import in_force
 from contract.channels import catalogue
 from contract.interval import SECOND_MS
 from contract.meta import Meta, MetaChannel
@@ -50,6 +55,7 @@ class Parameters:
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
+    commissioned int64  since when the register knows the meter [ms]
     """
 
     def __init__(self, directory: Directory, register: Register) -> None:
@@ -62,15 +68,40 @@ class Parameters:
         self._directory = directory
         self._register = register
         self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._shared: dict[MetaChannel, MetaChannel] = {}
+        """Each once: a city's meters are of few makes."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
         self._registers: dict[int, Registers] = {}
-        """Of the series that are not plain."""
+        """Of the series that are not plain, or have profiles."""
+        profiles = {one.digest: one for own in register.profiles.values() for one in own}
+        self._profile = {digest: i for i, digest in enumerate(profiles)}
+        """Digest -> row of the weights."""
+        self._profiles = tuple(profiles.values())
+        self._weights = np.array([weekly(one.weekday, one.weekend) for one in self._profiles])
         self.registered = np.empty(0, np.bool_)
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
+        self.commissioned = np.empty(0, np.int64)
+
+    def lean(self, meta: Meta) -> Meta:
+        """Return what is needed of a meta: its registers, and what many say alike kept once."""
+        known, shared = catalogue(), self._shared
+        return Meta(
+            tuple(
+                replace(
+                    meter,
+                    channels=tuple(
+                        shared.setdefault(channel, channel)
+                        for channel in meter.channels
+                        if known[channel.name].cumulative
+                    ),
+                )
+                for meter in meta.meters
+            )
+        )
 
     def tell(self, address: Address, meta: Meta) -> None:
         """Take what a meta says of its meters; the meta told last is in force."""
@@ -83,6 +114,15 @@ class Parameters:
         """Take all events of a site that stand, oldest word first."""
         self._events[(region, site)] = events
         self._outdated.add((region, site))
+
+    def events(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return what was declared last of a site."""
+        return self._events.get((region, site), ())
+
+    def clocks(self, region: str, site: str) -> Sequence[MeterEvent]:
+        """Return the clock events of a site that stand, the oldest word first."""
+        events = self._events.get((region, site), ())
+        return [event for event in events if event.kind is EventKind.CLOCK]
 
     def refresh(self) -> Int32:
         """Return the series whose parameters are new or were made again since the last call."""
@@ -101,10 +141,34 @@ class Parameters:
         """Return the register's newest row for a series' meter; None when unregistered."""
         return self._meter(self._directory.series.key(series))
 
+    def analyses(self, series: int) -> tuple[Analysis, ...]:
+        """Return the measured calorific values of what a series' meter counts."""
+        key, meter = self._directory.series.key(series), self.meter(series)
+        if meter is None:
+            return ()
+        return analyses_of(self._register, key.site, key.meter, meter.carrier)
+
     def registers(self, series: int) -> Registers:
         """Return what is declared about a series, as of the last refresh."""
         found = self._registers.get(series)
-        return found or Registers(((SINCE_EVER_MS, int(self.multiplier[series])),))
+        return found or Registers(
+            ((SINCE_EVER_MS, int(self.multiplier[series])),),
+            commissioned_ms=int(self.commissioned[series]),
+        )
+
+    def spreads(self, series: Sequence[int]) -> Spreads | None:
+        """Return the profiles of some series, in this order; None when there is none at all."""
+        if not self._profiles:
+            return None
+        own = [self.registers(index).profiles for index in series]
+        since = [since_ms for steps in own for since_ms, _ in steps]
+        profile = [self._profile[digest] for steps in own for _, digest in steps]
+        return Spreads(
+            np.cumsum([0, *map(len, own)], dtype=np.int64),
+            np.array(since, np.int64),
+            np.array(profile, np.int64),
+            self._weights,
+        )
 
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
@@ -129,6 +193,12 @@ class Parameters:
             limits.limit_micro_per_h,
             limits.slack_micro,
             None if registers.plain else registers,
+            registers.commissioned_ms,
+            limits.gap_limit_ms,
+            tuple(
+                (since_ms, self._profiles[self._profile[digest]])
+                for since_ms, digest in registers.profiles
+            ),
         )
 
     def _declared(self, key: SeriesKey) -> Registers:
@@ -137,7 +207,10 @@ class Parameters:
             return Registers()
         rows = self._register.rows[(key.site, key.meter)]
         events = self._events.get((key.region, key.site), ())
-        return registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
+        registers = registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
+        steps = in_force(self._register.profiles.get(key.site, ()), key.meter, meter.carrier)
+        profiles = tuple((since_ms, profile.digest) for since_ms, profile in steps)
+        return replace(registers, profiles=profiles) if profiles else registers
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -147,7 +220,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier"):
+        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -156,9 +229,11 @@ class Parameters:
             key = self._directory.series.key(index)
             meter = self._meter(key)
             self.registered[index] = meter is not None
-            rows = self._register.rows.get((key.site, key.meter), ())
+            rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
+            self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
+                and key.site not in self._register.profiles
                 and all(row.multiplier == meter.multiplier for row in rows)
             ):  # nearly always: nothing is declared
                 self.plain[index], self.edited[index] = True, False
@@ -170,7 +245,7 @@ class Parameters:
             self.edited[index] = registers.edited
             self.multiplier[index] = registers.largest_multiplier()
             self._registers.pop(index, None)
-            if not registers.plain:
+            if registers.profiles or not registers.plain:
                 self._registers[index] = registers
 
 

@@ -1,7 +1,9 @@
 """Where the figures of a level start, and which level keeps apart what a date parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import date
 
+from aggregator.ledger.rows import day_ms
 from contract.interval import DAY_MS, HOUR_MS, day_start, floor_to, hour_start, month_start
 from contract.interval import next_month as month_after
 from contract.stored import Level
@@ -26,3 +28,40 @@ def level_with_borders(level: Level, grid_ms: int, borders: Iterable[int]) -> Le
         if all(first_start(one, grid_ms, time_ms) == time_ms for time_ms in times):
             return one
     return Level.INTERVAL
+
+
+def pieces(
+    level: Level, grid_ms: int, borders: Iterable[int], from_ms: int, to_ms: int
+) -> Iterator[tuple[Level, int, int]]:
+    """Yield (level, from, to) that make up the figures of a level that start in [from, to).
+
+    A figure in which a border lies is replaced by shorter ones that no border parts; all others
+    stay as long as they were asked for.
+    """
+    at_ms, end_ms = (first_start(level, grid_ms, time_ms) for time_ms in (from_ms, to_ms))
+    parted: dict[int, list[int]] = {}
+    for time_ms in sorted(borders):
+        after_ms = first_start(level, grid_ms, time_ms)
+        if after_ms != time_ms and at_ms < time_ms < end_ms:
+            parted.setdefault(after_ms, []).append(time_ms)
+    for after_ms, inside in parted.items():
+        before_ms = _start_before(level, grid_ms, after_ms)
+        if at_ms < before_ms:
+            yield level, at_ms, before_ms
+        yield level_with_borders(level, grid_ms, inside), before_ms, after_ms
+        at_ms = after_ms
+    if at_ms < end_ms:
+        yield level, at_ms, end_ms
+
+
+def period_span(period: str) -> tuple[int, int]:
+    """Return start and end [ms UTC] of a Beijing year like 2026 or month like 2026-03."""
+    year, _, month = period.partition("-")
+    start_ms = day_ms(date(int(year), int(month or 1), 1))
+    return start_ms, month_after(start_ms) if month else day_ms(date(int(year) + 1, 1, 1))
+
+
+def _start_before(level: Level, grid_ms: int, start_ms: int) -> int:
+    """Return the start of the figure that ends where another one starts."""
+    length_ms = {Level.DAY: DAY_MS, Level.HOUR: HOUR_MS}.get(level, grid_ms)
+    return month_start(start_ms - 1) if level is Level.MONTH else start_ms - length_ms

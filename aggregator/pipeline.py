@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -34,16 +35,34 @@ from aggregator.events import (
     StoreLost,
     TimesQuarantined,
 )
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
+from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
 from aggregator.orders import Orders
 from aggregator.parameters import Parameters
-from aggregator.records import Records, RecordsUnavailable, StoredState
+from aggregator.points import Points
+from aggregator.records import (
+    IMPOSSIBLE_TIME,
+    Quarantined,
+    Records,
+    RecordsUnavailable,
+    StoredState,
+)
+from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    Store,
+    StoreRetriable,
+)
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import Meta, decode_meta, meta_hash
@@ -93,8 +112,14 @@ class _Job:
 
     region: str
     site: str
-    cause: str
-    why: str
+    done: Future[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Points that another thread wants to be written."""
+
+    make: Callable[[], Points]
     done: Future[int]
 
 
@@ -125,9 +150,13 @@ class Pipeline:
         pace: PaceSection,
         time_ms: Callable[[], int],
         orders: Orders | None = None,
+        information: Information | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._orders = orders
         self._store = store
+        self._information = information
+        self._fleet = fleet
         self._records = records
         self._book = book
         self._parameters = parameters
@@ -141,7 +170,7 @@ class Pipeline:
         self._time_ms = time_ms
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Points] = SimpleQueue()
         self._loaded: set[tuple[str, str]] = set()
         """(region, site) whose heads are loaded and whose figures follow what is declared."""
 
@@ -150,11 +179,11 @@ class Pipeline:
         self._in_force: dict[Address, tuple[int, str]] = {}
         """Per edge the time of its newest reading [ms] and the meta it was read under."""
         for stored in records.metas():
-            meta = decode_meta(stored.payload)
+            meta = parameters.lean(decode_meta(stored.payload))
             self._metas[stored.address, stored.hash] = meta
             if stored.used_ms:
                 self._in_force[stored.address] = stored.used_ms, stored.hash
-                parameters.tell(stored.address, meta)
+                self._tell(stored.address, meta)
         self._settled = {
             store.directory.sources.add(source): Settled(ranges)
             for source, ranges in store.receipts().items()
@@ -168,6 +197,8 @@ class Pipeline:
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
         """Topics whose last batch had readings with impossible times."""
+        self._to_release: set[tuple[str, str]] = set()
+        """(region, site) of batches that the door refused though a clock event may cover them."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
         self._refused: set[str] = set()
@@ -181,6 +212,8 @@ class Pipeline:
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
         try:
+            for place in self._rollups.unsure():
+                self._load_site(*place)
             while not self._stopping.is_set():
                 for message in self._inbox.take(_IDLE_S):
                     self._receive(message)
@@ -192,12 +225,21 @@ class Pipeline:
             self._ended.set()
             self._cancel_jobs()
 
-    def amend(self, region: str, site: str, cause: str, why: str) -> Future[int]:
+    def put(self, make: Callable[[], Points]) -> Future[int]:
+        """Make and write points of a dashboard's measurement; how many. As `amend`.
+
+        Nothing is written between: what `make` reads of the store is so when its points are there.
+        """
+        return self._ask(_Points(make, Future()))
+
+    def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
         From any thread. Cancelled when the pipeline ends first: the next start does it.
         """
-        job = _Job(region, site, cause, why, Future())
+        return self._ask(_Job(region, site, Future()))
+
+    def _ask(self, job: "_Job | _Points") -> Future[int]:
         self._jobs.put(job)
         self._inbox.wake()
         if self._ended.is_set():
@@ -233,6 +275,8 @@ class Pipeline:
                 self._commit(group.arrivals, late=True)
         while not self._jobs.empty():
             self._do(self._jobs.get())
+        while self._to_release:
+            self._release(*self._to_release.pop())
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -240,6 +284,8 @@ class Pipeline:
             self._rolled_up = now
             self._insist(self._rollups.flush)
         self._send_acks()
+        self._insist(self._rollups.catch_up)  # a piece at a time, after what is live
+        self._keep_information()
 
     def _commit_all(self) -> None:
         groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
@@ -247,6 +293,7 @@ class Pipeline:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
         self._insist(self._rollups.flush)
+        self._keep_states()
         self._send_acks()
 
     def _keep_states(self) -> None:
@@ -254,6 +301,21 @@ class Pipeline:
         states = list(self._states.values())
         if states and self._record(lambda: self._records.put_states(states)) is not None:
             self._states.clear()
+        if self._fleet is not None:
+            for points in self._fleet.points():
+                self._write_points(points)
+            self._fleet.written()
+
+    def _keep_information(self) -> None:
+        """Write one site's names and plans, where they changed."""
+        if self._information is not None:
+            result = self._insist(self._information.keep)
+            self._note_refused(result.refused if result else ())
+
+    def _write_points(self, points: Points) -> int:
+        result = self._insist(lambda: self._store.write_points(points))
+        self._note_refused(result.refused)
+        return result.intervals
 
     def _record(self, write: Callable[[], Result]) -> Result | None:
         """Write to the records; None when they do not take it now: no reading waits for them."""
@@ -306,25 +368,32 @@ class Pipeline:
             kept = self._record(lambda: self._records.put_meta(name, payload, address))
             if kept is None:
                 return  # unknown as before: the edge is asked for it when its data come
-            self._metas[address, name] = meta
+            self._metas[address, name] = self._parameters.lean(meta)
 
-    def _use_meta(self, address: Address, name: str, arrival: Arrival) -> None:
+    def _use_meta(self, address: Address, name: str, newest_ms: int) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
-        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
-        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
         last_ms, last = self._in_force.get(address, (0, ""))
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
             if name != last:
-                self._parameters.tell(address, self._metas[address, name])
+                self._tell(address, self._metas[address, name])
                 self._record(lambda: self._records.use_meta(name, address, newest_ms))
+
+    def _tell(self, address: Address, meta: Meta) -> None:
+        """Let a meta be in force."""
+        self._parameters.tell(address, meta)
+        if self._information is not None:
+            self._information.tell(address, meta)
 
     def _receive_state(self, address: Address, payload: bytes) -> None:
         state = decode_state(payload)
         self._live.take_state(address, state)
+        now_ms = self._time_ms()
+        self._states[address] = StoredState(address, payload, now_ms)
+        if self._fleet is not None:
+            self._fleet.take(address, self._live.state(address), now_ms)
         if state.online and not state.clock.synchronised:
             self._answer(address)  # an ack that tells the time, whatever else it says
-        self._states[address] = StoredState(address, payload, self._time_ms())
 
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
@@ -343,12 +412,16 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            self._quarantine(message, "impossible time")
+            self._quarantine(message, IMPOSSIBLE_TIME)
+            if any(event.edge == address.edge for event in self._clocks(address)):
+                self._to_release.add((address.region, address.site))
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
             self._say_once(self._misdated, message.topic, event)
         else:
             self._misdated.discard(message.topic)
-        self._use_meta(address, batch.meta, arrival)
+        columns = (arrival.cumulative.time_ms, arrival.instantaneous.time_ms)
+        newest_ms = max((int(times.max()) for times in columns if len(times)), default=0)
+        self._use_meta(address, batch.meta, newest_ms)
         self._waiting.add((source, batch.seq))
         self._load_site(address.region, address.site)
         now = time.monotonic()
@@ -357,6 +430,9 @@ class Pipeline:
             group.add(arrival, now)
         else:
             self._prompt.add(arrival, now)
+
+    def _clocks(self, address: Address) -> Sequence[MeterEvent]:
+        return self._parameters.clocks(address.region, address.site)
 
     def _quarantine(self, message: Message, reason: str) -> None:
         """Keep a payload aside."""
@@ -380,13 +456,12 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings"))
+            intervals, cause = self._insist(lambda: self._book.recompute(counted)), "late readings"
             self._events.count(Counter.LATE, len(counted))
         else:
-            intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings"))
+            intervals, cause = self._book.advance(counted), "newer readings"
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
             cumulative,
@@ -397,9 +472,10 @@ class Pipeline:
                 for source in {arrival.source for arrival in arrivals}
             },
             dirty=self._dirty(intervals),
+            verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit)
+        self._write(commit, lambda: self._amendments.restate(intervals, cause, arrivals))
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -418,58 +494,127 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str) -> None:
-        """Load a site's heads once, and write what the store lacks or has otherwise."""
+    def _load_site(self, region: str, site: str) -> int:
+        """Load a site's heads once, and write what the store lacks or has otherwise.
+
+        Returns how many intervals followed what was declared since.
+        """
         if (region, site) in self._loaded:
-            return
+            return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate(lacking, "register"))
-        self._write_figures(lacking)
-        why = "declared while no aggregator ran"
-        self._insist(lambda: self._amend(region, site, "register", why))
+        self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
+        self._rollups.made_sure(region, site)
+        changed = self._insist(lambda: self._amend(region, site))
+        changed += self._release(region, site)
         self._insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
+        return changed
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: "_Job | _Points") -> None:
         if not job.done.set_running_or_notify_cancel():
             return
         try:
-            self._load_site(job.region, job.site)
-            self._insist(lambda: self._amendments.declare(job.region, job.site))
-            job.done.set_result(
-                self._insist(lambda: self._amend(job.region, job.site, job.cause, job.why))
-            )
+            if isinstance(job, _Points):
+                job.done.set_result(self._write_points(self._insist(job.make)))
+                return
+            changed = self._load_site(job.region, job.site)
+            changed += self._insist(lambda: self._amend(job.region, job.site))
+            changed += self._release(job.region, job.site)
+            job.done.set_result(changed)
         except BaseException as error:
             job.done.set_exception(error)
             raise
 
-    def _amend(self, region: str, site: str, cause: str, why: str) -> int:
+    def _amend(self, region: str, site: str) -> int:
         changed = 0
-        for figures in self._amendments.amend(region, site, cause, why):
+        for figures in self._amendments.amend(region, site):
             self._write_figures(figures)
             changed += len(figures)
         return changed
 
-    def _write_figures(self, figures: IntervalColumns) -> None:
-        """Write intervals that come from readings in the store."""
-        if len(figures):
-            cumulative = ReadingColumns.empty(cumulative=True)
-            instantaneous = ReadingColumns.empty(cumulative=False)
-            dirty = self._dirty(figures)
-            self._write(Commit(cumulative, instantaneous, figures, receipts={}, dirty=dirty))
+    def _release(self, region: str, site: str) -> int:
+        """Let in what the door refused and clock events put right; how many intervals that changed.
 
-    def _write(self, commit: Commit) -> None:
-        """Commit, however long it takes, and see to the roll-ups."""
-        result = self._insist(lambda: self._store.commit(commit))
-        for refused in result.refused:
-            self._events.count(Counter.REFUSED)
-            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
-            series = refused.line.split(" ", 1)[0]
-            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
+        A payload leaves the quarantine when all of it is in the store; a crash before that only
+        means looking at it again.
+        """
+        clocks = self._parameters.clocks(region, site)
+        kept = self._record(lambda: self._records.misdated(region, site)) if clocks else None
+        changed = 0
+        group: list[Release] = []
+        for one in kept or ():
+            found = self._insist(partial(self._released, one, clocks))
+            if found is not None:
+                group.append(found)
+            if sum(map(len, group)) >= self._pace.commit_readings:
+                changed += self._let_in(group)
+                group = []
+        return changed + self._let_in(group)
+
+    def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
+        return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
+
+    def _let_in(self, group: Sequence[Release]) -> int:
+        if not group:
+            return 0
+        for one in group:
+            self._use_meta(one.address, one.meta, one.newest_ms)
+        cumulative = ReadingColumns.concatenate([one.cumulative for one in group])
+        instantaneous = ReadingColumns.concatenate([one.instantaneous for one in group])
+        edges = {one.address.edge for one in group}
+        counted = self._book.counted(cumulative)
+        intervals = self._insist(lambda: self._book.recompute(counted))
+        verdicts = self._insist(lambda: self._book.verdicts(cumulative))
+        dirty = self._dirty(intervals)
+        self._insist(self._amendments.note_new)
+        self._write(
+            Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts),
+            lambda: self._amendments.restate_released(intervals, edges),
+        )
+        readings = len(cumulative) + len(instantaneous)
+        self._events.count(Counter.READINGS, readings)
+        self._events.count(Counter.RELEASED, readings)
+        self._tell_unregistered(self._book.unregistered(cumulative))
+        whole = [one.hash for one in group if one.whole]
+        self._record(lambda: self._records.release(whole))
+        return len(intervals)
+
+    def _write_figures(
+        self, figures: IntervalColumns, restate: Callable[[], None] | None = None
+    ) -> None:
+        """Write intervals that come from readings in the store, and the verdicts there."""
+        nothing = ReadingColumns.empty(cumulative=True)
+        verdicts = self._insist(lambda: self._book.verdicts(nothing))
+        if len(figures) or verdicts:
+            commit = Commit.without_readings(figures, self._dirty(figures), verdicts)
+            self._write(commit, restate)
+
+    def _write(self, commit: Commit, restate: Callable[[], None] | None) -> None:
+        """Commit, however long it takes, and see to the roll-ups.
+
+        Records of settled days are kept before each try: a day may settle while the store is away.
+        """
+
+        def attempt() -> CommitResult:
+            if restate is not None:
+                restate()
+            return self._store.commit(commit)
+
+        result = self._insist(attempt)
+        self._note_refused(result.refused)
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
+        self._events.count_verdicts(commit.verdicts)
+
+    def _note_refused(self, lines: Sequence[Refused]) -> None:
+        """Keep lines that the store rejected for their content aside, and name each series once."""
+        for refused in lines:
+            self._events.count(Counter.REFUSED)
+            self._quarantine(Message(_DEAD_LETTER, refused.line.encode()), refused.reason)
+            series = refused.line.split(" ", 1)[0]
+            self._say_once(self._refused, series, LineRefused(refused.line, refused.reason))
 
     def _settle(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:

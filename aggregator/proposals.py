@@ -13,12 +13,13 @@ import numpy as np
 
 from aggregator.batch import Int64
 from aggregator.directory import SeriesKey
+from aggregator.judging import held_by
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.kernels.verdict import BAD, ROLLOVER_STEP, verdicts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import SINCE_EVER_MS, Cut, Registers, pieces
-from aggregator.ledger.rules import RuleId
 from aggregator.proof import ChannelFacts
+from aggregator.verdict import RuleId
 from contract.channels import catalogue
 from contract.units import from_micro
 
@@ -117,7 +118,7 @@ def judge(facts: ChannelFacts, time_ms: Int64, shown_micro: Int64) -> Sequence[S
                 rule = RuleId.SPIKE_AND_RETURN
             elif kind[i] == BAD:
                 held = value - seen[before].shown_micro * piece.multiplier
-                rule = _rule(held, limits)
+                rule = held_by(held, limits.limit_micro_per_h)
             elif kind[i] == ROLLOVER_STEP:
                 rule = RuleId.ROLLOVER
             seen.append(Seen(time, shown, declared, bool(good[i]), rule, number, before, held))
@@ -129,14 +130,6 @@ def judge(facts: ChannelFacts, time_ms: Int64, shown_micro: Int64) -> Sequence[S
 def _is_declared(cut: Cut, i: int) -> bool:
     """Tell whether the row at a cut's own time, i-th of its piece, is what the cut says."""
     return cut.start_micro is not None if i == 0 else cut.final_micro is not None
-
-
-def _rule(step_micro: int, limits: ChannelFacts) -> RuleId:
-    if step_micro < 0:
-        return RuleId.BACKWARD_STEP
-    if limits.limit_micro_per_h:
-        return RuleId.STEP_ABOVE_RATING
-    return RuleId.STEP_ABOVE_HALF_MODULUS
 
 
 def _one_register(facts: ChannelFacts) -> ChannelFacts:

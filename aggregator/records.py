@@ -2,23 +2,27 @@
 
 They stand in the register's database, SQLite (default) or PostgreSQL. Methods may be called
 from any thread; each is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable
-when the database does not do what it is asked (away, locked, disk full); nothing of the call is
-kept then.
+when the database does not do what it is asked (away, locked, disk full), StoreRefused when it never
+will (damaged, a table missing); nothing of the call is kept then.
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Connection, delete, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from aggregator.databases import transaction
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
-from contract.topics import Address
+from aggregator.store.base import StoreError, StoreRetriable
+from contract.topics import Address, MessageKind, topic
+
+IMPOSSIBLE_TIME = "impossible time"
+"""Why a batch is in quarantine of which the door refused some readings."""
 
 
 class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
@@ -88,11 +92,14 @@ class Records:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as db:
+            with transaction(self._engine) as db:
                 yield db
-        except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
-            cause = getattr(error, "orig", None) or error
-            raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
+        except StoreError as error:
+            # Of a row that the database refuses only the row is lost: no reading waits for it.
+            refused = isinstance(error.__cause__, IntegrityError)
+            if refused or isinstance(error, StoreRetriable):
+                raise RecordsUnavailable(str(error)) from error
+            raise
 
     def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
@@ -179,6 +186,26 @@ class Records:
         )
         with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
+
+    def misdated(self, region: str, site: str) -> tuple[Quarantined, ...]:
+        """Return a site's payloads that are kept for impossible times, the oldest first."""
+        columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+        before = topic(Address(region, site, "x"), MessageKind.DATA).partition("/x/")[0]
+        query = (
+            select(*columns)
+            .filter_by(reason=IMPOSSIBLE_TIME)
+            .where(QUARANTINE.c.topic.startswith(f"{before}/", autoescape=True))
+            .order_by(QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash)
+        )
+        with self._transaction() as db:
+            return tuple(Quarantined(**row) for row in db.execute(query).mappings())
+
+    def release(self, hashes: Sequence[str]) -> int:
+        """Let payloads leave the quarantine whose readings are in the store; return how many."""
+        with self._transaction() as db:
+            return sum(
+                db.execute(delete(QUARANTINE).filter_by(hash=name)).rowcount for name in hashes
+            )
 
     def quarantine_size(self) -> tuple[int, int]:
         """Return how many payloads and how many bytes are in quarantine."""

@@ -86,9 +86,9 @@ class Replayer:
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
+            self._rollups.made_sure(region, site)
             if (region, site) in sites:
-                why = "declared while no aggregator ran"
-                for figures in self._amendments.amend(region, site, "register", why):
+                for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
         self._rollups.flush()
         return changed
@@ -134,6 +134,11 @@ class Replayer:
         made = Made()
         for first in range(0, len(series), _TOGETHER):
             made += self._channels_of(part, series[first : first + _TOGETHER])
+        if made != Made():  # figures of nodes and regions follow, then the marks go
+            month_ms = month_start(part.from_ms)
+            self._rollups.redo_nodes(part.region, part.site, month_ms)
+            days = {month_ms, *range(part.from_ms, part.to_ms, DAY_MS)}
+            self._store.clear_dirty(DirtyDay(part.region, part.site, day) for day in days)
         return made
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
@@ -141,6 +146,7 @@ class Replayer:
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
+            self._put(IntervalColumns.empty())
             base = self._store.intervals(Level.INTERVAL, series, part.from_ms, part.to_ms)
         else:
             base = redone.new
@@ -150,6 +156,7 @@ class Replayer:
         hours = summed(base, _starts(base, HOUR_MS), HOUR_MS, self._store.grid_ms)
         hours, own = self._level(Level.HOUR, series, *span, hours, told)
         made += own
+        self._rollups.judge(hours, series, *span)
         days = summed(hours, _starts(hours, DAY_MS), DAY_MS, self._store.grid_ms)
         _, own = self._level(Level.DAY, series, *span, days, told)
         made += own
@@ -158,8 +165,6 @@ class Replayer:
         days = self._store.intervals(Level.DAY, series, month_ms, end_ms)
         months = summed(days, np.full(len(days), month_ms), end_ms - month_ms, self._store.grid_ms)
         _, own = self._level(Level.MONTH, series, month_ms, end_ms, months, told)
-        if redone is not None:
-            self._store.clear_dirty(self._dirty(redone.changed))
         return made + own
 
     def _level(
@@ -178,6 +183,9 @@ class Replayer:
         if not differs.any():
             return new, Made()
         records = self._record(level, old, new, told)
+        # What is made of these is marked first, to be made again after a crash in between.
+        dirty = self._dirty(new.take(differs))
+        _check(self._store.commit(Commit.without_readings(dirty=dirty)))
         _check(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
 
@@ -203,13 +211,11 @@ class Replayer:
         return len(found)
 
     def _put(self, figures: IntervalColumns) -> int:
-        """Write intervals with the marks of their days."""
-        if len(figures) == 0:
-            return 0
-        readings = ReadingColumns.empty(cumulative=True)
-        instant = ReadingColumns.empty(cumulative=False)
-        dirty = self._dirty(figures)
-        _check(self._store.commit(Commit(readings, instant, figures, {}, dirty)))
+        """Write intervals with the marks of their days, and the verdicts there."""
+        verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
+        if len(figures) or verdicts:
+            dirty = self._dirty(figures)
+            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
         return len(figures)
 
     def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:

@@ -79,7 +79,9 @@ class Restater:
         none = ReadingColumns.empty(cumulative=False)
         for part in self._parts(sites, from_ms, to_ms, now_ms):
             restatements.add(
-                change.restatement(cause, why, now_ms) for change in part.changes if change.settled
+                change.restatement(cause, why, now_ms, self._rows(change))
+                for change in part.changes
+                if change.settled
             )
             result = self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
             for refused in result.refused:
@@ -130,6 +132,11 @@ class Restater:
             DirtyDay(region, site, day_ms) for day_ms in np.unique(day[touched]).tolist()
         )
         return _Part(changes, new.take(touched), dirty)
+
+    def _rows(self, change: Change) -> str:
+        """Name the rows behind a changed figure."""
+        series = self._store.directory.series.find(change.key)
+        return self._measures.rows(series, change.measure, change.day_ms, change.day_ms + DAY_MS)
 
     def _cumulative(self, region: str, site: str) -> Int32:
         directory, channels = self._store.directory, catalogue()

@@ -5,21 +5,26 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import URL, Connection, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, RowMapping, insert, select, tuple_, update
 
+from aggregator.databases import transaction
+from aggregator.details import joined
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import CLOSING, RESTATEMENT
-from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS, month_start
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
 """After the start of a Beijing day [ms]."""
 
+Place = tuple[str, str]
+"""Region and site."""
+_PAGE = 10_000
+"""Records read at once."""
 _COLUMNS = [column for column in RESTATEMENT.c if column.name != "id"]
 
 
@@ -34,15 +39,18 @@ class Restatement:
     day_ms: int
     """Start of the Beijing day."""
     measure: str
-    """Stored field: kgce_calorific, kgce_equivalent, co2_kg [kg], cost_cny [CNY]."""
+    """Stored field: amount, amount_held [unit], kgce_*, co2_kg [kg], cost_cny [CNY]."""
     from_value: float | None
     """None: was not determined."""
     to_value: float | None
     cause: str
-    """What changed it: `factors demo`."""
+    """What changed it: `factors demo`, `event 7`, `event 7 undone`, `register change 12`, `late
+    readings`, `newer readings`, `recovery`, `replay`."""
     why: str
     """What the person who did it gave as reason."""
     found_ms: int
+    details: str = ""
+    """Batches or rows of tables that the cause consists of; see `aggregator.details`."""
 
 
 def is_settled(day_ms: int, now_ms: int) -> bool:
@@ -68,8 +76,9 @@ class Restatements:
         """Keep records in one transaction, before the figures they speak of are written.
 
         Changes of one figure that follow each other for the same cause and reason are one record,
-        from the first to the last; so a write that did not happen may be announced again. A record
-        from before the day's month was closed is never continued. Returns how many are new.
+        from the first to the last, with the batches of all; so a write that did not happen may be
+        announced again. A record from before the day's month was closed is never continued. Returns
+        how many are new.
         StoreRetriable when the database does not take them now.
         """
         given = list(restatements)
@@ -78,37 +87,43 @@ class Restatements:
         with self._transaction() as db:
             return _add(db, given)
 
-    def find(
-        self, region: str, site: str, from_ms: int, to_ms: int, limit: int = 10_000
-    ) -> Sequence[Restatement]:
-        """Return the records of a site's days that start in [from_ms, to_ms), oldest first.
+    def find(self, region: str, site: str, from_ms: int, to_ms: int) -> Sequence[Restatement]:
+        """Return all records of a site's days that start in [from_ms, to_ms), oldest first.
 
         StoreRetriable when the database does not answer now.
         """
-        day = RESTATEMENT.c.day_ms
-        query = (
-            select(*_COLUMNS)
-            .filter_by(region=region, site=site)
-            .where(day >= from_ms, day < to_ms)
-            .order_by(RESTATEMENT.c.id)
-            .limit(limit)
-        )
-        with self._transaction() as db:
-            return tuple(Restatement(**row) for row in db.execute(query).mappings())
+        found: list[Restatement] = []
+        after = 0
+        while page := self.page([(region, site)], from_ms, to_ms, after, _PAGE):
+            found += page.values()
+            after = max(page)
+        return found
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def page(
+        self, places: Collection[Place], from_ms: int, to_ms: int, after: int, limit: int
+    ) -> Mapping[int, Restatement]:
+        """Return the oldest records of some sites with an id above `after`, so many at most.
+
+        StoreRetriable when the database does not answer now.
+        """
+        id_, day = RESTATEMENT.c.id, RESTATEMENT.c.day_ms
+        where = tuple_(RESTATEMENT.c.region, RESTATEMENT.c.site).in_(sorted(places))
+        query = select(RESTATEMENT).where(where, id_ > after, day >= from_ms, day < to_ms)
+        with self._transaction() as db:
+            rows = db.execute(query.order_by(id_).limit(limit)).mappings()
+            return {row["id"]: Restatement(**_without_id(row)) for row in rows}
+
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
 
 def known_or_none(value: float) -> float | None:
     """Return a number, or None for NaN."""
     return None if math.isnan(value) else value
+
+
+def _without_id(row: RowMapping) -> dict[str, Any]:
+    return {column.name: row[column.name] for column in _COLUMNS}
 
 
 _Key = tuple[str, str, str, str, int, str]
@@ -126,8 +141,9 @@ def _add(db: Connection, given: Sequence[Restatement]) -> int:
         reported = id_ <= closed.get((one.region, month_start(one.day_ms)), 0)
         same = before is not None and (before.cause, before.why) == (one.cause, one.why)
         if before is not None and same and not reported:
-            if before.to_value != one.to_value:
-                goes_on = {"to_value": one.to_value, "found_ms": one.found_ms}
+            details = joined(before.details, one.details)
+            if (before.to_value, before.details) != (one.to_value, details):
+                goes_on = {"to_value": one.to_value, "found_ms": one.found_ms, "details": details}
                 db.execute(update(RESTATEMENT).filter_by(id=id_).values(**goes_on))
         else:
             fresh.append({column.name: getattr(one, column.name) for column in _COLUMNS})
@@ -156,6 +172,6 @@ def _last(db: Connection, given: Sequence[Restatement]) -> dict[_Key, tuple[int,
             .order_by(table.id)
         )
         for row in db.execute(query).mappings():
-            one = Restatement(**{column.name: row[column.name] for column in _COLUMNS})
+            one = Restatement(**_without_id(row))
             found[_key(one)] = row["id"], one
     return found

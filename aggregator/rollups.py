@@ -1,10 +1,12 @@
 """Hour, day and month figures: sums of the level below, redone where base intervals were touched.
 
 A day is marked in the store in the same commit as its intervals, and the mark goes when the
-roll-ups are written, so that a crash between the two only means doing them again.
+roll-ups are written, so that a crash between the two only means doing them again. Figures of nodes
+and regions are made with them (`aggregator.node_figures`), before the marks go.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 import numpy as np
@@ -12,7 +14,11 @@ import numpy as np
 from aggregator.batch import Int32, Int64, IntervalColumns
 from aggregator.events import Counter, Events
 from aggregator.kernels.rollup import fixed_starts, rollup, runs
-from aggregator.store.base import DirtyDay, Store
+from aggregator.node_figures import NodeFigures
+from aggregator.nodes import Nodes
+from aggregator.register.model import Register
+from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.stuck import Stuck
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
@@ -31,15 +37,58 @@ _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
-    """Keeps the higher levels equal to the sums of the level below."""
+    """Keeps the higher levels equal to the sums of the level below.
 
-    def __init__(self, store: Store, events: Events) -> None:
+    With `stuck`, registers that stand still are looked for where hours are made; with `nodes`,
+    figures of nodes and regions are made of those of channels.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        stuck: Stuck | None = None,
+        nodes: NodeFigures | None = None,
+    ) -> None:
         self._store = store
         self._events = events
+        self._stuck = stuck
+        self._nodes = nodes
         self._marked: dict[DirtyDay, tuple[int, int]] = {
             day: (day.day_ms, day.day_ms + DAY_MS - 1) for day in store.dirty_days()
         }
         """First and last start of a base interval that was written [ms]; may be too wide."""
+        self._unsure: set[tuple[str, str]] = set()
+        """(region, site) of days that a crash may have left without some of their intervals."""
+        if not store.atomic:
+            self._unsure = {(day.region, day.site) for day in self._marked}
+        self._redone: dict[DirtyDay, tuple[int, int]] = {}
+        """Days whose marks stand until the figures made of several sites are right too."""
+
+    @classmethod
+    def with_nodes(
+        cls,
+        store: Store,
+        events: Events,
+        register: Register,
+        counts: Callable[[str], bool],
+        time_ms: Callable[[], int],
+        stuck: Stuck | None = None,
+    ) -> "Rollups":
+        """Make roll-ups that keep node figures too.
+
+        counts: which carriers the factor set lets into comprehensive energy.
+        """
+        nodes = NodeFigures(store, Nodes(store, register, counts), events, time_ms)
+        return cls(store, events, stuck, nodes)
+
+    def unsure(self) -> list[tuple[str, str]]:
+        """Return the sites whose marks stand until `made_sure`: nothing else would find them."""
+        return sorted(self._unsure)
+
+    def made_sure(self, region: str, site: str) -> None:
+        """Note that the intervals of a site's marked days have been made again."""
+        self._unsure.discard((region, site))
 
     def mark(self, days: Iterable[DirtyDay], first_ms: int, last_ms: int) -> None:
         """Note days of which intervals that start in [first_ms, last_ms] were written."""
@@ -48,16 +97,46 @@ class Rollups:
             self._marked[day] = min(low, first_ms), max(high, last_ms)
 
     def flush(self) -> None:
-        """Redo all marked days. StoreRetriable: call again; nothing is forgotten."""
+        """Redo all marked days but those of unsure sites.
+
+        StoreRetriable: call again; nothing is forgotten.
+        """
         for days, series in self._portions():
             self._redo(days, series)
             for day in days:
-                del self._marked[day]
+                span = self._marked.pop(day)
+                low, high = self._redone.get(day, span)
+                self._redone[day] = min(low, span[0]), max(high, span[1])
             self._events.count(Counter.ROLLUP_DAYS, len(days))
+        if self._nodes is not None:
+            self._keep_regions(self._nodes)
+            self._nodes.keep_balances(((d.region, d.site), d.day_ms) for d in self._redone)
+        if self._redone:
+            self._store.clear_dirty(self._redone)
+            self._redone.clear()
+
+    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
+        """Make node figures of a site's month whose channels' figures were made elsewhere."""
+        if self._nodes is not None:
+            self._nodes.redo((region, site), month_ms)
+
+    def catch_up(self) -> bool:
+        """Do one piece of what a change of the register asks for; False when nothing is left."""
+        return self._nodes is not None and self._nodes.catch_up()
+
+    def _keep_regions(self, nodes: NodeFigures) -> None:
+        spans: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+        for day, span in self._redone.items():
+            spans[day.region, day.day_ms].append(span)
+        for (region, day_ms), found in spans.items():
+            nodes.keep_region(region, day_ms, *_hours(day_ms, found))
+        for region, month_ms in {(region, month_start(day_ms)) for region, day_ms in spans}:
+            nodes.keep_region_month(region, month_ms)
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
         """Yield the sites of one Beijing day, as many at once as memory may hold."""
-        marked = sorted(self._marked, key=lambda day: (day.day_ms, day))
+        sure = (day for day in self._marked if day[:2] not in self._unsure)
+        marked = sorted(sure, key=lambda day: (day.day_ms, day))
         for _, of_day in groupby(marked, key=lambda day: day.day_ms):
             days: list[DirtyDay] = []
             parts: list[Int32] = []
@@ -74,27 +153,44 @@ class Rollups:
         """Redo the hours that were touched, the day from its hours, the month from its days."""
         store, grid_ms, day_ms = self._store, self._store.grid_ms, days[0].day_ms
         end_ms = day_ms + DAY_MS
-        spans = [self._marked[day] for day in days]
-        low_ms = max(day_ms, hour_start(min(low for low, _ in spans)))
-        high_ms = min(end_ms, hour_start(max(high for _, high in spans)) + HOUR_MS)
+        low_ms, high_ms = _hours(day_ms, [self._marked[day] for day in days])
         base = store.intervals(Level.INTERVAL, series, low_ms, high_ms)
         # A copy is writable, as the kernel was compiled for
         starts = fixed_starts(base.start_ms.copy(), HOUR_MS)
         hours = summed(base, starts, HOUR_MS, grid_ms)
         self._write(Level.HOUR, hours)
         of_day = store.intervals(Level.HOUR, series, day_ms, end_ms)
+        self.judge(of_day, series, low_ms, high_ms)
         day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
         self._write(Level.DAY, day)
         month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
         of_month = store.intervals(Level.DAY, series, month_ms, month_end_ms)
         starts = np.full(len(of_month), month_ms)
         month = summed(of_month, starts, month_end_ms - month_ms, grid_ms)
-        self._write(Level.MONTH, month, clear=days)
+        self._write(Level.MONTH, month)
+        if self._nodes is not None:
+            places = [(day.region, day.site) for day in days]
+            self._nodes.follow(places)
+            for level, rows, from_ms, to_ms in (
+                (Level.INTERVAL, base, low_ms, high_ms),
+                (Level.HOUR, hours, low_ms, high_ms),
+                (Level.DAY, day, day_ms, end_ms),
+                (Level.MONTH, month, month_ms, month_end_ms),
+            ):
+                self._nodes.keep(level, places, rows, from_ms, to_ms)
 
-    def _write(
-        self, level: Level, figures: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> None:
-        result = self._store.write_intervals(level, figures, clear)
+    def judge(self, hours: IntervalColumns, series: Int32, from_ms: int, to_ms: int) -> None:
+        """Look for registers that stand still in [from_ms, to_ms), by the hours of whole days."""
+        if self._stuck is None:
+            return
+        verdicts = self._stuck.changes(hours, series, from_ms, to_ms)
+        if verdicts:
+            result = self._store.commit(Commit.without_readings(verdicts=verdicts))
+            self._events.count(Counter.REFUSED, len(result.refused))
+            self._events.count_verdicts(verdicts)
+
+    def _write(self, level: Level, figures: IntervalColumns) -> None:
+        result = self._store.write_intervals(level, figures)
         self._events.count(Counter.REFUSED, len(result.refused))
 
     def _cumulative(self, day: DirtyDay) -> Int32:
@@ -104,6 +200,14 @@ class Rollups:
             [i for i in series if channels[directory.series.key(i).channel].cumulative],
             np.int32,
         )
+
+
+def _hours(day_ms: int, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the hours of a day that hold the starts in any of some spans: from, to [ms]."""
+    told = list(spans)
+    low_ms = max(day_ms, hour_start(min(low for low, _ in told)))
+    high_ms = min(day_ms + DAY_MS, hour_start(max(high for _, high in told)) + HOUR_MS)
+    return low_ms, high_ms
 
 
 def summed(

@@ -1,6 +1,6 @@
 """Which tariff a site buys a carrier at: the names in the register, looked up in the library."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from aggregator.ledger.rows import Problem
 from aggregator.ledger.tariffs import Hours, Prices, Tariff, TariffLibrary, TariffTableError
@@ -30,6 +30,11 @@ class SiteTariffs:
     def find(self, site: str, carrier: str, unit: str) -> Tariff | None:
         """Return the tariff for a carrier counted in a channel's unit; None when there is none."""
         return self._tariffs.get((site, carrier, unit))
+
+    def of(self, site: str) -> Mapping[tuple[str, str], Tariff]:
+        """Return the tariffs of a site by carrier and unit."""
+        found = self._tariffs.items()
+        return {(carrier, unit): one for (of, carrier, unit), one in found if of == site}
 
     def why_not(self, site: str, carrier: str, unit: str, from_ms: int, to_ms: int) -> str:
         """Return why something in [from_ms, to_ms) has no price; "" when all of it has one."""

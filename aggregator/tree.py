@@ -14,11 +14,12 @@ is left there is `unallocated`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
+from typing import TypeVar
 
 from aggregator.register.formula import FormulaTerm
 from aggregator.register.model import Meter, Node, Register, Role, VirtualMeter
@@ -29,6 +30,8 @@ SITE = ""
 
 Source = tuple[str, int]
 """(meter, 0), or (virtual meter, number of the term in its formula)."""
+
+Number = TypeVar("Number", int, float)
 
 
 class Kind(StrEnum):
@@ -117,6 +120,23 @@ class Tree:
                     found.append(Entry((virtual.id, i), taken, -1, kind))
         return found
 
+    def net(self, carrier: str) -> Mapping[str, Mapping[Source, int]]:
+        """Return, by place, how often each amount counts there or below; SITE: in the total."""
+        found: dict[str, dict[Source, int]] = defaultdict(lambda: defaultdict(int))
+        for entry in self.entries(carrier):
+            if entry.kind is not Kind.CONVERTED:
+                for place in self.path(entry.place):
+                    found[place][entry.source] += entry.sign
+        return found
+
+    def unallocated(self, carrier: str) -> Mapping[Source, int]:
+        """Return how often each amount counts for the site itself, in no node."""
+        found: dict[Source, int] = defaultdict(int)
+        for entry in self.entries(carrier):
+            if entry.kind is not Kind.CONVERTED and entry.place == SITE:
+                found[entry.source] += entry.sign
+        return found
+
     def _entries_of(self, meter: Meter) -> Iterable[Entry]:
         source, above = (meter.id, 0), self.counted_by(meter)
         place, kind = self._own(meter)
@@ -189,26 +209,42 @@ class Tree:
 
         A meter without figure is left out, and so is what a formula would take from it.
         """
-        known: dict[str, int] = {id_: metered[id_] for id_ in self.meters if id_ in metered}
-        found: dict[Source, int] = {(id_, 0): amount for id_, amount in known.items()}
 
-        def amount(id_: str, way: tuple[str, ...]) -> int | None:
+        def cut(whole: int, low: Fraction, high: Fraction) -> int:
+            return rounded(high * whole) - rounded(low * whole)
+
+        return self._spread(metered, cut)
+
+    def measures(self, metered: Mapping[str, float]) -> Mapping[Source, float]:
+        """Return a measure of all sources, from that of meters; NaN, not determined, is passed."""
+
+        def cut(whole: float, low: Fraction, high: Fraction) -> float:
+            return float(high - low) * whole
+
+        return self._spread(metered, cut)
+
+    def _spread(
+        self, metered: Mapping[str, Number], cut: Callable[[Number, Fraction, Fraction], Number]
+    ) -> Mapping[Source, Number]:
+        known: dict[str, Number] = {id_: metered[id_] for id_ in self.meters if id_ in metered}
+        found: dict[Source, Number] = {(id_, 0): amount for id_, amount in known.items()}
+
+        def amount(id_: str, way: tuple[str, ...]) -> Number | None:
             if id_ in way:
                 raise ValueError(f"virtual meter part of itself: {' > '.join([*way, id_])}")
             if id_ in self.virtual and id_ not in known:
                 pieces = [piece(id_, i, (*way, id_)) for i in range(len(self.virtual[id_].terms))]
                 told = [value for value in pieces if value is not None]
                 if told:
-                    known[id_] = sum(told)
+                    known[id_] = sum(told[1:], told[0])
             return known.get(id_)
 
-        def piece(id_: str, i: int, way: tuple[str, ...]) -> int | None:
+        def piece(id_: str, i: int, way: tuple[str, ...]) -> Number | None:
             term = self.virtual[id_].terms[i]
             whole = amount(term.meter, way)
             if whole is None:
                 return None
-            low, high = self._cuts[id_, i]
-            found[id_, i] = term.sign * (rounded(high * whole) - rounded(low * whole))
+            found[id_, i] = term.sign * cut(whole, *self._cuts[id_, i])
             return found[id_, i]
 
         for id_ in self.virtual:

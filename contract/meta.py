@@ -131,8 +131,8 @@ def _decode_channel(value: object, where: str) -> MetaChannel:
     if unit != channel.unit:
         raise DecodeError(f"{where}.unit", f"{unit!r} is not the catalogue's {channel.unit.value}")
     return MetaChannel(
-        name=name,
-        unit=unit,
+        name=channel.name,  # the catalogue's own strings: a city has 100 000 channels
+        unit=channel.unit,
         modulus=_positive(document, "modulus", where),
         rating=_positive(document, "rating", where),
         step=_positive(document, "step", where),

@@ -95,7 +95,7 @@ class MeterState:
     ok: bool
     polls: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Failed polls by kind: timeout, connection, exception, decode, backed_off."""
+    """Failed polls by kind: timeout, garbled, connection, exception, decode, backed_off ..."""
     last_ok_ms: int | None = None
     latency_ms: int | None = None
 

@@ -10,7 +10,9 @@ Stored types, fixed for ever (a field never changes its type):
 Times are UTC milliseconds; an interval, hour, day or month is stamped with its START.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Level(StrEnum):
@@ -27,6 +29,7 @@ READING = "reading"
 RECEIPT = "receipt"
 DIRTY = "dirty"
 GRID = "grid"
+VERDICT = "verdict"
 
 # Tags: identities that never change
 REGION = "region"
@@ -38,6 +41,7 @@ OUTBOX = "outbox"
 
 READING_TAGS = (REGION, SITE, METER, EDGE, OUTBOX)
 INTERVAL_TAGS = (REGION, SITE, METER, CHANNEL)
+VERDICT_TAGS = (REGION, SITE, METER, CHANNEL)
 RECEIPT_TAGS = (REGION, SITE, EDGE, OUTBOX)
 DIRTY_TAGS = (REGION, SITE)
 
@@ -63,6 +67,12 @@ InfluxDB merges the fields of a point, so a measure that a recompute withdraws w
 whoever reads a measure there takes it as absent when its bit is clear."""
 INTERVAL_FIELDS = INTEGER_FIELDS + MEASURE_FIELDS
 
+# Fields of `verdict`, at the time of the reading
+VERDICT_FIELDS = ("rule", "value", "outcome")
+"""Text, int64 micro-units of the display, text. In InfluxDB the number of the rule stands in the
+nanoseconds, so that verdicts of several rules about one reading stand side by side; there an empty
+`outcome` says that the verdict holds no longer: whoever reads leaves such points out."""
+
 # Fields of the small measurements
 RANGES = "ranges"
 """Of `receipt`: text `1-17,20-20`: sequence numbers settled for that outbox."""
@@ -70,3 +80,193 @@ OPEN = "open"
 """Of `dirty`: int64, 1 while the roll-ups of (site, day) must be redone, else 0."""
 GRID_MS = "grid_ms"
 """Of `grid`: int64, length of the base interval, fixed when the store is created."""
+
+
+# --------------------------------------------------------------- what is stored for dashboards
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measurement: (tags, time) is the key of a point; every write carries every field.
+
+    Fields are int64, float64 or text. Those in `optional` may be absent; in InfluxDB, which
+    merges the fields of a point, bit i of `determined` says whether the latest write had
+    `optional[i]`.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    integers: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return all fields but `determined`."""
+        return self.integers + self.floats + self.texts
+
+
+# More tags
+NODE = "node"
+CARRIER = "carrier"
+UNIT = "unit"
+"""Unit of the amounts before micro: kWh, m3, GJ, t; of `_energy` kgce."""
+BUS = "bus"
+KIND = "kind"
+ENTITY = "entity"
+INDICATOR = "indicator"
+BOUND = "bound"
+PERIOD = "period"
+
+# Values of tags that are ours: they begin with _ and can never clash with an id
+THE_REGION = "_region"
+"""site: sum over the region's sites."""
+TOTAL = "_total"
+"""node: what the site consumes (roles)."""
+UNALLOCATED = "_unallocated"
+"""node: what is in no node: total - sum of the nodes at the top."""
+GENERATION = "_generation"
+"""node: own generation; part of the total."""
+OUT = "_out"
+"""node: what leaves the site (boundary_out); already taken from the total."""
+ENERGY = "_energy"
+"""carrier: comprehensive energy (综合能耗) over all carriers that count; amounts are 0."""
+SEVERAL = "_entity"
+"""site, of `plan`: an entity with more sites than one."""
+
+NODE_TAGS = (REGION, SITE, NODE, CARRIER, UNIT)
+
+
+def _of_nodes(level: Level) -> Measurement:
+    return Measurement(
+        f"node_{level}", NODE_TAGS, INTEGER_FIELDS, MEASURE_FIELDS, optional=MEASURE_FIELDS
+    )
+
+
+NODE_FIGURES = MappingProxyType({level: _of_nodes(level) for level in Level})
+"""`node_interval` (only `_total`), `node_hour`, `node_day`, `node_month`.
+
+Durations and counts are sums over the meters behind the figure, so measured_ms / (measured_ms +
+estimated_ms + missing_ms) is its measured share. amount_estimated and amount_held are sums without
+sign: what of all that was added or taken away is not sure."""
+
+_BALANCE_TAGS = (REGION, SITE, NODE, METER, CARRIER, UNIT)
+_BALANCE_FIELDS = ("parent", "children", "residual", "limit_ppm", "over", "without_data")
+BALANCES = MappingProxyType(
+    {
+        level: Measurement(f"balance_{level}", _BALANCE_TAGS, _BALANCE_FIELDS, optional=("over",))
+        for level in (Level.DAY, Level.MONTH)
+    }
+)
+"""One row per node (meter empty; `_total`: the site) and per meter with others below it (node
+empty). residual = parent - children [micro-units] is what nobody accounts for; over is 1 when it is
+above limit_ppm of the parent, absent when it cannot be judged: nothing below, or a meter (their
+number is without_data) lacks data."""
+
+
+def choice(name: str, id_: str) -> str:
+    """Return name and id as one text: a menu can show the one and take the other."""
+    return f"{name} | {id_}"
+
+
+NODE_INFO = Measurement(
+    "node_info",
+    (REGION, SITE, NODE),
+    integers=("listed",),
+    floats=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
+    texts=(
+        "name_zh", "name_en", "choice_zh", "choice_en", "kind", "sector", "parent", "entity",
+        "entity_zh", "key_unit", "two_highs", "climate_zone",
+    ),
+    optional=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
+)  # fmt: skip
+"""At INFO_TIME_MS. The region (site `_region`, node `_total`), sites (node `_total`) and nodes;
+kind: region, site, system or the sub-item; parent: the node above, of a top node `_total`.
+listed: 0 once the register has it no longer. choice_*: `choice` of the name and the id of the
+region, site or node."""
+METER_INFO = Measurement(
+    "meter_info",
+    INTERVAL_TAGS[:3],
+    integers=("listed", "multiplier", "calibration_due_ms"),
+    texts=(
+        "name_zh", "choice_zh", "carrier", "role", "parent", "node", "serial", "model",
+        "accuracy_class", "edge",
+    ),
+    optional=("calibration_due_ms",),
+)  # fmt: skip
+"""At INFO_TIME_MS. name_zh is the register's note, else the id."""
+INFO_TIME_MS = 0
+PLAN = Measurement(
+    "plan",
+    (REGION, SITE, ENTITY, CARRIER, KIND, INDICATOR, BOUND, PERIOD),
+    integers=("listed",),
+    floats=("value",),
+    texts=("unit", "level", "source"),
+)
+"""At the start of the year or month it is for; a quota at the time from which it holds.
+
+kind budget | quota | target | production; indicator: the budget's measure (amount, tce_calorific,
+tce_equivalent, t_co2), the quota's or target's indicator, the product; bound and the field level:
+constraint, baseline or guide (约束, 基准, 引导) of a quota, at_most or at_least of a target, else
+empty; period: year, month, or empty. carrier is `_energy` for what is said of all."""
+PROOF = Measurement(
+    "proof",
+    INTERVAL_TAGS,
+    integers=(
+        "start", "end", "level_start", "level_end", "events", "booked", "held",
+        "difference", "closes", "readings", "received", "expected", "measured_ms", "estimated_ms",
+        "held_ms", "missing_ms",
+    ),
+    optional=("start", "end"),
+)  # fmt: skip
+"""One row per cumulative channel and settled Beijing day. start, end: the register as displayed;
+level_*: times the multiplier; level_end - level_start + events = booked + held + difference, all
+in micro-units. closes: 1 when difference is 0."""
+PROOF_DAY = Measurement("proof_day", (REGION, SITE), integers=("due", "channels", "not_closing"))
+"""Per site and settled day: due is not 0 while it must be proved (again); what came of it."""
+NODE_PLAN = Measurement("node_plan", (REGION, SITE), texts=("steps",))
+"""At INFO_TIME_MS: which tree and roles the site's node figures were made with."""
+EDGE_HISTORY = Measurement(
+    "edge",
+    (REGION, SITE, EDGE),
+    integers=(
+        "online", "started_ms", "outbox_depth", "outbox_batches", "outbox_bytes",
+        "outbox_oldest_ms", "outbox_held_bytes", "outbox_limit_bytes", "dropped", "horizon_ms",
+        "clock_synchronised", "clock_offset_ms", "certificate_expires_ms", "connects", "sent",
+        "acked", "resent", "quarantined", "meters", "meters_ok", "polls", "failures", "timeouts",
+    ),
+    texts=("version", "clock_source", "boot"),
+    optional=("started_ms", "horizon_ms", "clock_offset_ms", "certificate_expires_ms"),
+)  # fmt: skip
+"""When a state message came, by the aggregator's clock, at most one a minute unless online changes.
+outbox_depth: readings not acked; outbox_oldest_ms: age of the oldest of them, 0 when there is
+none. connects to quarantined (batches), polls to timeouts (over all meters): since the edge's
+process began."""
+BUS_HISTORY = Measurement(
+    "bus",
+    (REGION, SITE, EDGE, BUS),
+    integers=("cycles", "missed_cycles", "cycle_ms"),
+    texts=("kind",),
+    optional=("cycle_ms",),
+)
+"""With `edge`. Since the edge's process began; cycle_ms: length of the last cycle."""
+
+MEASUREMENTS = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            *NODE_FIGURES.values(),
+            *BALANCES.values(),
+            NODE_INFO,
+            METER_INFO,
+            PLAN,
+            PROOF,
+            PROOF_DAY,
+            NODE_PLAN,
+            EDGE_HISTORY,
+            BUS_HISTORY,
+        )
+    }
+)
+"""By name."""

@@ -11,7 +11,7 @@ the outbox closes. Whatever fails, what was read is committed before the file is
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from contract.command import Reply
@@ -21,6 +21,7 @@ from contract.topics import Address
 from edge_agent.clock import Clock, save_offset
 from edge_agent.commands import Commands
 from edge_agent.config import EdgeConfig, missing_files
+from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import (
     ConfigError,
     OutboxError,
@@ -45,12 +46,13 @@ from edge_agent.events import (
     UnackedEvicted,
 )
 from edge_agent.heartbeat import Heartbeat, agent_versions
-from edge_agent.links.registry import link_kinds
+from edge_agent.links.registry import PROTOCOLS, make_link
+from edge_agent.maps.base import DeviceMap
 from edge_agent.orders import Orders
 from edge_agent.outbox.base import MemoryOutbox, Outbox, moved
 from edge_agent.outbox.sqlite import SqliteOutbox
 from edge_agent.poller import BusPoller, Sink, build_pollers
-from edge_agent.registers import DeviceMap, load_device_maps, meta_meter
+from edge_agent.registers import load_device_maps, meta_meter
 from edge_agent.timekeeping import Offset, Timekeeper
 from edge_agent.trial import Trials
 from edge_agent.uplink import Uplink
@@ -67,8 +69,28 @@ again, it keeps readings in memory and sends them."""
 
 
 def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
-    """The maps of all configured models; ConfigError with the problems of all of them."""
-    return load_device_maps(meter.model for bus in config.buses for meter in bus.meters)
+    """The maps of all configured models; ConfigError with all that does not fit together."""
+    devices = load_device_maps(meter.model for bus in config.buses for meter in bus.meters)
+    problems = list(_misfits(config, devices))
+    if problems:
+        raise ConfigError("", problems)  # the keys are the configuration's own
+    return devices
+
+
+def _misfits(config: EdgeConfig, devices: dict[str, DeviceMap]) -> Iterator[Problem]:
+    """Meters that cannot be on their bus, or cannot be asked as they are configured."""
+    for i, bus in enumerate(config.buses):
+        for j, meter in enumerate(bus.meters):
+            device = devices[meter.model]
+            if device.protocol not in PROTOCOLS[bus.kind]:
+                fits = ", ".join(k for k, spoken in PROTOCOLS.items() if device.protocol in spoken)
+                reason = f"{meter.model} speaks {device.protocol}: its bus must be one of {fits}"
+                yield Problem(f"bus[{i}].meter[{j}].model", reason)
+                continue
+            try:
+                make_decoder(meter, device, by_hand=bus.kind == "manual")
+            except ValueError as error:
+                yield Problem(f"bus[{i}].meter[{j}].address", str(error))
 
 
 def build_meta(config: EdgeConfig, devices: dict[str, DeviceMap]) -> bytes:
@@ -114,7 +136,7 @@ def make_pollers(
     config: EdgeConfig, devices: dict[str, DeviceMap], clock: Clock, sink: Sink, emit: Emit
 ) -> tuple[BusPoller, ...]:
     """One poller per bus."""
-    return build_pollers(config.buses, config.poll, devices, link_kinds(), clock, sink, emit)
+    return build_pollers(config.buses, config.poll, devices, make_link, clock, sink, emit)
 
 
 class TimedSink:

@@ -9,7 +9,7 @@ cannot be changed from afar.
 ==============  ================================================================================
 poll-now        {bus?}                  poll at once, commit; {readings, first_seq, next_seq}
 resend          {from_ms, to_ms}        send what is held of this time again; {batches, readings}
-read-freezes    {meter, from_ms, to_ms} read the meter's own frozen registers; {readings}
+read-freezes    {meter, from_ms, to_ms} read what the meter froze, poll by poll; {filling}
 set-interval    {period_s}              poll period from now on, kept in the configuration
 push-config     {toml, trial_s?}        replace the configuration; tried, kept or taken back
 restart         {}                      end in order and begin anew

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from contract.reading import check_id
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
@@ -33,8 +33,8 @@ class Rule:
     low: float = 1
     high: float = 255
     form: str = ""
-    """Extra form of a text: "id", "region", "path" (made absolute) or "a|b" (one of). An optional
-    path has low = 0: the empty text reads as not set."""
+    """Extra form: "id", "region", "path" (made absolute) or "a|b" (one of; also of a number). An
+    optional path has low = 0: the empty text reads as not set."""
     name: str = ""
     """Key in the file when it differs from the field's name."""
 
@@ -46,6 +46,15 @@ class MeterConfig:
     id: Annotated[str, Rule("meter id, unique in the site", form="id")]
     model: Annotated[str, Rule("device map: stem of a file in edge_agent/devices", form="id")]
     unit: Annotated[int, Rule("unit address on the bus (Modbus unit id)", 0, 255)] = 1
+    address: Annotated[
+        str,
+        Rule(
+            "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits",
+            0,
+            16,
+        ),
+    ] = ""
     serial: Annotated[str, Rule("serial number on the meter's plate", 0, 64)] = ""
     rating: Annotated[
         float | None,
@@ -65,9 +74,41 @@ class BusConfig:
     """One line of meters that are asked one after the other."""
 
     id: Annotated[str, Rule("bus id, unique in this file", form="id")]
-    host: Annotated[str, Rule("host of the gateway or meter")]
-    kind: Annotated[str, Rule("link protocol", form="modbus-tcp")] = "modbus-tcp"
+    host: Annotated[str, Rule("host of the gateway or meter; not for a serial bus", 0)] = ""
+    kind: Annotated[
+        str,
+        Rule(
+            "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
+            "machine; manual = a file of readings entered by hand. Which protocol a meter speaks "
+            "says its device map",
+            form="modbus-tcp|tcp|serial|manual",
+        ),
+    ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
+    device: Annotated[
+        str, Rule("serial port, best by a name that stays: /dev/serial/by-id/...", 0)
+    ] = ""
+    file: Annotated[
+        Path | None, Rule("manual: CSV with time, meter, channel, value", 0, form="path")
+    ] = None
+    baud: Annotated[
+        int,
+        Rule(
+            "serial: bit/s",
+            300,
+            115_200,
+            form="300|600|1200|2400|4800|9600|19200|38400|57600|115200",
+        ),
+    ] = 9600
+    parity: Annotated[Literal["none", "even", "odd"], Rule("serial", form="none|even|odd")] = "none"
+    stop_bits: Annotated[int, Rule("serial", 1, 2)] = 1
+    clock_broadcast: Annotated[
+        bool,
+        Rule(
+            "true = once a day, between 03:00 and 21:00, set the clocks of all DL/T 645 meters of "
+            "the bus; the only thing an edge ever changes in a meter"
+        ),
+    ] = False
     timeout_s: Annotated[float, Rule("wait for one answer [s]", 0.05, 60)] = 1.0
     meters: Annotated[
         tuple[MeterConfig, ...], Rule("the meters, each a [[bus.meter]]", 1, 1000, name="meter")
@@ -246,6 +287,8 @@ def _describe(cls: type[Any], prefix: str) -> Iterator[tuple[str, str, str, str]
 
 
 def _bounds(kind: Any, rule: Rule) -> str:
+    if kind is bool:
+        return "true or false"
     if rule.form == "path":
         return "path"
     if rule.form:
@@ -322,6 +365,10 @@ class _Reader:
             return self._problem(key, f"must be true or false, not {_shown(value)}")
         if plain is int or plain is float:
             return self._number(value, plain, rule, key)
+        if plain is bool:
+            if isinstance(value, bool):
+                return value
+            return self._problem(key, f"must be true or false, not {_shown(value)}")
         return self._text(value, rule, key)
 
     def _tables(self, value: Any, item: type[Any], rule: Rule, key: str) -> Any:
@@ -339,6 +386,10 @@ class _Reader:
         if not (rule.low <= value <= rule.high and math.isfinite(value)):
             return self._problem(
                 key, f"{_shown(value)} is outside {rule.low:g} to {rule.high:g}: {rule.doc}"
+            )
+        if rule.form and str(value) not in rule.form.split("|"):
+            return self._problem(
+                key, f"{value} is not one of {', '.join(rule.form.split('|'))}: {rule.doc}"
             )
         return kind(value)
 
@@ -392,20 +443,44 @@ def _cross_checks(config: EdgeConfig) -> Iterator[Problem]:
         yield Problem("uplink.reconnect_min_s", "is larger than reconnect_max_s")
     if up.ack_timeout_s > up.ack_timeout_max_s:
         yield Problem("uplink.ack_timeout_s", "is larger than ack_timeout_max_s")
-    buses: set[str] = set()
+    yield from _bus_checks(config.buses)
+
+
+def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
+    """Ids and places that stand twice, and what a kind of bus needs."""
+    ids: set[str] = set()
     meters: dict[str, str] = {}
-    places: dict[tuple[str, int, int], str] = {}
-    for i, bus in enumerate(config.buses):
-        if bus.id in buses:
+    places: dict[tuple[str, str], str] = {}
+    devices: dict[str, str] = {}
+    for i, bus in enumerate(buses):
+        if bus.id in ids:
             yield Problem(f"bus[{i}].id", f"{bus.id!r} is used twice")
-        buses.add(bus.id)
+        ids.add(bus.id)
+        needed = {"serial": "device", "manual": "file"}.get(bus.kind, "host")
+        for key in ("host", "device", "file"):
+            if key == needed and not getattr(bus, key):
+                yield Problem(f"bus[{i}].{key}", f"missing: a {bus.kind} bus needs it")
+            if key != needed and getattr(bus, key):
+                yield Problem(f"bus[{i}].{key}", f"a {bus.kind} bus has none")
+        if bus.clock_broadcast and bus.kind in ("modbus-tcp", "manual"):
+            reason = f"a {bus.kind} bus has no DL/T 645 meters to tell"
+            yield Problem(f"bus[{i}].clock_broadcast", reason)
+        if bus.device and bus.device in devices:
+            yield Problem(f"bus[{i}].device", f"{bus.device} is already {devices[bus.device]}")
+        devices.setdefault(bus.device, f"bus[{i}]")
         for j, meter in enumerate(bus.meters):
             key = f"bus[{i}].meter[{j}]"
             if meter.id in meters:
                 yield Problem(f"{key}.id", f"{meter.id!r} is already used by {meters[meter.id]}")
             meters.setdefault(meter.id, key)
-            place = (meter.host or bus.host, meter.port or bus.port, meter.unit)
+            if needed != "host" and (meter.host or meter.port):
+                yield Problem(f"{key}.host", f"a meter on a {bus.kind} bus has no host or port")
+            if bus.kind == "manual":
+                continue
+            endpoint = f"{meter.host or bus.host}:{meter.port or bus.port}"
+            wire = bus.device if bus.kind == "serial" else endpoint
+            place = (wire, meter.address.upper() or f"unit {meter.unit}")
             if place in places:
-                at = f"{place[0]}:{place[1]} unit {place[2]}"
-                yield Problem(f"{key}.unit", f"{at} is already read by {places[place]}")
+                where = f"{place[0]} {place[1]}"
+                yield Problem(f"{key}.unit", f"{where} is already read by {places[place]}")
             places.setdefault(place, key)

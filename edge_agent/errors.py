@@ -2,7 +2,9 @@
 
 EdgeError                  base of all; `retriable` says whether trying again can help
 +-- ConfigError            the TOML file is wrong; lists every problem (permanent)
-+-- LinkError              the wire: refused, timed out, cut, garbled (retriable)
++-- LinkError              the wire: refused, cut, broken (retriable)
+|   +-- LinkTimeoutError   nothing answered in time
+|   +-- LinkGarbledError   an answer came, but broken: wrong checksum or length
 +-- MeterError             the meter answered and said no: illegal address (permanent)
 +-- OutboxError            the outbox file cannot be opened, read or written
 +-- OutboxLockedError  another process has the outbox open
@@ -36,10 +38,7 @@ class ConfigError(EdgeError):
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
         self.problems = tuple(problems)
-        lines = (
-            f"{file}: {p.key}: {p.reason}" if p.key else f"{file}: {p.reason}"
-            for p in self.problems
-        )
+        lines = (": ".join(filter(None, (file, p.key, p.reason))) for p in self.problems)
         super().__init__("\n".join(lines))
 
 
@@ -54,6 +53,14 @@ class LinkError(_PlacedError):
     """The wire failed (where = bus or endpoint). Trying again later can help."""
 
     retriable: ClassVar[bool] = True
+
+
+class LinkTimeoutError(LinkError):
+    """No answer in time. The wire may be fine and the meter dead."""
+
+
+class LinkGarbledError(LinkError):
+    """An answer came broken: noise, a wrong serial setting, two devices with one address."""
 
 
 class MeterError(_PlacedError):

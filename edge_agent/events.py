@@ -90,6 +90,31 @@ class MeterRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GapFilled(Event):
+    """What a meter froze while it was not read has been read; `readings` of it were delivered."""
+
+    meter: str
+    readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterClockWrong(Event):
+    """A meter's clock is too far off for its freezes to be used."""
+
+    level: ClassVar[Level] = "warning"
+    meter: str
+    off_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksSet(Event):
+    """The time was broadcast to the meters of a bus, as its configuration asks for."""
+
+    bus: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
 class PollMissed(Event):
     """A bus did not finish in its period; `missed` grid times were skipped."""
 

@@ -26,8 +26,8 @@ class Bus(Protocol):
         """Poll every meter once; returns the readings."""
         ...
 
-    async def read_freezes(self, meter_id: str, first_ms: int, last_ms: int) -> int | None:
-        """Read a meter's frozen registers; None when it is not on this bus."""
+    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool | None:
+        """Read a meter's frozen registers with the next polls; None when it is not on this bus."""
         ...
 
     def set_period(self, period_ms: int) -> None:
@@ -81,10 +81,11 @@ class Orders:
         given = Arguments(command.args, "meter", "from_ms", "to_ms")
         meter, span = given.text("meter"), given.span()
         for bus in self.buses:
-            readings = await bus.read_freezes(meter, *span)
-            if readings is not None:
-                self.commit()
-                return {"readings": readings}
+            filling = bus.fill_gap(meter, *span)
+            if filling is not None:
+                if not filling:
+                    raise ValueError(f"{meter}: keeps no freezes that its map reads")
+                return {"filling": True}
         raise ValueError(f"no meter {meter!r}")
 
     async def set_interval(self, command: Command) -> Mapping[str, Any]:

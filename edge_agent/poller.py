@@ -13,6 +13,9 @@
 - A meter that answers with an error ("refused") costs no time and is asked again each time; the
   answers to its other reads count.
 
+- After a gap, what the meter froze meanwhile is read (see `gaps`), one freeze an endpoint and
+  poll, when all its meters were polled and less than half the period is gone.
+
 Time of a reading: the middle between the first request and the last answer of the meter's poll,
 one for all its channels. The meter fixed its values somewhere in between, so the middle is wrong by
 at most half the round trip. The wall clock is read once, at the end, and half the elapsed monotonic
@@ -23,20 +26,24 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from contract.reading import Reading
 from contract.state import BusState, MeterState
 from edge_agent.clock import Clock
+from edge_agent.clocks import ClockSetter
 from edge_agent.config import BusConfig, PollConfig
-from edge_agent.decode import MeterDecoder
-from edge_agent.errors import LinkError, MeterError
+from edge_agent.decoders.base import Decoder
+from edge_agent.decoders.registry import make_decoder
+from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
 from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
-from edge_agent.links.base import LinkTimeoutError, MeterLink
+from edge_agent.gaps import GapFiller
+from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
-from edge_agent.registers import DeviceMap
+from edge_agent.maps.base import DeviceMap
 
 TIMEOUT = "timeout"
+GARBLED = "garbled"
 CONNECTION = "connection"
 EXCEPTION = "exception"
 DECODE = "decode"
@@ -57,9 +64,8 @@ class _Meter:
     """One meter and what happened to it. Counts since the process began."""
 
     id: str
-    unit: int
-    function: int
-    decoder: MeterDecoder
+    decoder: Decoder
+    gaps: GapFiller
     polls: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -83,6 +89,7 @@ class _Endpoint:
     cycles: int = 0
     missed: int = 0
     overrunning: bool = False
+    clocks: ClockSetter | None = None
     cycle_ms: int | None = None
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -99,6 +106,7 @@ class BusPoller:
         clock: Clock,
         sink: Sink,
         emit: Emit,
+        since_ms: int | None = None,
     ) -> None:
         """Work out reads and formats; nothing is opened yet.
 
@@ -106,10 +114,11 @@ class BusPoller:
             bus: the bus and its meters.
             poll: period and longest pause.
             devices: maps by model; has every model of the bus.
-            link_factory: makes the link to one endpoint, see `links.registry.link_kinds`.
+            link_factory: makes the link to one endpoint, see `links.registry.make_link`.
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
+            since_ms: when meters were last read before this process [ms UTC], None = unknown.
         """
         self.id = bus.id
         self._kind = bus.kind
@@ -121,12 +130,13 @@ class BusPoller:
         self._meters: list[_Meter] = []
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
-            device = devices[config.model]
-            decoder = MeterDecoder(config.id, device)
-            meter = _Meter(config.id, config.unit, device.function, decoder)
+            decoder = make_decoder(config, devices[config.model], by_hand=bus.kind == "manual")
+            gaps = GapFiller(config.id, decoder, clock, emit, since_ms)
+            meter = _Meter(config.id, decoder, gaps)
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
-                endpoints[where] = _Endpoint(link_factory(*where, bus.timeout_s), [])
+                clocks = ClockSetter(bus.id, clock, emit) if bus.clock_broadcast else None
+                endpoints[where] = _Endpoint(link_factory(bus, *where), [], clocks=clocks)
             endpoints[where].meters.append(meter)
             self._meters.append(meter)
         self._endpoints = list(endpoints.values())
@@ -159,24 +169,6 @@ class BusPoller:
     def set_period(self, period_ms: int) -> None:
         """Poll on another grid, from the next poll on."""
         self._period_ms = period_ms
-
-    async def read_freezes(self, meter_id: str, first_ms: int, last_ms: int) -> int | None:
-        """Read a meter's frozen registers of a time; returns how many readings.
-
-        None when no such meter is here. ValueError when its link cannot, LinkError or MeterError
-        when it does not work.
-        """
-        for endpoint in self._endpoints:
-            for meter in endpoint.meters:
-                if meter.id == meter_id:
-                    read = getattr(endpoint.link, "read_freezes", None)
-                    if read is None:
-                        raise ValueError(f"{meter_id}: not supported by this link ({self._kind})")
-                    async with endpoint.busy:
-                        readings = await read(meter.id, meter.unit, first_ms, last_ms)
-                    self._sink.append(readings)
-                    return len(readings)
-        return None
 
     async def close(self) -> None:
         """Take all wires down."""
@@ -277,6 +269,10 @@ class BusPoller:
                     self._unreachable(meters[index:], error)
                     break
             count += await self._poll_meter(endpoint.link, meter, time_ms)
+        if deadline is None or self._clock.monotonic() < deadline - self._period_ms / 2000:
+            count += await self._fill_a_gap(endpoint)
+        if endpoint.clocks is not None:
+            await endpoint.clocks.tell(endpoint.link)
         endpoint.cycles += 1
         endpoint.cycle_ms = round((self._clock.monotonic() - began) * 1000)
         return count
@@ -293,21 +289,17 @@ class BusPoller:
     async def _poll_meter(self, link: MeterLink, meter: _Meter, time_ms: int | None) -> int:
         meter.polls += 1
         began = self._clock.monotonic()
-        answers: list[Sequence[int] | None] = []
+        answers: list[Any] = []
         refusal: MeterError | None = None
         try:
-            for read in meter.decoder.reads:
+            for question in meter.decoder.questions:
                 try:
-                    words = await link.read(meter.unit, meter.function, read.address, read.count)
+                    answers.append(await link.read(question))
                 except MeterError as error:
                     refusal = refusal or error
                     answers.append(None)
-                else:
-                    answers.append(words)
-        except LinkTimeoutError as error:
-            self._failed(meter, TIMEOUT, error)
         except LinkError as error:
-            self._failed(meter, CONNECTION, error)
+            self._failed(meter, _kind_of(error), error)
         else:
             self._answered(meter)
             self._note_refusal(meter, refusal)
@@ -323,10 +315,35 @@ class BusPoller:
         if meter.drops.total() > dropped:
             meter.failures[DECODE] += 1
         if readings:
+            meter.gaps.read_at(time_ms)
             meter.last_ok_ms = time_ms
             meter.latency_ms = round(elapsed_s * 1000)
             self._sink.append(readings)
         return len(readings)
+
+    def fill_gap(self, meter_id: str, after_ms: int, before_ms: int) -> bool | None:
+        """Read what a meter froze between two instants [ms UTC] at the next polls.
+
+        Returns whether the meter keeps freezes; None when this bus has no such meter.
+        """
+        for meter in self._meters:
+            if meter.id == meter_id:
+                return meter.gaps.want(after_ms, before_ms)
+        return None
+
+    async def _fill_a_gap(self, endpoint: _Endpoint) -> int:
+        """Read one freeze of the first meter with a gap; returns the readings taken."""
+        for meter in endpoint.meters:
+            if meter.gaps.is_open and not meter.failed_running:
+                try:
+                    readings = await meter.gaps.step(endpoint.link)
+                except LinkError as error:
+                    self._failed(meter, _kind_of(error), error)
+                    return 0
+                if readings:
+                    self._sink.append(readings)
+                return len(readings)
+        return 0
 
     def _failed(self, meter: _Meter, kind: str, error: LinkError) -> None:
         meter.failures[kind] += 1
@@ -354,14 +371,20 @@ class BusPoller:
         meter.refused = refusal is not None
 
 
+def _kind_of(error: LinkError) -> str:
+    if isinstance(error, LinkTimeoutError):
+        return TIMEOUT
+    return GARBLED if isinstance(error, LinkGarbledError) else CONNECTION
+
+
 def build_pollers(
     buses: Iterable[BusConfig],
     poll: PollConfig,
     devices: Mapping[str, DeviceMap],
-    links: Mapping[str, LinkFactory],
+    link_factory: LinkFactory,
     clock: Clock,
     sink: Sink,
     emit: Emit,
 ) -> tuple[BusPoller, ...]:
     """Return one poller per bus; see `BusPoller` for the arguments."""
-    return tuple(BusPoller(bus, poll, devices, links[bus.kind], clock, sink, emit) for bus in buses)
+    return tuple(BusPoller(bus, poll, devices, link_factory, clock, sink, emit) for bus in buses)

@@ -126,6 +126,7 @@ class Uplink:
         self._metas: set[str] = set()
         self._needed: dict[str, float] = {}
         self._meta_sent_at: dict[str, float] = {}
+        self._said = _LastError()
         self._random = random.Random()  # noqa: S311 - spreads reconnects, guards no secret
 
     # ------------------------------------------------------------------------------- outside
@@ -187,6 +188,8 @@ class Uplink:
             self._up = False
             self._refused = refused
             reason = f"{'refused: ' * refused}{type(error).__name__}: {error}"
+            if self._said.text:
+                reason = f"{reason}; {self._said.text}"
             self._emit(UplinkDown(self._broker, reason, self._counts.connects))
 
     @property
@@ -200,6 +203,7 @@ class Uplink:
 
     async def _session(self) -> None:
         """One connection; returns when drained after `stop`, raises when it is lost."""
+        self._said.text = ""
         client = self._client()
         async with client:
             for kind in (MessageKind.ACK, MessageKind.CMD):
@@ -252,7 +256,7 @@ class Uplink:
             keepalive=config.keepalive_s,
             timeout=config.publish_timeout_s,
             tls_params=tls,
-            logger=_silent_logger(),
+            logger=self._said.logger,
             will=aiomqtt.Will(
                 self._topic(MessageKind.STATE),
                 encode_state(offline_state(self._clock.time_ms())),
@@ -432,8 +436,18 @@ async def _bytes_of(client: aiomqtt.Client) -> AsyncIterator[tuple[str, bytes]]:
         yield message.topic.value, message.payload
 
 
-def _silent_logger() -> logging.Logger:
-    """What paho and aiomqtt say is said again by our events, once and as JSON."""
-    logger = logging.getLogger("nenghao.mqtt")
-    logger.setLevel(logging.CRITICAL + 1)
-    return logger
+class _LastError(logging.Handler):
+    """Keeps the last error that paho tells its log and nobody else, as why TLS was refused.
+
+    Everything else it and aiomqtt say is said again by our events, once and as JSON.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.text = ""
+        self.logger = logging.Logger("mqtt", logging.ERROR)  # noqa: LOG001 - stands alone
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text."""
+        self.text = record.getMessage()

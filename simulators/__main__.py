@@ -1,4 +1,4 @@
-"""Command line: nenghao simulate meters | list."""
+"""Command line: nenghao simulate meters | wire | list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.interval import DAY_MS, day_start
+from simulators.bench import FAULTS, build_bench
+from simulators.devices import DeviceError
 from simulators.district import (
     District,
     DistrictError,
@@ -18,7 +20,9 @@ from simulators.district import (
     find_district,
     load_district,
 )
-from simulators.server import serve_district
+from simulators.server import read_ports, serve_district
+from simulators.wire import SimulatedWire
+from simulators.workspace import Pace, write_edges, write_register
 
 DEFAULT_DISTRICT = "zhangqiu-demo"
 BACKLOG_DAYS = 2
@@ -32,11 +36,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     meters = commands.add_parser(
         "meters",
-        help="serve all meters of a district over Modbus TCP",
-        description="Serve every meter of a district as a Modbus TCP server with the register map "
-        "of a real product, and a control port (JSON lines) that sets the simulated time and "
-        "tells what was served. Meters follow the wall clock until told otherwise. "
-        "Ends on SIGINT or SIGTERM.",
+        help="serve all meters of a district over TCP",
+        description="Serve every meter of a district on a TCP port of its own with the map of a "
+        "real product (Modbus TCP, or a serial protocol over TCP), and a control port (JSON "
+        "lines) that sets the simulated time and tells what was served. Meters follow the wall "
+        "clock until told otherwise. Ends on SIGINT or SIGTERM.",
     )
     meters.add_argument(
         "--district",
@@ -62,6 +66,43 @@ def _parser() -> argparse.ArgumentParser:
         help="UTC ms where the totals start, a whole minute (default: the Beijing midnight "
         f"{BACKLOG_DAYS} days ago)",
     )
+    workspace = commands.add_parser(
+        "workspace",
+        help="write what edges and register of a district that is served need",
+        description="Write OUT/edges/<edge>.toml for every edge, as a person would for the real "
+        "plant, and OUT/register, the folder of its sites and meters. Prints `region site edge`.",
+    )
+    workspace.add_argument("--district", default=DEFAULT_DISTRICT, metavar="NAME|FILE")
+    workspace.add_argument("--ports-file", type=Path, required=True, help="of `simulate meters`")
+    workspace.add_argument("--broker", required=True, metavar="HOST:PORT")
+    workspace.add_argument(
+        "--tls", type=Path, help="folder of <edge>/ca.pem, cert.pem, key.pem; left out: no TLS"
+    )
+    workspace.add_argument("--out", type=Path, required=True, help="folder, made when absent")
+    wire = commands.add_parser(
+        "wire",
+        help="serve some meters on one serial line or TCP port",
+        description="Serve a meter of each model on one wire: a pseudo-terminal or a TCP port that "
+        "passes bytes on. Prints the bus to put into an edge's configuration. Models of several "
+        "protocols may share the wire. Ends on SIGINT or SIGTERM.",
+    )
+    wire.add_argument("models", nargs="+", metavar="MODEL", help="device map, see docs/devices.md")
+    where = wire.add_mutually_exclusive_group()
+    where.add_argument("--pty", type=Path, metavar="PATH", help="make a serial line at this path")
+    where.add_argument("--port", type=int, default=0, metavar="N", help="TCP port; 0 = a free one")
+    wire.add_argument(
+        "--baud", type=int, default=0, metavar="N", help="keep the pace of so many bit/s"
+    )
+    wire.add_argument(
+        "--echo", action="store_true", help="send every request back, as some adapters do"
+    )
+    wire.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NUMBER=KIND",
+        help=f"what is wrong with meter NUMBER (from 1): {', '.join(FAULTS)}; may be repeated",
+    )
     commands.add_parser(
         "list",
         help="the districts that come with the product",
@@ -76,9 +117,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.command == "list":
             return _list()
+        if arguments.command == "wire":
+            return asyncio.run(_serve_wire(arguments))
         district = load_district(find_district(arguments.district))
+        if arguments.command == "workspace":
+            return _workspace(district, arguments)
         return asyncio.run(_serve(district, arguments))
-    except (DistrictError, OSError) as error:
+    except (DistrictError, DeviceError, OSError) as error:
         print(f"nenghao simulate: {error}", file=sys.stderr)
         return 2
 
@@ -104,6 +149,46 @@ async def _serve(district: District, arguments: argparse.Namespace) -> int:
         host=arguments.host,
         stop=ended.wait,
     )
+    return 0
+
+
+def _workspace(district: District, arguments: argparse.Namespace) -> int:
+    host, _, port = arguments.broker.rpartition(":")
+    if not (host and port.isdecimal()):
+        print(f"nenghao simulate: --broker {arguments.broker}: HOST:PORT expected", file=sys.stderr)
+        return 2
+    ports, out = read_ports(arguments.ports_file), arguments.out
+    written = write_edges(
+        district, ports.meters, (host, int(port)), out / "edges", Pace(), arguments.tls
+    )
+    write_register(district, out / "register")
+    for one in written:
+        print(district.region, one.site, one.edge)
+    return 0
+
+
+async def _serve_wire(arguments: argparse.Namespace) -> int:
+    ended = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, ended.set)
+    origin_ms = day_start(_wall_ms()) - BACKLOG_DAYS * DAY_MS
+    bench = build_bench(arguments.models, origin_ms, _wall_ms)
+    for text in arguments.fault:
+        number, _, kind = text.partition("=")
+        if kind not in FAULTS or not number.isdigit() or not 0 < int(number) <= len(bench.meters):
+            raise DistrictError(f"--fault {text}: NUMBER=KIND, one of {', '.join(FAULTS)}")
+        bench.stations[int(number) - 1].faults = FAULTS[kind]
+    wire = SimulatedWire(bench.stations, arguments.baud, echo=arguments.echo)
+    try:
+        if arguments.pty is not None:
+            wire.plug(arguments.pty)
+            text = bench.edge_bus(device=arguments.pty.absolute(), baud=arguments.baud)
+        else:
+            text = bench.edge_bus(port=await wire.serve(port=arguments.port))
+        print(text, flush=True)
+        await ended.wait()
+    finally:
+        await wire.stop()
     return 0
 
 

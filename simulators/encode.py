@@ -62,6 +62,13 @@ def pack(register: Register, raw: int | float) -> bytes:
     return data
 
 
+def shown_micro(register: Register, micro: int) -> int:
+    """What the display shows of a counter: floored to its step, wrapped at its modulus."""
+    shown = micro - micro % step_micro(register)
+    modulus = modulus_micro(register)
+    return shown if modulus is None else shown % modulus
+
+
 def encode_cumulative(register: Register, micro: int) -> tuple[bytes, int]:
     """Show a counter of `micro` micro-units: floored to the display step, wrapped at the modulus.
 
@@ -70,10 +77,7 @@ def encode_cumulative(register: Register, micro: int) -> tuple[bytes, int]:
     lies next to it, which is the one shown as long as its resolution is finer than the step.
     """
     step = step_micro(register)
-    shown = micro - micro % step
-    modulus = modulus_micro(register)
-    if modulus is not None:
-        shown %= modulus
+    shown = shown_micro(register, micro)
     if not register.type.startswith("float"):
         raw = shown // in_micro(register.scale)
         return pack(register, raw), raw * in_micro(register.scale)

@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulators.devices import Device, Register
-from simulators.encode import encode_cumulative, encode_instantaneous, modulus_micro, step_micro
+from simulators.encode import (
+    encode_cumulative,
+    encode_instantaneous,
+    in_micro,
+    modulus_micro,
+    shown_micro,
+    step_micro,
+)
+from simulators.meter_faults import Defects
 from simulators.noise import derive_seed, uniform
 from simulators.quantities import (
     Flows,
@@ -25,6 +33,8 @@ ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
 MAX_WORDS = 125
 
+_OF_CURRENT = ("power", "current", "reactive_power", "apparent_power", "flow", "mass_flow")
+"""What a wrong transformer ratio changes, beside the counts. A power factor it leaves alone."""
 _CUMULATIVE = frozenset({"volume", "volume_standard", "mass", "heat"})
 
 
@@ -114,6 +124,7 @@ class SimulatedMeter:
         """
         self.identity = identity
         self.device = device
+        self.defects = Defects()
         self._flows = flows
         self._seed = derive_seed(seed, f"{identity.site}/{identity.id}")
         self._registers = {register.address: register for register in device.registers}
@@ -178,18 +189,56 @@ class SimulatedMeter:
     def _encode(self, register: Register, time_ms: int) -> bytes:
         counter = self._counters.get(register.channel)
         if counter is None:
-            value = instantaneous_value(
-                register.channel, self._flows, time_ms, self.identity.multiplier, self._seed
-            )
-            return encode_instantaneous(register, value)
-        true_micro = counter.signal.amount_micro(time_ms)
-        unwrapped = counter.start_micro + true_micro // self.identity.multiplier
+            return encode_instantaneous(register, self._instantaneous(register, time_ms))
+        unwrapped = self._unwrapped(counter, time_ms)
         data, served_micro = encode_cumulative(register, unwrapped)
+        self._note(counter, time_ms, unwrapped, served_micro)
+        return data
+
+    def number(self, register: Register, time_ms: int) -> int:
+        """What a meter of decimals sends for `register` at `time_ms`; counters are recorded."""
+        counter = self._counters.get(register.channel)
+        if counter is None:
+            return round(self._instantaneous(register, time_ms) / register.scale)
+        unwrapped = self._unwrapped(counter, time_ms)
+        number = shown_micro(register, unwrapped) // in_micro(register.scale)
+        self._note(counter, time_ms, unwrapped, number * in_micro(register.scale))
+        return number
+
+    def number_frozen(self, register: Register, time_ms: int) -> int:
+        """What stood on a counter at a past time, from the meter's memory; not recorded."""
+        unwrapped = self._unwrapped(self._counters[register.channel], time_ms)
+        return shown_micro(register, unwrapped) // in_micro(register.scale)
+
+    def _instantaneous(self, register: Register, time_ms: int) -> float:
+        defects = self.defects
+        channel = defects.swapped.get(register.channel, register.channel)
+        value = instantaneous_value(
+            channel, self._flows, defects.moment(time_ms), self.identity.multiplier, self._seed
+        )
+        if channel.startswith(_OF_CURRENT) and channel != "power_factor":
+            value *= defects.ratio_ppm / 1_000_000
+        return value * defects.signs.get(register.channel, 1)
+
+    def _unwrapped(self, counter: _Counter, time_ms: int) -> int:
+        """What the display would stand at if it never wrapped [micro-units]."""
+        defects = self.defects
+        moment = defects.moment(time_ms)
+        start = defects.start_before(moment)
+        true_micro = counter.signal.amount_micro(moment)
+        begin_micro = counter.start_micro + defects.ahead_micro
+        if start is not None:
+            true_micro -= counter.signal.amount_micro(start.time_ms)
+            begin_micro = start.shown_micro
+        measured = true_micro * defects.ratio_ppm // 1_000_000
+        return begin_micro + measured // self.identity.multiplier
+
+    def _note(self, counter: _Counter, time_ms: int, unwrapped: int, served_micro: int) -> None:
         wraps = 0 if counter.modulus_micro is None else unwrapped // counter.modulus_micro
+        true_micro = counter.signal.amount_micro(time_ms)
         counter.last = Served(time_ms, served_micro, true_micro, wraps)
         if counter.first is None:
             counter.first = counter.last
-        return data
 
     def served(self) -> list[dict[str, object]]:
         """Per counter that was read: first and last answer, as the control port reports them."""

@@ -65,7 +65,7 @@ class ModbusServer(asyncio.Protocol):
         return bytes((function, len(data))) + data
 
 
-async def serve_meter(
+async def serve_modbus(
     meter: SimulatedMeter, now_ms: Callable[[], int], host: str = "127.0.0.1", port: int = 0
 ) -> asyncio.Server:
     """Start a meter's own TCP server; port 0 takes a free one."""

@@ -1,4 +1,7 @@
-"""Serves a whole district: one Modbus TCP server per meter, and the control port."""
+"""Serves a whole district: one TCP port per meter, and the control port.
+
+A Modbus meter speaks Modbus TCP; others their serial protocol, as behind a serial server.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ from pathlib import Path
 
 from simulators.control import ControlPort
 from simulators.district import District, build_meters
-from simulators.modbus_meter import serve_meter
+from simulators.images import station
+from simulators.meter import SimulatedMeter
+from simulators.modbus_meter import serve_modbus
 from simulators.timeline import Timeline
+from simulators.wire import SimulatedWire
 
 DAY_MS = 86_400_000
 
@@ -22,6 +28,15 @@ def port_of(server: asyncio.Server) -> int:
     """The TCP port a server listens on."""
     port = server.sockets[0].getsockname()[1]
     return int(port)
+
+
+async def serve_meter(
+    meter: SimulatedMeter, now_ms: Callable[[], int], host: str
+) -> asyncio.Server:
+    """Start a meter's own TCP server on a free port."""
+    if meter.device.protocol == "modbus":
+        return await serve_modbus(meter, now_ms, host)
+    return await SimulatedWire([station(meter, now_ms)]).listen(host)
 
 
 async def serve_district(

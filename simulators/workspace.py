@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulators.district import MODBUS_UNIT, District, Site, plausible_rate
+from simulators.devices import load_device
+from simulators.district import MODBUS_UNIT, District, Meter, Site, plausible_rate
+from simulators.images import meter_address
 
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
@@ -95,9 +97,17 @@ class EdgeFiles:
 
 
 def write_edges(
-    district: District, ports: Ports, broker: tuple[str, int], folder: Path, pace: Pace
+    district: District,
+    ports: Ports,
+    broker: tuple[str, int],
+    folder: Path,
+    pace: Pace,
+    tls: Path | None = None,
 ) -> list[EdgeFiles]:
-    """Write the configurations of every edge; its outbox goes beside them."""
+    """Write the configurations of every edge; its outbox goes beside them.
+
+    `tls`: folder that holds, or will, ca.pem, cert.pem and key.pem of each edge under its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     backlog = replace(pace, commit_s=BACKLOG_COMMIT_S)
     written: list[EdgeFiles] = []
@@ -106,6 +116,8 @@ def write_edges(
             live_path, backlog_path = folder / f"{edge}.toml", folder / f"{edge}.backlog.toml"
             for path, chosen in ((live_path, pace), (backlog_path, backlog)):
                 text = _edge_text(district, site, edge, ports, broker, folder / edge, chosen)
+                if tls is not None:
+                    text = text.replace("[uplink]\n", f"[uplink]\n{_tls_text(tls / edge)}")
                 path.write_text(text, "utf-8")
             written.append(EdgeFiles(site.id, edge, live_path, backlog_path))
     return written
@@ -137,26 +149,44 @@ def _edge_text(
         "[poll]",
         f"period_s = {pace.poll_s}",
         "",
-        "[[bus]]",
-        'id = "lan"',
-        'kind = "modbus-tcp"',
-        'host = "127.0.0.1"',
-        "timeout_s = 2.0",
     ]
-    for number, meter in enumerate(site.meters, start=1):
-        if meter.edge != edge:
-            continue
-        lines += [
-            "",
-            "[[bus.meter]]",
-            f"id = {_text(meter.id)}",
-            f"model = {_text(meter.model)}",
-            f"port = {ports[site.id, meter.id]}",
-            f"unit = {MODBUS_UNIT}",
-            f"serial = {_text(f'{site.id}-{number:04d}')}",
-            f"rating = {plausible_rate(site, meter)}",
+    own = [
+        (number, meter) for number, meter in enumerate(site.meters, start=1) if meter.edge == edge
+    ]
+    for bus, kind in (("lan", "modbus-tcp"), ("field", "tcp")):
+        rows = [
+            line
+            for number, meter in own
+            if _bus_kind(meter) == kind
+            for line in _meter_lines(site, number, meter, ports)
         ]
+        if rows:
+            head = ["[[bus]]", f"id = {_text(bus)}", f"kind = {_text(kind)}", 'host = "127.0.0.1"']
+            lines += [*head, "timeout_s = 2.0", *rows]
     return "\n".join(lines) + "\n"
+
+
+def _bus_kind(meter: Meter) -> str:
+    return "modbus-tcp" if load_device(meter.model).protocol == "modbus" else "tcp"
+
+
+def _meter_lines(site: Site, number: int, meter: Meter, ports: Ports) -> list[str]:
+    address = meter_address(load_device(meter.model).protocol, site.id, meter.id)
+    return [
+        "",
+        "[[bus.meter]]",
+        f"id = {_text(meter.id)}",
+        f"model = {_text(meter.model)}",
+        f"port = {ports[site.id, meter.id]}",
+        f"address = {_text(address)}" if address else f"unit = {MODBUS_UNIT}",
+        f"serial = {_text(f'{site.id}-{number:04d}')}",
+        f"rating = {plausible_rate(site, meter)}",
+    ]
+
+
+def _tls_text(folder: Path) -> str:
+    files = {"tls_ca": "ca.pem", "tls_certificate": "cert.pem", "tls_key": "key.pem"}
+    return "".join(f"{key} = {_text(str(folder / name))}\n" for key, name in files.items())
 
 
 def _text(value: str) -> str:

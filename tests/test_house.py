@@ -24,17 +24,25 @@ WRAPPED = {
     },
     "aiomqtt": {"edge_agent/uplink.py"},
     "duckdb": {"aggregator/store/embedded.py"},
+    "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
+    "meterbus": {"edge_agent/decoders/mbus_records.py"},
     "paho": {"aggregator/ingest/subscriber.py"},
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""
-EXTRAS_OF = {"edge_agent": ("edge",), "aggregator": ("aggregator", "influx2")}
+EXTRAS_OF = {"edge_agent": ("edge", "mbus"), "aggregator": ("aggregator", "influx2")}
 PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
 """aiomqtt stands on paho, and which paho it is matters."""
 COMPANIONS = {"starlette", "urllib3"}
 """Come with fastapi and influxdb-client, which hand out their types and errors."""
-LOCKS = {"edge": ("edge", "build"), "demo": ("demo", "build"), "dev": ("dev",)}
+LOCKS = {
+    "edge": ("edge", "build"),
+    "demo": ("demo", "build"),
+    "grafana": ("grafana", "build"),
+    "stack": ("edge", "aggregator", "influx2", "postgres", "build"),
+    "dev": ("dev",),
+}
 """Lock file -> the extras of pyproject.toml that it resolves."""
 HEAVY = {"numpy", "numba", "llvmlite", "duckdb", "msgspec", "pandas", "fastapi", "influxdb-client"}
 
@@ -132,9 +140,15 @@ def test_lock_holds_the_pins_of_pyproject_with_hashes(lock: str, pyproject: dict
 
 def test_locks_agree_on_every_version() -> None:
     everything = locked("dev")
-    for lock in ("edge", "demo"):
+    for lock in ("edge", "demo", "stack"):
         fixed = locked(lock)
         assert {name: everything.get(name) for name in fixed} == fixed
+
+
+def test_what_replaces_urllib3_is_beside_nothing_of_ours() -> None:
+    assert "grafana-client" in locked("grafana")
+    for lock in ("edge", "demo", "dev"):
+        assert locked(lock).keys() & {"grafana-client", "urllib3-future", "niquests"} == set()
 
 
 def test_build_backend_is_locked(pyproject: dict[str, Any]) -> None:
@@ -206,7 +220,7 @@ def test_a_library_is_used_in_the_files_that_wrap_it_and_nowhere_else(
 ) -> None:
     users = {
         str(path.relative_to(ROOT))
-        for package in ("contract", "edge_agent", "aggregator", "simulators")
+        for package in ("contract", "edge_agent", "aggregator", "simulators", "grafana")
         for path in (ROOT / package).rglob("*.py")
         if re.search(rf"^\s*(?:import|from) {library}\b", path.read_text("utf-8"), re.MULTILINE)
     }

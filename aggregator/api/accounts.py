@@ -6,17 +6,20 @@ Rules: `aggregator.register.roles`. A role holds for the intervals that start wh
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
+from aggregator.analyses import analyses_of
+from aggregator.api.deductions import Deducted, deductions_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.batch import IntervalColumns
-from aggregator.ledger.factors import FactorSet, Measure
+from aggregator.ledger.factors import Measure
+from aggregator.periods import first_start, pieces
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.register.roles import Term, terms
-from aggregator.site_tariffs import SiteTariffs
 from contract.stored import Level
 
 Amounts = Mapping[str, int]
@@ -72,16 +75,49 @@ class SiteAccount:
     undetermined: Sequence[Undetermined]
     without_data: Sequence[str]
     """Meters that belong into the total and have no figure in the period."""
+    deductions: Sequence[Deducted] = ()
+    """Rows of the register that touch the period; `total` is gross."""
 
 
 def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
-    """Return what a site consumed in [from_ms, to_ms), from figures of one level."""
+    """Return what a site consumed in [from_ms, to_ms), from figures of a level that start in it."""
+    from_ms, to_ms = (first_start(level, reader.grid_ms, time_ms) for time_ms in (from_ms, to_ms))
     spans = spans_of(reader, site, from_ms, to_ms)
-    series = {series for span in spans for series, _ in span.terms}
-    figures = reader.figures(level, list(series), from_ms, to_ms)
-    return account_of(reader, site, spans, figures, from_ms, to_ms)
+    figures = figures_of(reader, spans, level, from_ms, to_ms)
+    account = account_of(reader, site, spans, figures, from_ms, to_ms)
+
+    @cache
+    def within(start_ms: int, end_ms: int) -> Mapping[str, CarrierAccount]:
+        inside = [span.cut(start_ms, end_ms) for span in spans]
+        return by_carrier(account_of(reader, site, inside, figures, start_ms, end_ms))
+
+    rows = reader.register.deductions.get(site.id, ())
+    found = deductions_of(rows, from_ms, to_ms, by_carrier(account), within)
+    return replace(account, deductions=found)
+
+
+def figures_of(
+    reader: LedgerReader, spans: "Sequence[Span]", level: Level, from_ms: int, to_ms: int
+) -> IntervalColumns:
+    """Return the figures of the spans' terms that start in [from_ms, to_ms), by (series, start).
+
+    A figure inside which a row of the register takes effect is read as shorter ones.
+    """
+    series = sorted({series for span in spans for series, _ in span.terms})
+    borders = [span.start_ms for span in spans[1:]]
+    read = [
+        reader.figures(one, series, start_ms, end_ms)
+        for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms)
+    ]
+    figures = IntervalColumns.concatenate([IntervalColumns.empty(), *read])
+    return figures.take(np.lexsort((figures.start_ms, figures.series)))
+
+
+def by_carrier(account: SiteAccount) -> Mapping[str, CarrierAccount]:
+    """Return the carriers of an account by id."""
+    return {carrier.carrier: carrier for carrier in account.carriers}
 
 
 def account_of(
@@ -97,7 +133,7 @@ def account_of(
 
     counts: which carriers enter converted totals; as the factor set says when not given.
     """
-    account = _Account(reader.factor_set, reader.tariffs, counts or reader.factor_set.counts)
+    account = _Account(reader, counts or reader.factor_set.counts)
     until_ms = min(to_ms, reader.now_ms())
     for span in spans:
         for one, term in span.terms:
@@ -115,6 +151,11 @@ class Span:
     meters: Sequence[Meter]
     terms: Sequence[tuple[int, Term]]
     """Series and what it is to the site."""
+
+    def cut(self, from_ms: int, to_ms: int) -> "Span":
+        """Return the part of it in [from_ms, to_ms); it may be empty."""
+        start_ms = min(max(self.start_ms, from_ms), to_ms)
+        return replace(self, start_ms=start_ms, end_ms=max(start_ms, min(self.end_ms, to_ms)))
 
     def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
         """Return the figures of one series in this time, of figures sorted by series."""
@@ -142,14 +183,12 @@ def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequ
 
 
 class _Account:
-    def __init__(
-        self, factor_set: FactorSet, tariffs: SiteTariffs, counts: Callable[[str], bool]
-    ) -> None:
-        self._set = factor_set
-        self._tariffs = tariffs
+    def __init__(self, reader: LedgerReader, counts: Callable[[str], bool]) -> None:
+        self._reader = reader
         self._counts = counts
         self._carriers: dict[str, CarrierAccount] = {}
-        self._units: dict[str, set[str]] = defaultdict(set)
+        self._metered: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        """Meters of a carrier, with their units."""
         self._expected_ms = 0
         self._measured_ms = 0
         self._wanted: set[str] = set()
@@ -171,7 +210,7 @@ class _Account:
         amount = int(rows.amount.sum())
         carrier.by_role[term.role][term.unit] += term.direction * amount
         if term.consumption:
-            self._units[term.carrier].add(term.unit)
+            self._metered[term.carrier].add((term.meter, term.unit))
             carrier.consumption[term.unit] += term.consumption * amount
             carrier.estimated[term.unit] += int(rows.amount_estimated.sum())
             carrier.held[term.unit] += int(rows.amount_held.sum())
@@ -182,11 +221,8 @@ class _Account:
                 carrier.bought.add(term.unit)
                 carrier.cost_cny = (carrier.cost_cny or 0.0) + float(rows.cost_cny.sum())
             if carrier.counted:
-                for measure, sign in (
-                    (Measure.KGCE_CALORIFIC, term.consumption),
-                    (Measure.KGCE_EQUIVALENT, term.consumption),
-                    (Measure.CO2_KG, term.co2),
-                ):
+                for measure in Measure:
+                    sign = term.in_total(measure)
                     kg = float(getattr(rows, measure).sum()) if sign else 0.0
                     carrier.kg[measure] = carrier.kg.get(measure, 0.0) + sign * kg
 
@@ -214,14 +250,15 @@ class _Account:
 
     def _why_no_price(self, account: CarrierAccount, site: Site, from_ms: int, to_ms: int) -> str:
         for unit in sorted(account.bought):
-            reason = self._tariffs.why_not(site.id, account.carrier, unit, from_ms, to_ms)
+            reason = self._reader.tariffs.why_not(site.id, account.carrier, unit, from_ms, to_ms)
             if reason:
                 return reason
         return "stored without a price; the tariff has one now"
 
     def _reason(self, carrier: str, measure: Measure, site: Site, from_ms: int, to_ms: int) -> str:
-        for unit in sorted(self._units[carrier]):
-            steps = self._set.steps(carrier, unit, measure, site.region)
+        for meter, unit in sorted(self._metered[carrier]):
+            analyses = analyses_of(self._reader.register, site.id, meter, carrier)
+            steps = self._reader.factor_set.steps(carrier, unit, measure, site.region, analyses)
             for i in steps.between(from_ms, to_ms):
                 if steps.reasons[i]:
                     return steps.reasons[i]
@@ -230,18 +267,13 @@ class _Account:
 
 def is_bought(term: Term) -> bool:
     """Tell whether a term counts what its site pays for: the forward amount of a boundary meter."""
-    return term.role is Role.BOUNDARY_IN and term.direction > 0
+    return term.in_total(COST) > 0
 
 
 def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
     """Return the rows of one series, of rows sorted by series."""
     low, high = np.searchsorted(rows.series, [series, series + 1])
     return rows.take(np.arange(low, high))
-
-
-def role_sign(role: Role) -> int:
-    """Return +1, -1 or 0: how power of a meter with this role enters its site's power."""
-    return {Role.BOUNDARY_IN: 1, Role.BOUNDARY_OUT: -1, Role.OWN_GENERATION: 1}.get(role, 0)
 
 
 def edges_of(register: Register, site: str, at_ms: int) -> set[str]:

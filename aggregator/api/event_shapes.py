@@ -47,7 +47,9 @@ def _factor(value: object) -> object:
 
 
 Shown = Annotated[
-    Decimal, BeforeValidator(_decimal), PlainSerializer(float, return_type=float, when_used="json")
+    Decimal,
+    BeforeValidator(_decimal, json_schema_input_type=int | float | str),
+    PlainSerializer(float, return_type=float, when_used="json"),
 ]
 
 

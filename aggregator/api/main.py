@@ -5,8 +5,8 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from aggregator.api import errors
-from aggregator.api.guard import Guard
+from aggregator.api import document, errors
+from aggregator.api.guard import Doorkeeper, Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
     balance,
@@ -15,16 +15,20 @@ from aggregator.api.routes import (
     cost,
     demand,
     events,
+    factors,
     health,
     intervals,
     live,
+    plans,
     proof,
     proposals,
     register,
     rules,
     tree,
+    verdicts,
 )
 from aggregator.api.routes import closings as closings_routes
+from aggregator.api.scoped import ScopedClosings, ScopedReader, ScopedWriter
 from aggregator.api.writer import LedgerWriter
 from aggregator.closings import Closings
 from aggregator.orders import Orders
@@ -35,16 +39,16 @@ PREFIX = "/api/v1"
 def build_app(
     reader: LedgerReader,
     writer: LedgerWriter | None = None,
-    guard: Guard | None = None,
+    keeper: Doorkeeper | None = None,
     closings: Closings | None = None,
     version: str = "1",
     orders: Orders | None = None,
 ) -> FastAPI:
     """Return the application; it holds no state beside reader and writer.
 
-    Without a writer it knows no events; without a guard nobody may write; without closings it
-    serves no closed months; without orders it
-    sends no commands.
+    Without a writer it knows no events; without a keeper everybody reads and nobody writes; without
+    closings it serves no closed months; without orders it sends no commands. Routes get reader,
+    writer and closings of the visitor's scope, never the whole ones.
     """
     app = FastAPI(
         title="nenghao 能耗",
@@ -59,6 +63,9 @@ def build_app(
         redoc_url=None,
     )
     errors.install(app)
+    document.install(app)
+    app.add_middleware(Guard, keeper=keeper or Doorkeeper())
+    scoped = ScopedReader(reader)
     modules = (
         health,
         register,
@@ -67,21 +74,26 @@ def build_app(
         consumption,
         balance,
         cost,
+        factors,
         demand,
         live,
+        plans,
         proof,
         proposals,
         rules,
+        verdicts,
     )
     for module in modules:
-        app.include_router(module.routes(reader), prefix=PREFIX)
+        app.include_router(module.routes(scoped), prefix=PREFIX)
     if closings is not None:
-        app.include_router(closings_routes.routes(reader, closings), prefix=PREFIX)
+        shown = ScopedClosings(closings, scoped)
+        app.include_router(closings_routes.routes(scoped, shown), prefix=PREFIX)
     if writer is not None:
-        app.include_router(events.routes(reader, writer, guard or Guard(None)), prefix=PREFIX)
+        seen = ScopedWriter(writer, scoped.sees)
+        app.include_router(events.routes(scoped, seen), prefix=PREFIX)
     if orders is not None:
-        app.include_router(commands.routes(reader, orders, guard or Guard(None)), prefix=PREFIX)
-    app.include_router(health.metrics_routes(reader))
+        app.include_router(commands.routes(scoped, orders), prefix=PREFIX)
+    app.include_router(health.metrics_routes(scoped))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)

@@ -13,16 +13,20 @@ from typing import Protocol
 
 import numpy as np
 
-from aggregator.admission import admitted
+from aggregator.admission import MORE, admitted, lacking, needed
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
+from aggregator.clock_proposals import Misdated
 from aggregator.directory import SeriesKey
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.registers import Registers
 from aggregator.proof import ChannelFacts
+from aggregator.records import Quarantined, RecordsUnavailable
 from aggregator.register.model import Register
+from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Health, Store, StoreReader
+from aggregator.store.base import Health, Store, StoreReader, StoreRetriable
+from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
@@ -63,8 +67,8 @@ class LiveValues(Protocol):
         """Return the last state of every edge."""
         ...
 
-    def readings_per_s(self, now_ms: int) -> float:
-        """Return the readings committed per second, lately."""
+    def readings_per_s(self, now_ms: int) -> float | None:
+        """Return the readings committed per second, lately; None to who may not know it."""
         ...
 
 
@@ -131,6 +135,14 @@ class LedgerReader(Protocol):
         """
         ...
 
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        """Return the verdicts that stand about readings in [from_ms, to_ms)."""
+        ...
+
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        """Return a site's batches of which the door still keeps readings out."""
+        ...
+
     def last_times(self, series: Sequence[int]) -> Int64:
         """Return per channel the time of its last cumulative reading, or NO_TIME."""
         ...
@@ -167,7 +179,9 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
+        quarantine: Callable[[str, str], Sequence[Quarantined]] = lambda _region, _site: (),
     ) -> None:
+        self._quarantine = quarantine
         self.register = register
         self.factor_set = factor_set
         self.tariffs = tariffs
@@ -216,50 +230,76 @@ class StoreLedgerReader:
             while True:
                 tries += 1
                 # What people declared far away may move, cut or open what is read here.
-                readings = (
-                    reader.readings(
-                        chosen,
-                        low,
-                        high,
-                        before=_HISTORY_NEIGHBOURS,
-                        after=_HISTORY_NEIGHBOURS,
-                        counting=COUNTING_CODES,
-                    )
-                    if facts.registers is None
-                    else reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
-                )
+                if facts.registers is None:
+                    readings = self._around(reader, series, low, high, _HISTORY_NEIGHBOURS)
+                else:
+                    every = reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
+                    readings = self._counting(series, every)
                 before = intervals
                 intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        return admitted(readings, self._registers(series), self._store.directory), intervals
+        return readings, intervals
 
     def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
         registers, chosen = self._registers(series), np.array([series], np.int32)
-        low, high = from_ms, to_ms
+        low, high, asked = from_ms, to_ms, NEIGHBOURS
         with self._reader() as reader:
             while True:  # where readings are moved or rejected, more must be read
                 found = reader.readings(
-                    chosen, low, high, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
+                    chosen, low, high, before=asked, after=asked, counting=COUNTING_CODES
                 )
                 near = [low, high, *found.time_ms[:1].tolist(), *found.time_ms[-1:].tolist()]
                 since, until = low, high
                 for first, last in registers.moved():
                     if first <= max(near) and last >= min(near):
                         since, until = min(since, first), max(until, last)
-                if (since, until) == (low, high):
+                if (since, until) != (low, high):
+                    low, high = since, until
+                    continue
+                if registers.shifts and len(found):  # of two of one time one may move away
+                    first, last = int(found.time_ms.min()), int(found.time_ms.max())
+                    found = reader.versions(chosen, first, last)
+                readings = self._counting(series, found)
+                if not len(lacking(found, readings, self._store.directory, (low, high), asked)):
                     break
-                low, high = since, until
-            if registers.shifts and len(found):  # of two readings of one time one may move away
-                first, last = int(found.time_ms.min()), int(found.time_ms.max())
-                found = reader.versions(chosen, first, last)
-        readings = admitted(found, registers, self._store.directory)
+                asked *= MORE
         edges = [self._store.directory.sources.key(one).edge for one in readings.source.tolist()]
         return readings, edges
 
+    def _around(
+        self, reader: StoreReader, series: int, low: int, high: int, asked: int
+    ) -> ReadingColumns:
+        """Read what counts in [low, high] and at least so much on either side as verdicts need."""
+        found = reader.readings(
+            np.array([series], np.int32), low, high,
+            before=asked, after=asked, counting=COUNTING_CODES,
+        )  # fmt: skip
+        readings = self._counting(series, found)
+        if len(lacking(found, readings, self._store.directory, (low, high), asked)):
+            return self._around(reader, series, low, high, MORE * asked)
+        return readings
+
+    def _counting(self, series: int, found: ReadingColumns) -> ReadingColumns:
+        directory = self._store.directory
+        return needed(admitted(found, self._registers(series), directory), directory)
+
     def _registers(self, series: int) -> Registers:
         facts = self.facts(series)
-        return facts.registers or Registers(((0, facts.multiplier),))
+        return facts.registers or Registers(
+            ((0, facts.multiplier),), commissioned_ms=facts.commissioned_ms
+        )
+
+    def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        with self._reader() as reader:
+            return reader.verdicts(np.array(sorted(series), np.int32), from_ms, to_ms)
+
+    def misdated(self, region: str, site: str) -> Sequence[Misdated]:
+        try:
+            kept = self._quarantine(region, site)
+        except RecordsUnavailable as error:
+            raise StoreRetriable(str(error)) from error
+        return [found for one in kept if (found := misdated(one)) is not None]
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

@@ -80,7 +80,10 @@ def _time_ms(value: object) -> object:
         ) from None
 
 
-TimeMs = Annotated[int, BeforeValidator(_time_ms), Field(ge=MIN_TIME_MS, le=MAX_TIME_MS)]
+_Milliseconds = Annotated[int, Field(ge=MIN_TIME_MS, le=MAX_TIME_MS)]
+TimeMs = Annotated[
+    _Milliseconds, BeforeValidator(_time_ms, json_schema_input_type=_Milliseconds | str)
+]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 LevelName = Literal["interval", "hour", "day", "month"]
 Format = Literal["json", "csv"]

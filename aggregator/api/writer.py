@@ -4,20 +4,20 @@
 """
 
 import concurrent.futures
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ledger.meter_events import MeterEvent
-from aggregator.restatements import Restatement, Restatements
+from aggregator.restatements import Place, Restatement, Restatements
 
 WAIT_S = 30.0
 """How long an answer waits for the figures to follow [s]."""
 
-Amend = Callable[[str, str, str, str], Future[int]]
-"""(region, site, cause, why) -> how many intervals that changed: `Pipeline.amend`."""
+Amend = Callable[[str, str], Future[int]]
+"""(region, site) -> how many intervals that changed: `Pipeline.amend`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,14 @@ class LedgerWriter(Protocol):
         """Return a site's events, the oldest word first, undone ones too."""
         ...
 
+    def find(self, id_: int) -> ToldEvent | None:
+        """Return an event, undone or not; None when there is no such event."""
+        ...
+
     def restatements(
-        self, region: str, site: str, from_ms: int, to_ms: int, limit: int
-    ) -> Sequence[Restatement]:
-        """Return records of days that start in [from_ms, to_ms), oldest first, so many at most."""
+        self, places: Collection[Place], from_ms: int, to_ms: int, after: int, limit: int
+    ) -> Mapping[int, Restatement]:
+        """Return records of days that start in [from_ms, to_ms), by id: `Restatements.page`."""
         ...
 
     def tell(self, event: MeterEvent) -> Said:
@@ -63,7 +67,8 @@ class PipelineLedgerWriter:
         wait_s: float = WAIT_S,
     ) -> None:
         self.events = facts.events
-        self.restatements = restatements.find
+        self.find = facts.find
+        self.restatements = restatements.page
         self._facts = facts
         self._amend = amend
         self._now_ms = now_ms
@@ -71,15 +76,15 @@ class PipelineLedgerWriter:
 
     def tell(self, event: MeterEvent) -> Said:
         told = self._facts.tell(event, self._now_ms())
-        return self._follow(told, f"event {told.id}", event.reason)
+        return self._follow(told)
 
     def undo(self, id_: int, author: str, why: str) -> Said | None:
         told = self._facts.undo(id_, author, why, self._now_ms())
-        return None if told is None else self._follow(told, f"event {id_} undone", told.undone_why)
+        return None if told is None else self._follow(told)
 
-    def _follow(self, told: ToldEvent, cause: str, why: str) -> Said:
+    def _follow(self, told: ToldEvent) -> Said:
         """Wait for the figures; what is not done in time, or before the end, is done later."""
-        done = self._amend(told.event.region, told.event.site, cause, why)
+        done = self._amend(told.event.region, told.event.site)
         try:
             failed = done.exception(self._wait_s)
         except (TimeoutError, concurrent.futures.CancelledError):

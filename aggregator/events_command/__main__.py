@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "--url", default="http://127.0.0.1:8080", help="the aggregator's API (default: %(default)s)"
     )
     common.add_argument(
-        "--token-file", type=Path, metavar="F", help="file of the token that writing needs"
+        "--token-file", type=Path, metavar="F", help="file of a token: docs/security.md"
     )
     shown = argparse.ArgumentParser(add_help=False)
     shown.add_argument("--site", help="only this site")
@@ -140,7 +140,7 @@ def _proposals(client: "Client", arguments: argparse.Namespace) -> int:
 
     period = {"from": arguments.from_, "to": arguments.to}
     answer = client.get("proposals", site=arguments.site, **period)
-    print(_json(answer) if arguments.json else findings_text(answer["findings"]))
+    print(_json(answer) if arguments.json else findings_text(answer["findings"], answer["clocks"]))
     if not answer["complete"]:
         print("There is more: decide on these first.", file=sys.stderr)
     return 0

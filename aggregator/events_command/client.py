@@ -15,7 +15,7 @@ class Refused(Exception):  # noqa: N818 - says what the API did
 
 
 class Client:
-    """Of one aggregator; `token` is needed to write only."""
+    """Of one aggregator; `token`: reading needs it too where any token was made."""
 
     def __init__(self, url: str, token: str | None) -> None:
         if token and not (token.isascii() and token.isprintable()):

@@ -109,6 +109,9 @@ def _list(arguments: argparse.Namespace) -> int:
     except TableError as error:
         print(f"nenghao factors: {error}", file=sys.stderr)
         return EXIT_USAGE
+    if not rows:
+        print("nenghao factors: no row is of that kind", file=sys.stderr)
+        return EXIT_FAILED
     if arguments.json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
     else:

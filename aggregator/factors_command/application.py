@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aggregator.app import load_tables
+from aggregator.app import load_tables, wall_ms
 from aggregator.changes import Change
 from aggregator.config import Config
 from aggregator.events import Events
@@ -75,7 +75,7 @@ def opened(config: Config, set_name: str, events: Events) -> Iterator[Applicatio
             warm_up()
             parameters = Parameters(store.directory, tables.register)
             measures = Measures(store.directory, parameters, factor_set, tariffs)
-            rollups = Rollups(store, events)
+            rollups = Rollups.with_nodes(store, events, tables.register, factor_set.counts, wall_ms)
             yield Application(Restater(store, measures), restatements, rollups, set_name)
         finally:
             restatements.close()

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+from aggregator.ledger.charges import Blocks, DemandPrices
 from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import Factor, FactorLibrary
 from aggregator.ledger.rows import Problem, TableError, date_of
 from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
-from aggregator.ledger.tariffs import Period, Tariff, TariffLibrary
+from aggregator.ledger.tariffs import Period, Prices, Tariff, TariffLibrary
+
+Charged = Prices | DemandPrices | Blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +81,47 @@ def factor_rows(
 def price_rows(
     library: TariffLibrary, name: str | None, carrier: str | None
 ) -> Iterator[dict[str, object]]:
-    """Yield one flat row per row of prices and period."""
+    """Yield one flat row per row of prices and period, of demand and way to pay, of blocks."""
     chosen: Iterable[Tariff] = library.tariffs.values() if name is None else [library.choose(name)]
     for tariff in sorted(chosen, key=lambda tariff: tariff.name):
-        for row in tariff.prices:
-            for period in Period:
-                if period in row.price and carrier in (None, tariff.carrier):
-                    yield {
-                        "tariff": tariff.name,
-                        "carrier": tariff.carrier,
-                        "period": str(period),
-                        "value": str(row.price[period]),
-                        "unit": tariff.unit,
-                        "region": tariff.region,
-                        "valid_from": date_of(row.valid_from_ms).isoformat(),
-                        "valid_to": _end(row.valid_to_ms),
-                        "verified": row.verified,
-                        "usable": row.verified or tariff.allow_unverified,
-                        "calendar": tariff.calendar,
-                        "id": row.id,
-                        "source": row.source,
-                    }
+        if carrier not in (None, tariff.carrier):
+            continue
+        for row, period, value, unit in _prices(tariff):
+            yield {
+                "tariff": tariff.name,
+                "carrier": tariff.carrier,
+                "period": period,
+                "value": str(value),
+                "unit": unit,
+                "region": tariff.region,
+                "valid_from": date_of(row.valid_from_ms).isoformat(),
+                "valid_to": _end(row.valid_to_ms),
+                "verified": row.verified,
+                "usable": row.verified or tariff.allow_unverified,
+                "calendar": tariff.calendar,
+                "id": row.id,
+                "source": row.source,
+            }
+
+
+def _prices(tariff: Tariff) -> Iterator[tuple[Charged, str, Decimal, str]]:
+    """Yield (row, what it prices, value, unit)."""
+    for row in tariff.prices:
+        for period in Period:
+            if period in row.price:
+                yield row, str(period), row.price[period], tariff.unit
+    for demand in tariff.demand:
+        for name, price, unit in (
+            ("contracted demand", demand.per_kva, "CNY/kVA/month"),
+            ("measured demand", demand.per_kw, "CNY/kW/month"),
+        ):
+            if price is not None:
+                yield demand, name, price, unit
+    for blocks in tariff.blocks:
+        bottom = tariff.unit.split("/")[1]
+        for block in blocks.blocks:
+            name = f"above {block.above} {bottom}/{'year' if blocks.yearly else 'month'}"
+            yield blocks, name, block.surcharge, tariff.unit
 
 
 def notes(tables: Tables) -> Iterator[str]:
@@ -110,7 +134,11 @@ def notes(tables: Tables) -> Iterator[str]:
     if tables.tariffs is not None:
         for tariff in tables.tariffs.tariffs.values():
             rows = [(row.id, row.verified) for row in tariff.hours]
-            rows += [(row.id, row.verified) for row in tariff.prices]
+            rows += [
+                (row.id, row.verified)
+                for kind in (tariff.prices, tariff.demand, tariff.blocks)
+                for row in kind
+            ]
             unused = [row for row, verified in rows if not verified]
             if unused and not tariff.allow_unverified:
                 yield f"tariff {tariff.name}: not verified, so not used: {', '.join(unused)}"

@@ -1,7 +1,8 @@
 """Decoded batches to columns: names become indexes, impossible times stay outside.
 
 The door: a reading before 2020 or more than two minutes ahead of the aggregator's clock is taken
-out of the columns and counted; its payload is kept in quarantine, where a person may see it.
+out of the columns and counted; its payload is kept in quarantine, where a person may see it, and
+from where a clock event lets it in (aggregator/release.py).
 """
 
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Assembler:
         parts = []
         refused = 0
         for cells in (batch.cumulative, batch.instantaneous):
-            possible = (cells.time_ms >= EARLIEST_MS) & (cells.time_ms <= now_ms + AHEAD_MS)
+            possible = _possible(cells, now_ms)
             columns = self._columns(address, batch, cells, source)
             if not possible.all():
                 refused += int(len(possible) - np.count_nonzero(possible))
@@ -71,6 +72,17 @@ class Assembler:
             parts.append(columns)
         given_up = batch.void if batch.floor <= 1 else ((1, batch.floor - 1), *batch.void)
         return Arrival(address, source, batch.seq, given_up, parts[0], parts[1], refused)
+
+    def refused(
+        self, address: Address, batch: DecodedBatch, now_ms: int
+    ) -> tuple[ReadingColumns, ReadingColumns]:
+        """Return what the door refused of a batch that came at ``now_ms``, by kind."""
+        source = self.source(address, batch.outbox)
+        cumulative, instantaneous = (
+            self._columns(address, batch, cells, source).take(~_possible(cells, now_ms))
+            for cells in (batch.cumulative, batch.instantaneous)
+        )
+        return cumulative, instantaneous
 
     def _columns(
         self, address: Address, batch: DecodedBatch, cells: Cells, source: int
@@ -122,3 +134,10 @@ class Assembler:
             meter = meters[block]
             key = SeriesKey(address.region, address.site, meter, self._names[channel])
             self._row(address, meter)[channel] = self._directory.series.add(key)
+
+
+def _possible(cells: Cells, now_ms: int) -> NDArray[np.bool_]:
+    possible: NDArray[np.bool_] = (cells.time_ms >= EARLIEST_MS) & (
+        cells.time_ms <= now_ms + AHEAD_MS
+    )
+    return possible

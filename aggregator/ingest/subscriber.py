@@ -5,6 +5,8 @@ there and publishes acks. The session is clean and PUBACKs are automatic: what i
 broker and store was not acknowledged end to end, so its edge sends it again.
 """
 
+import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -92,6 +94,7 @@ class Subscriber:
         self._filters = [(filter_for(kind, region), 1) for region in regions for kind in _KINDS]
         self._inbox = inbox
         self._events = events
+        self._told: set[str] = set()
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -100,7 +103,10 @@ class Subscriber:
         )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
         client.on_message = self._on_message
+        self._said = _LastError()
+        client.enable_logger(self._said.logger)
         client.reconnect_delay_set(*_RECONNECT_S)
         client.max_queued_messages_set(10_000)
         if settings.username:
@@ -141,18 +147,46 @@ class Subscriber:
         self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
         if reason.is_failure:
-            self._events.emit(BrokerLost(reason=str(reason)))
+            self._lost(f"refused: {reason}")
             return
         client.subscribe(self._filters)
+        self._told.clear()
         self._events.emit(BrokerConnected(self._settings.host, self._settings.port))
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
-        self._events.emit(BrokerLost(reason=str(reason)))
+        self._lost(f"{reason}; {self._said.text}" if self._said.text else str(reason))
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        """Paho calls this where it has caught the error, and does not hand it over."""
+        error = sys.exception()
+        self._lost("not reached" if error is None else f"{type(error).__name__}: {error}")
+
+    def _lost(self, reason: str) -> None:
+        """Count each failure; say each reason once until the broker is there again."""
+        self._said.text = ""
+        self._events.count(Counter.BROKER_LOST)
+        if reason not in self._told:
+            self._told.add(reason)
+            self._events.emit(BrokerLost(reason))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: Any) -> None:
         self._inbox.put(Message(message.topic, message.payload))
+
+
+class _LastError(logging.Handler):
+    """Keeps the last error that paho tells its log and nobody else, as why TLS was refused."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.text = ""
+        self.logger = logging.Logger("mqtt", logging.ERROR)  # noqa: LOG001 - stands alone
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text."""
+        self.text = record.getMessage()
 
 
 Publish = Callable[[str, bytes], None]

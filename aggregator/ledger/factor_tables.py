@@ -16,6 +16,7 @@ from aggregator.ledger.factors import (
     DENOMINATORS,
     NUMERATORS,
     Basis,
+    Burning,
     Factor,
     FactorLibrary,
     FactorSet,
@@ -88,8 +89,14 @@ _ROW_KEYS: Mapping[str, Kind] = {
     "source": str,
     "verified": bool,
     "note": str,
+    "ncv_gj": NUMBER,
+    "carbon_tc_per_tj": NUMBER,
+    "oxidised": NUMBER,
 }
-_OPTIONAL_KEYS = frozenset({"valid_to", "note"})
+_BURNING = ("ncv_gj", "carbon_tc_per_tj", "oxidised")
+_OPTIONAL_KEYS = frozenset({"valid_to", "note", *_BURNING})
+_PRINTED = Decimal("0.002")
+"""How far a printed factor may be from the product of its three numbers, by rounding."""
 
 
 def _load_series(
@@ -138,7 +145,12 @@ def _load_row(
         source=raw["source"],
         verified=raw["verified"],
         note=raw.get("note", ""),
+        burning=_burning(raw),
     )
+
+
+def _burning(raw: Mapping[str, Any]) -> Burning | None:
+    return Burning(*(Decimal(raw[key]) for key in _BURNING)) if _BURNING[0] in raw else None
 
 
 def _content_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -156,7 +168,28 @@ def _content_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "value", f"{value} is not a finite number of at least 0"
     if reason := region_fault(raw["region"]):
         yield "region", reason
+    yield from _burning_faults(raw)
     yield from _validity_faults(raw)
+
+
+def _burning_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    given = [key for key in _BURNING if key in raw]
+    if not given:
+        return
+    for key in _BURNING:
+        if key not in raw:
+            yield key, f"missing beside {given[0]}"
+        elif not (Decimal(raw[key]).is_finite() and raw[key] > 0):
+            yield key, f"{raw[key]} is not a number above 0"
+    top, _, bottom = raw["unit"].partition("/")
+    if raw["measure"] != Measure.CO2_KG or DENOMINATORS.get(bottom, ("",))[0] not in {"t", "m3"}:
+        yield given[0], "is for CO2 of a fuel by t or m3"
+    elif len(given) == len(_BURNING) and top in NUMERATORS:
+        burning = _burning(raw)
+        printed = Decimal(raw["value"]) * NUMERATORS[top][1] * DENOMINATORS[bottom][1]
+        product = Decimal(0) if burning is None else burning.co2_kg(burning.ncv_gj)
+        if abs(product - printed) > _PRINTED * printed:
+            yield "value", f"{raw['value']} is not ncv_gj x carbon x oxidised x 44/12: {product:g}"
 
 
 def _validity_faults(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

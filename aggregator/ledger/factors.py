@@ -5,7 +5,7 @@ count together (`tables/README.md`, loaded by `factor_tables`). Numbers are deci
 printed; the float64 handed to a kernel is made once, at the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -35,6 +35,10 @@ DENOMINATORS = {  # printed unit -> (unit of a cumulative channel, printed units
 }
 
 
+KGCE_GJ = Decimal("0.029307")
+"""1 kgce [GJ]: the unit's definition in GB/T 2589, 29 307 kJ."""
+
+
 class Measure(StrEnum):
     """What a factor turns an amount into; the value is the name of the stored field."""
 
@@ -62,6 +66,33 @@ class FactorTableError(TableError):
 
 
 @dataclass(frozen=True, slots=True)
+class Burning:
+    """The three numbers that a fuel's CO2 factor is the product of, with 44/12."""
+
+    ncv_gj: Decimal
+    """Net calorific value [GJ per channel unit: t or standard m3]."""
+    carbon_tc_per_tj: Decimal
+    oxidised: Decimal
+    """Share of the carbon that burns."""
+
+    def co2_kg(self, ncv_gj: Decimal) -> Decimal:
+        """Return kgCO2 per channel unit of this fuel with another calorific value."""
+        return ncv_gj * self.carbon_tc_per_tj * self.oxidised * 44 / 12
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A measured net calorific value; holds in [valid_from_ms, valid_to_ms)."""
+
+    ncv_gj: Decimal
+    """GJ per channel unit."""
+    source: str
+    valid_from_ms: int
+    valid_to_ms: int | None
+    """None: open-ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Factor:
     """One row. Half-open validity [valid_from_ms, valid_to_ms), cut at Beijing midnight."""
 
@@ -82,6 +113,8 @@ class Factor:
     source: str
     verified: bool
     note: str
+    burning: Burning | None = None
+    """What a measured calorific value is put into; None when the row does not say."""
 
     @property
     def channel_unit(self) -> str:
@@ -115,12 +148,14 @@ class Steps:
                    NaN where nothing may be applied; never 0 in place of a factor
     row_ids        id of the row, "" where factor is NaN
     reasons        why factor is NaN, "" elsewhere
+    analyses       measured calorific value that the factor was made with, None elsewhere
     """
 
     valid_from_ms: NDArray[np.int64]
     factor: NDArray[np.float64]
     row_ids: tuple[str, ...]
     reasons: tuple[str, ...]
+    analyses: tuple[Analysis | None, ...]
 
     def between(self, from_ms: int, to_ms: int) -> range:
         """Return the indexes of the steps that touch [from_ms, to_ms)."""
@@ -146,11 +181,54 @@ class FactorSet:
         """Tell whether a carrier belongs into converted totals at all."""
         return carrier not in self.not_counted
 
-    def steps(self, carrier: str, unit: str, measure: Measure, region: str) -> Steps:
+    def why_not(self, row: Factor) -> str:
+        """Return why a row of the set may not be applied; "" when it may."""
+        if not self.counts(row.item):
+            return f"{row.item}: {self.not_counted[row.item]}"
+        if row.verified or self.allow_unverified:
+            return ""
+        return f"row {row.id} is not verified and set {self.name} takes verified rows only"
+
+    def steps(
+        self,
+        carrier: str,
+        unit: str,
+        measure: Measure,
+        region: str,
+        analyses: Sequence[Analysis] = (),
+    ) -> Steps:
         """Return the factor of a carrier metered in `unit` for a site in `region`, over time.
 
         The most specific region with rows answers alone: its gaps are not filled from a wider one.
+        A measured calorific value makes the factor while it holds, the last of those that do.
+        Coal is then what its heat is; CO2 needs the row's carbon, and keeps the row's own factor
+        where the row does not say it.
         """
+        steps = self._steps_of_rows(carrier, unit, measure, region)
+        for analysis in analyses if self.counts(carrier) else ():
+            steps = self._with(steps, analysis, measure)
+        return steps
+
+    def _with(self, steps: Steps, analysis: Analysis, measure: Measure) -> Steps:
+        """Return steps with those in which an analysis holds made by it."""
+        end_ms = analysis.valid_to_ms
+        borders = {analysis.valid_from_ms} | (set() if end_ms is None else {end_ms})
+        times = np.union1d(steps.valid_from_ms, np.array(sorted(borders), np.int64))
+        old = np.searchsorted(steps.valid_from_ms, times, "right") - 1
+        made: list[tuple[float, str, str, Analysis | None]] = []
+        for time_ms, i in zip(times.tolist(), old.tolist(), strict=True):
+            step = (float(steps.factor[i]), steps.row_ids[i], steps.reasons[i], steps.analyses[i])
+            if analysis.valid_from_ms <= time_ms and (end_ms is None or time_ms < end_ms):
+                row = self.rows.get(steps.row_ids[i])
+                if measure is not Measure.CO2_KG:
+                    step = (float(analysis.ncv_gj / KGCE_GJ), "", "", analysis)
+                elif row is not None and row.burning is not None:
+                    step = (float(row.burning.co2_kg(analysis.ncv_gj)), row.id, "", analysis)
+            made.append(step)
+        factors, ids, reasons, analyses = zip(*made, strict=True)
+        return Steps(times, np.array(factors), ids, reasons, analyses)
+
+    def _steps_of_rows(self, carrier: str, unit: str, measure: Measure, region: str) -> Steps:
         if not self.counts(carrier):
             return _no_steps(f"{carrier}: {self.not_counted[carrier]}")
         rows = [
@@ -170,20 +248,17 @@ class FactorSet:
         reasons[0] = f"set {self.name} has no factor that early for {what}"
         for row in rows:
             times.append(row.valid_from_ms)
-            usable = row.verified or self.allow_unverified
-            factors.append(float(row.per_unit) if usable else np.nan)
-            ids.append(row.id if usable else "")
-            reasons.append(
-                ""
-                if usable
-                else f"row {row.id} is not verified and set {self.name} takes verified rows only"
-            )
+            reason = self.why_not(row)
+            factors.append(np.nan if reason else float(row.per_unit))
+            ids.append("" if reason else row.id)
+            reasons.append(reason)
         if rows[-1].valid_to_ms is not None:
             times.append(rows[-1].valid_to_ms)
             factors.append(np.nan)
             ids.append("")
             reasons.append(f"row {rows[-1].id} has ended and no row of set {self.name} follows it")
-        return Steps(np.array(times, np.int64), np.array(factors), tuple(ids), tuple(reasons))
+        none = (None,) * len(times)
+        return Steps(np.array(times, np.int64), np.array(factors), tuple(ids), tuple(reasons), none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +281,4 @@ def _narrowness(region: str) -> int:
 
 
 def _no_steps(reason: str) -> Steps:
-    return Steps(np.array([BEGINNING_MS], np.int64), np.array([np.nan]), ("",), (reason,))
+    return Steps(np.array([BEGINNING_MS], np.int64), np.array([np.nan]), ("",), (reason,), (None,))

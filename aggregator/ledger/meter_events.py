@@ -42,7 +42,8 @@ class EventKind(StrEnum):
     CORRECTION = "correction"
     """Readings from `at_ms` to `until_ms` are `factor` times what was read: a wrong unit."""
     CLOCK = "clock"
-    """Readings of `edge` were really taken `offset_ms` later than its clock said."""
+    """Readings of `edge` were really taken `offset_ms` later than its clock said; 0: it was right,
+    though the edge did not know."""
     ACCEPT = "accept"
     """The step to the reading at `at_ms` is real."""
     REJECT = "reject"
@@ -141,8 +142,8 @@ def check_event(event: MeterEvent) -> MeterEvent:
         raise EventError("until_ms: not after at_ms")
     if event.factor is not None and not 0 < factor_of(event.factor) <= 10**9:
         raise EventError(f"factor: {event.factor!r:.80} is not above 0 and at most 1e9")
-    if event.offset_ms is not None and not 0 < abs(event.offset_ms) <= MAX_OFFSET_MS:
-        raise EventError(f"offset_ms: {event.offset_ms} is 0 or more than 400 days")
+    if event.offset_ms is not None and abs(event.offset_ms) > MAX_OFFSET_MS:
+        raise EventError(f"offset_ms: {event.offset_ms} is more than 400 days")
     return event
 
 
@@ -171,9 +172,11 @@ def registers_of(
 ) -> Registers:
     """Put together all that is declared about one channel.
 
-    multipliers: (valid from [ms], CT x VT) of the meter's rows; events: those that stand, oldest
+    multipliers: (valid from [ms], CT x VT) of the meter's rows, the first of which says since when
+    there is such a meter; events: those that stand, oldest
     word first: of two about the same moment the later word counts.
     """
+    multipliers = list(multipliers)
     own = [event for event in events if event.concerns(key)]
     of = {kind: [event for event in own if event.kind is kind] for kind in EventKind}
     cuts = {}
@@ -208,7 +211,13 @@ def registers_of(
             for event in of[EventKind.CLOCK]
             if event.offset_ms is not None
         ),
+        commissioned_ms=commissioned(since_ms for since_ms, _ in multipliers),
     )
+
+
+def commissioned(valid_from_ms: Iterable[int]) -> int:
+    """Return since when a meter is known by its rows; 0 is since ever."""
+    return min(valid_from_ms, default=0) or SINCE_EVER_MS
 
 
 def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

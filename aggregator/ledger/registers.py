@@ -87,6 +87,10 @@ class Registers:
     """Time of a reading -> what it should have been [micro-units]."""
     corrections: tuple[Correction, ...] = ()
     shifts: tuple[Shift, ...] = ()
+    profiles: tuple[tuple[int, str], ...] = ()
+    """(since [ms], digest of the profile that spreads gaps which begin from then on), ascending."""
+    commissioned_ms: int = SINCE_EVER_MS
+    """Readings before it do not count: the register knows the meter only since then."""
 
     @property
     def plain(self) -> bool:
@@ -109,6 +113,11 @@ class Registers:
             if since_ms <= time_ms:
                 found = multiplier
         return found
+
+    def profile(self, time_ms: int) -> str:
+        """Return the profile in force; "" for none."""
+        begun = [digest for since_ms, digest in self.profiles if since_ms <= time_ms]
+        return begun[-1] if begun else ""
 
     def largest_multiplier(self) -> int:
         """Return the largest of all times."""
@@ -153,6 +162,8 @@ class Edited:
     time_ms: Int64
     value: Int64
     keep: np.ndarray
+    clocked: np.ndarray
+    """A clock event says when they were really taken."""
 
 
 def edit(registers: Registers, edges: Sequence[str], time_ms: Int64, value: Int64) -> Edited:
@@ -162,11 +173,13 @@ def edit(registers: Registers, edges: Sequence[str], time_ms: Int64, value: Int6
     reading that then stands at that time.
     """
     time_ms, value = time_ms.copy(), value.copy()
+    clocked = np.zeros(len(value), np.bool_)
     if registers.shifts:
         read_ms, who = time_ms.copy(), np.array(edges)
         for shift in registers.shifts:
             rows = (shift.from_ms <= read_ms) & (read_ms < shift.until_ms) & (who == shift.edge)
             time_ms[rows] = read_ms[rows] + shift.offset_ms
+            clocked |= rows
     for row in range(len(value)):
         for correction in registers.corrections:
             if correction.from_ms <= time_ms[row] < correction.until_ms:
@@ -177,7 +190,7 @@ def edit(registers: Registers, edges: Sequence[str], time_ms: Int64, value: Int6
     keep = np.ones(len(value), np.bool_)
     for from_ms, until_ms in registers.rejected:
         keep &= ~((from_ms <= time_ms) & (time_ms < until_ms))
-    return Edited(time_ms, value, keep)
+    return Edited(time_ms, value, keep, clocked)
 
 
 def pieces(registers: Registers, time_ms: Int64, value: Int64) -> Iterator[Piece]:
@@ -259,6 +272,12 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     for low, high in pairwise((*since, FOR_EVER_MS)):
         if old.multiplier(low) != new.multiplier(low):
             times |= {low, high}
+    since = sorted({since for row in (old, new) for since, _ in row.profiles})
+    for low, high in pairwise((*since, FOR_EVER_MS)):
+        if old.profile(low) != new.profile(low):
+            times |= {low, high}
+    if old.commissioned_ms != new.commissioned_ms:
+        times |= {old.commissioned_ms, new.commissioned_ms}
     times |= {cut.at_ms for cut in set(old.cuts) ^ set(new.cuts)}
     times |= old.accepted ^ new.accepted
     times |= {time_ms for time_ms, _ in set(old.replaced.items()) ^ set(new.replaced.items())}
@@ -283,6 +302,8 @@ def to_text(registers: Registers) -> str:
             "replaced": sorted(registers.replaced.items()),
             "corrections": [[c.from_ms, c.until_ms, str(c.factor)] for c in registers.corrections],
             "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
+            **({"profiles": registers.profiles} if registers.profiles else {}),
+            "commissioned": registers.commissioned_ms,
         },
         separators=(",", ":"),
     )
@@ -302,4 +323,6 @@ def from_text(text: str) -> Registers:
             for from_ms, until_ms, factor in said["corrections"]
         ),
         shifts=tuple(Shift(*shift) for shift in said["shifts"]),
+        profiles=tuple((since_ms, digest) for since_ms, digest in said.get("profiles", ())),
+        commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
     )

@@ -11,6 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aggregator.ledger.charge_tables import (
+    blocks_faults,
+    demand_faults,
+    read_blocks,
+    read_demand,
+)
+from aggregator.ledger.charges import Blocks, DemandPrices
 from aggregator.ledger.factors import DENOMINATORS
 from aggregator.ledger.rows import (
     NUMBER,
@@ -84,6 +91,8 @@ class _Loader:
         """Stem of a file: name of its calendar or tariff -> where it was found first."""
         self._hours: dict[str, list[Hours]] = {}
         self._prices: dict[str, list[Prices]] = {}
+        self._demand: dict[str, list[DemandPrices]] = {}
+        self._blocks: dict[str, list[Blocks]] = {}
         self._headers: dict[str, Mapping[str, Any]] = {}
 
     def load(self, paths: Iterable[Path]) -> TariffLibrary:
@@ -128,7 +137,7 @@ class _Loader:
         self._hours[path.stem] = self._tiled(path, rows)
 
     def _load_tariff(self, path: Path, table: Mapping[str, Any]) -> None:
-        self._sections(path, table, {"tariff", "price"})
+        self._sections(path, table, {"tariff", "price", "demand", "blocks"})
         optional = frozenset({"calendar", "source"})
         header = self._header(path, table, "tariff", _TARIFF_KEYS, optional)
         rows = [
@@ -141,6 +150,23 @@ class _Loader:
         ):
             self._headers[path.stem] = header
             self._prices[path.stem] = self._tiled(path, rows)
+            self._load_charges(path, table, header)
+
+    def _load_charges(
+        self, path: Path, table: Mapping[str, Any], header: Mapping[str, Any]
+    ) -> None:
+        demand = []
+        for where, raw in self._rows(path, table, "demand", header, optional=True):
+            if not self._refuse_all(path.name, where, demand_faults(raw, header)):
+                self._own(path, where, raw["id"])
+                demand.append(read_demand(raw, path.stem))
+        blocks = []
+        for where, raw in self._rows(path, table, "blocks", header, optional=True):
+            if not self._refuse_all(path.name, where, blocks_faults(raw)):
+                self._own(path, where, raw["id"])
+                blocks.append(read_blocks(raw, path.stem))
+        self._demand[path.stem] = self._tiled(path, demand)
+        self._blocks[path.stem] = self._tiled(path, blocks)
 
     def _sections(self, path: Path, table: Mapping[str, Any], known: set[str]) -> None:
         self._refuse_all(path.name, "", ((key, "unknown key") for key in sorted({*table} - known)))
@@ -166,7 +192,11 @@ class _Loader:
         table: Mapping[str, Any],
         name: str,
         header: Mapping[str, Any] | None,
+        *,
+        optional: bool = False,
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if optional and name not in table:
+            return
         shared = {"source": header["source"]} if header and "source" in header else {}
         rows = table.get(name, [])
         if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
@@ -251,6 +281,8 @@ class _Loader:
             allow_unverified=header["allow_unverified"],
             hours=tuple(hours),
             prices=tuple(prices),
+            demand=tuple(self._demand[name]),
+            blocks=tuple(self._blocks[name]),
         )
 
 

@@ -15,11 +15,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.ledger.charges import Blocks, DemandPrices
 from aggregator.ledger.factors import DENOMINATORS
 from aggregator.ledger.rows import Dated, Problem, TableError, covers
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS, MINUTE_MS, day_start
+from contract.units import MICRO
 
 DAY_MIN = 24 * 60
+Charge = TypeVar("Charge", DemandPrices, Blocks)
 
 
 class Period(StrEnum):
@@ -125,6 +128,10 @@ class Tariff:
     """Rows of the calendar, ascending; none without a calendar."""
     prices: tuple[Prices, ...] = field(repr=False)
     """Ascending."""
+    demand: tuple[DemandPrices, ...] = field(default=(), repr=False)
+    """Ascending; none where a month of demand costs nothing."""
+    blocks: tuple[Blocks, ...] = field(default=(), repr=False)
+    """Ascending; none where an amount costs no more than its parts."""
 
     @property
     def channel_unit(self) -> str:
@@ -148,6 +155,35 @@ class Tariff:
                     f"row {row.id} is not verified and tariff {self.name} takes verified rows only"
                 )
         return ""
+
+    def rows(self, from_ms: int, to_ms: int) -> Sequence[Hours | Prices]:
+        """Return the rows of calendar and prices that hold somewhere in [from_ms, to_ms)."""
+        rows: tuple[Hours | Prices, ...] = (*self.hours, *self.prices)
+        return [
+            row
+            for row in rows
+            if row.valid_from_ms < to_ms and (row.valid_to_ms is None or row.valid_to_ms > from_ms)
+        ]
+
+    def demand_at(self, month_ms: int) -> DemandPrices | str:
+        """Return the demand prices of a month, or why there are none that may be used."""
+        return self._charge(self.demand, month_ms, "demand price")
+
+    def blocks_at(self, month_ms: int) -> Blocks | str:
+        """Return the blocks of a month, or why there are none that may be used."""
+        return self._charge(self.blocks, month_ms, "blocks")
+
+    def amount(self, micro: int) -> Decimal:
+        """Return an amount of the channel in the unit that the tariff prices."""
+        return Decimal(micro) / MICRO * DENOMINATORS[self.unit.split("/")[1]][1]
+
+    def _charge(self, rows: Sequence[Charge], month_ms: int, what: str) -> Charge | str:
+        row = _at(rows, month_ms)
+        if row is None:
+            return f"tariff {self.name} has no {what} for that month"
+        if not self._usable(row):
+            return f"row {row.id} is not verified and tariff {self.name} takes verified rows only"
+        return row
 
     def steps(self, from_ms: int, to_ms: int) -> TariffSteps:
         """Return the steps that cover [from_ms, to_ms), cut at every Beijing midnight."""
@@ -196,7 +232,7 @@ class Tariff:
                     table[number, PERIODS.index(period)] = float(price * per_unit)
         return table
 
-    def _usable(self, row: Hours | Prices) -> bool:
+    def _usable(self, row: Hours | Prices | DemandPrices | Blocks) -> bool:
         return row.verified or self.allow_unverified
 
 

@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
     asked = Asked(arguments.site, arguments.meter, from_ms, to_ms, arguments.by)
     try:
         config = None if arguments.config is None else load(arguments.config)
-        with _source(arguments.url, config, asked) as source:
+        file = arguments.token_file
+        token = "" if file is None else file.read_text("ascii", "replace").strip()
+        with _source(arguments.url, config, asked, token) as source:
             return _prove(source, as_json=arguments.json)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -83,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE",
         help="TOML file of the aggregator: it is asked when it runs, else its store is opened",
     )  # fmt: skip
+    parser.add_argument(
+        "--token-file", type=Path, metavar="F", help="file of a token for the API: docs/security.md"
+    )
     parser.add_argument("--site", help="only this site")
     parser.add_argument("--meter", help="only this meter (with --site)")
     parser.add_argument(
@@ -98,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _source(url: str | None, config: "Config | None", asked: "Asked") -> "Iterator[Source]":
+def _source(
+    url: str | None, config: "Config | None", asked: "Asked", token: str
+) -> "Iterator[Source]":
     from aggregator.app import wall_ms
     from aggregator.events import Events
     from aggregator.offline import address_of, opened
@@ -106,7 +113,7 @@ def _source(url: str | None, config: "Config | None", asked: "Asked") -> "Iterat
     from aggregator.store.base import StoreOwned
 
     if config is None:
-        with closing(Api(url or "", asked)) as api:
+        with closing(Api(url or "", asked, token=token)) as api:
             yield api
         return
     with ExitStack() as stack:
@@ -116,7 +123,7 @@ def _source(url: str | None, config: "Config | None", asked: "Asked") -> "Iterat
             address = address_of(error.owner)
             if address is None:
                 raise
-            yield stack.enter_context(closing(Api(address, asked)))
+            yield stack.enter_context(closing(Api(address, asked, token=token)))
         else:
             yield OpenedStore(parts.reader, asked)
 

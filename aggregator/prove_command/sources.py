@@ -81,11 +81,18 @@ class Api:
     """Asks a running aggregator."""
 
     def __init__(
-        self, url: str, asked: Asked, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        asked: Asked,
+        transport: httpx.BaseTransport | None = None,
+        token: str = "",
     ) -> None:
         self._asked = asked
         self._client = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1/", timeout=_TIMEOUT_S, transport=transport
+            base_url=f"{url.rstrip('/')}/api/v1/",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=_TIMEOUT_S,
+            transport=transport,
         )
 
     def sites(self) -> Sequence[str]:

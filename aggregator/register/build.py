@@ -8,6 +8,11 @@ from aggregator.register.model import (
     Aims,
     Bound,
     Budget,
+    CalorificValue,
+    Deduction,
+    DeductionKind,
+    DemandBasis,
+    DemandContract,
     Entity,
     Indicator,
     KeyUnit,
@@ -27,6 +32,7 @@ from aggregator.register.model import (
     TwoHighs,
     VirtualMeter,
 )
+from aggregator.register.profiles import Profile, quarters
 from aggregator.register.tables import TABLES, Row
 
 Made = TypeVar("Made")
@@ -40,6 +46,8 @@ _ENUMS: Mapping[str, Callable[[str], object]] = {
     "measure": Measure,
     "scope": Scope,
     "bound": Bound,
+    "kind": DeductionKind,
+    "basis": DemandBasis,
 }
 """Columns whose words are an enumeration of the model; an empty cell is None there."""
 
@@ -62,6 +70,9 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
                 fields["tariffs"] = tuple(fields.pop("tariff").split())
             if "formula" in fields:
                 fields["terms"] = parse_formula(fields.pop("formula"))
+            for name in ("weekday", "weekend"):
+                if name in fields:
+                    fields[name] = quarters(fields[name])
             for name, enum in enums.items():
                 fields[name] = enum(fields[name]) if fields[name] else None
             yield kind(**fields)
@@ -79,5 +90,9 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
             budgets=tuple(make("budgets", Budget)),
             targets=tuple(make("targets", Target)),
         ),
+        profiles=make("profiles", Profile),
         virtual=make("virtual_meters", VirtualMeter, "meter"),
+        calorific=make("calorific_values", CalorificValue),
+        deductions=make("deductions", Deduction),
+        contracts=make("demand_contracts", DemandContract, "meter"),
     )

@@ -9,6 +9,11 @@ from functools import partial
 from itertools import pairwise
 
 from aggregator.register.dated import Dated, Line, Refuse, since, way_text
+from aggregator.register.declared import (
+    check_calorific_values,
+    check_deductions,
+    check_demand_contracts,
+)
 from aggregator.register.model import Indicator, Measure
 from aggregator.register.problems import Problem
 from aggregator.register.tables import DATED, TABLES, Row, Table
@@ -29,9 +34,8 @@ def check(tables: Mapping[str, Sequence[Line]]) -> list[Problem]:
         refuse = partial(_refuse, problems, TABLES[name])
         _check_tree(dated[name], tables.get(name, ()), refuse)
     _check_meters(dated, tables.get("meters", ()), partial(_refuse, problems, TABLES["meters"]))
-    virtual = "virtual_meters"
-    refuse = partial(_refuse, problems, TABLES[virtual])
-    check_virtual(tables.get(virtual, ()), dated, refuse)
+    for name, check_rows in _METER_CHECKS.items():
+        check_rows(tables.get(name, ()), dated, partial(_refuse, problems, TABLES[name]))
     for name, own in _OWN_CHECKS.items():
         own(tables.get(name, ()), partial(_refuse, problems, TABLES[name]))
     known = {name: _ids(name, tables.get(name, ())) for name in ("regions", "entities", "sites")}
@@ -166,10 +170,30 @@ def _check_budgets(lines: Iterable[Line], refuse: Refuse) -> None:
             refuse(line, "carrier", "empty, and an amount needs its carrier's unit")
 
 
+def _check_profiles(lines: Sequence[Line], dated: Mapping[str, Dated], refuse: Refuse) -> None:
+    """Refuse rows of profiles.csv that are of nothing, or of two things at once."""
+    for line in lines:
+        row = line.row
+        if "meter" not in row or "carrier" not in row:
+            continue
+        site, meter, carrier = row.get("site", ""), row["meter"], row["carrier"]
+        if bool(meter) == bool(carrier):
+            refuse(line, "meter", "either a meter or a carrier, not both or none")
+        elif meter and dated["meters"].at(site, meter, since(row)) is None:
+            refuse(line, "meter", dated["meters"].why_not(site, meter))
+
+
 _OWN_CHECKS: Mapping[str, Callable[[Sequence[Line], Refuse], None]] = {
     "production": _check_production,
     "quotas": _check_quotas,
     "budgets": _check_budgets,
+    "deductions": check_deductions,
+}
+_METER_CHECKS: Mapping[str, Callable[[Sequence[Line], Mapping[str, Dated], Refuse], None]] = {
+    "virtual_meters": check_virtual,
+    "calorific_values": check_calorific_values,
+    "demand_contracts": check_demand_contracts,
+    "profiles": _check_profiles,
 }
 
 

@@ -41,6 +41,11 @@ class Dated:
                 found = row
         return found
 
+    def newest(self, site: str, id_: str) -> Row | None:
+        """Return the last row, whenever it holds; None when there is none at all."""
+        rows = self._rows.get((site, id_))
+        return rows[-1] if rows else None
+
     def has(self, site: str, id_: str) -> bool:
         """Tell whether there is such a row at any time."""
         return (site, id_) in self._rows

@@ -14,7 +14,7 @@ from importlib.resources import files
 from operator import attrgetter
 from types import MappingProxyType
 
-from aggregator.register.model import Bound, Register, Scope, Site
+from aggregator.register.model import Bound, Register, Scope, Site, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ def limit_of(register: Register, site: Site, carrier: str, period: str) -> Limit
     """Return the limit of one carrier of a site in a period like 2026-03."""
     limits = _limits()
     limit = limits.get(carrier, limits[""])
+    targets = limit_targets(register, site)
     for scope, scope_id in _scopes(register, site):
         found = [
             target
-            for target in register.aims.targets
-            if (target.scope, target.scope_id, target.indicator, target.unit, target.bound)
-            == (scope, scope_id, limit.target, "%", Bound.AT_MOST)
+            for target in targets
+            if (target.scope, target.scope_id, target.indicator) == (scope, scope_id, limit.target)
         ]
         if found:
             begun = [target for target in found if target.period <= period]
@@ -48,6 +48,24 @@ def limit_of(register: Register, site: Site, carrier: str, period: str) -> Limit
             target = max(begun, key=by_period) if begun else min(found, key=by_period)
             return Limit(limit.target, Fraction(repr(target.value)), target.source)
     return limit
+
+
+def limit_targets(register: Register, site: Site) -> tuple[Target, ...]:
+    """Return the targets that may stand before the table for a site."""
+    names = {limit.target for limit in _limits().values()}
+    scopes = set(_scopes(register, site))
+    return tuple(
+        target
+        for target in register.aims.targets
+        if (target.scope, target.scope_id) in scopes
+        and target.indicator in names
+        and (target.unit, target.bound) == ("%", Bound.AT_MOST)
+    )
+
+
+def carrier_of(indicator: str) -> str:
+    """Return the carrier that a limit is for; "" when it is for any, or the name is no limit's."""
+    return next((c for c, limit in _limits().items() if limit.target == indicator), "")
 
 
 def _scopes(register: Register, site: Site) -> Iterator[tuple[Scope, str]]:

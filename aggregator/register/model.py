@@ -1,11 +1,12 @@
 """What the register holds, as dated facts, and the lookups everything else makes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
 from aggregator.register.formula import FormulaTerm
+from aggregator.register.profiles import Profile
 
 
 class Role(StrEnum):
@@ -81,6 +82,24 @@ class Measure(StrEnum):
     CALORIFIC = "tce_calorific"
     EQUIVALENT = "tce_equivalent"
     CO2 = "t_co2"
+
+
+class DeductionKind(StrEnum):
+    """Why energy does not count towards the total under dual control."""
+
+    FEEDSTOCK = "feedstock"
+    """原料用能: went into a product instead of being burnt; counts in no total, no intensity."""
+    RENEWABLE_CERTIFICATE = "renewable_certificate"
+    """New renewable electricity by green certificate (绿证): not in the total, in the intensity."""
+
+
+class DemandBasis(StrEnum):
+    """On what a demand charge is paid."""
+
+    CONTRACTED = "contracted"
+    """容量: the contracted capacity of the transformers [kVA]."""
+    MEASURED = "measured"
+    """需量: the largest demand of the month [kW]."""
 
 
 class Scope(StrEnum):
@@ -273,6 +292,51 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class CalorificValue:
+    """A measured net calorific value of a fuel, over the tables' one while it holds."""
+
+    site: str
+    carrier: str
+    meter: str
+    """"" = all meters of the carrier at the site that have no row of their own."""
+    valid_from_ms: int
+    valid_to_ms: int | None
+    """None: until the next row of the same site, carrier and meter."""
+    ncv_gj: float
+    """GJ per unit of the carrier: t, or standard m3 of a gas."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deduction:
+    """What does not count towards a site's total under dual control, with its document."""
+
+    site: str
+    carrier: str
+    kind: DeductionKind
+    period: str
+    """Year (2026) or month (2026-01), Beijing time."""
+    amount: float
+    """In the carrier's unit."""
+    document: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemandContract:
+    """On what a metering point pays its demand charge, from a month until its next row."""
+
+    site: str
+    id: str
+    """Meter."""
+    basis: DemandBasis
+    contracted_kva: float | None
+    valid_from_ms: int
+    """Start of a Beijing month; 0 when the row holds since ever."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aims:
     """What figures are compared with, and what they are divided by."""
 
@@ -300,6 +364,14 @@ class Register:
     aims: Aims = field(default_factory=Aims)
     virtual: Mapping[tuple[str, str], tuple[VirtualMeter, ...]] = field(default_factory=dict)
     """(site, virtual meter) -> its rows by ascending `valid_from_ms`, at least one."""
+    calorific: Mapping[tuple[str, str], tuple[CalorificValue, ...]] = field(default_factory=dict)
+    """(site, carrier) -> its rows by meter and time; those of all meters come first."""
+    deductions: Mapping[str, tuple[Deduction, ...]] = field(default_factory=dict)
+    """Site -> its rows."""
+    contracts: Mapping[tuple[str, str], tuple[DemandContract, ...]] = field(default_factory=dict)
+    """(site, meter) -> its rows by ascending `valid_from_ms`, at least one."""
+    profiles: Mapping[str, tuple[Profile, ...]] = field(default_factory=dict)
+    """Site -> its rows."""
 
     @classmethod
     def of(
@@ -312,6 +384,10 @@ class Register:
         nodes: Iterable[Node] = (),
         aims: Aims | None = None,
         virtual: Iterable[VirtualMeter] = (),
+        calorific: Iterable[CalorificValue] = (),
+        deductions: Iterable[Deduction] = (),
+        contracts: Iterable[DemandContract] = (),
+        profiles: Iterable[Profile] = (),
     ) -> "Register":
         """Build a register; the rows may come in any order."""
         rows = _dated(meters)
@@ -327,6 +403,13 @@ class Register:
             _dated(nodes),
             Aims() if aims is None else aims,
             _dated(virtual),
+            _grouped(
+                sorted(calorific, key=lambda row: (row.meter, row.valid_from_ms)),
+                lambda row: (row.site, row.carrier),
+            ),
+            _grouped(deductions, lambda row: row.site),
+            _dated(contracts),
+            _grouped(profiles, lambda row: row.site),
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:
@@ -354,6 +437,16 @@ class Register:
         """Return the nodes of a site in force at a time, by id."""
         found = (self.node(site, id_, at_ms) for of, id_ in self.nodes if of == site)
         return tuple(row for row in found if row is not None)
+
+    def calorific_values(self, site: str, meter: str, carrier: str) -> tuple[CalorificValue, ...]:
+        """Return what was measured of a meter's fuel; of two that hold the later one counts."""
+        rows = self.calorific.get((site, carrier), ())
+        return tuple(row for row in rows if row.meter in {"", meter})
+
+    def contract(self, site: str, meter: str, at_ms: int) -> DemandContract | None:
+        """Return on what a metering point pays its demand charge at a time, if the row is known."""
+        begun = [row for row in self.contracts.get((site, meter), ()) if row.valid_from_ms <= at_ms]
+        return begun[-1] if begun else None
 
     def virtual_meters(self, site: str, at_ms: int) -> tuple[VirtualMeter, ...]:
         """Return the virtual meters of a site in force at a time, by id."""
@@ -384,7 +477,9 @@ class Register:
         return tuple(sorted(time for time in times if from_ms < time < to_ms))
 
 
-DatedRow = TypeVar("DatedRow", Node, Meter, VirtualMeter)
+DatedRow = TypeVar("DatedRow", Node, Meter, VirtualMeter, DemandContract)
+Row = TypeVar("Row")
+Key = TypeVar("Key")
 
 
 def _dated(rows: Iterable[DatedRow]) -> dict[tuple[str, str], tuple[DatedRow, ...]]:
@@ -396,3 +491,10 @@ def _dated(rows: Iterable[DatedRow]) -> dict[tuple[str, str], tuple[DatedRow, ..
         key: tuple(sorted(group, key=lambda row: row.valid_from_ms))
         for key, group in sorted(found.items())
     }
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, tuple[Row, ...]]:
+    found: dict[Key, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return {name: tuple(group) for name, group in found.items()}

@@ -22,6 +22,8 @@ from contract.channels import catalogue
 
 _CONSUMPTION = {Role.BOUNDARY_IN: 1, Role.BOUNDARY_OUT: -1, Role.OWN_GENERATION: 1}
 
+_FREE = frozenset({Role.BOUNDARY_OUT, Role.OWN_GENERATION})
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -39,6 +41,18 @@ class Term:
     """+1, -1 or 0: sign of its amount and standard coal in the site's consumption."""
     co2: int
     """+1, -1 or 0: sign of its CO2 in the site's."""
+
+    def counts(self, field: str) -> int:
+        """Return +1, -1 or 0: sign of a stored field of the channel in what its meter counts."""
+        if field == "cost_cny":  # nothing is paid for what leaves, or is won on site
+            return int(self.direction > 0 and self.role not in _FREE)
+        if field == "co2_kg" and self.consumption and not self.co2:
+            return 0
+        return self.direction
+
+    def in_total(self, field: str) -> int:
+        """Return +1, -1 or 0: sign of a stored field of the channel in the site's total."""
+        return consumption_sign(self.role) * self.counts(field)
 
 
 def consumption_sign(role: Role) -> int:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -138,6 +139,7 @@ RESTATEMENT = Table(
     Column("to_value", Double, nullable=True),
     Column("cause", String, nullable=False),
     Column("why", String, nullable=False),
+    Column("details", String, nullable=False, server_default=""),
     Column("found_ms", BigInteger, nullable=False),
     Index("restatement_of_day", "region", "site", "day_ms"),
 )
@@ -165,9 +167,13 @@ METER_EVENT = Table(
     Column("undone_ms", BigInteger, nullable=True),
     Column("undone_by", String, nullable=False),
     Column("undone_why", String, nullable=False),
+    Column("followed", Boolean, nullable=False, server_default=false()),
     Index("meter_event_of_site", "region", "site", "at_ms"),
 )
-"""What happened to meters and what people decided; rows are only ever added or undone."""
+"""What happened to meters and what people decided; rows are only ever added or undone.
+
+`followed`: the stored figures count the event; they are behind it where it stands and is not.
+"""
 
 APPLIED = Table(
     "applied",
@@ -207,5 +213,38 @@ REPORTED = Table(
     Column("counted", Boolean, nullable=False),
     *(Column(name, BigInteger, nullable=False) for name in INTEGER_FIELDS),
     *(Column(name, Double, nullable=True) for name in MEASURE_FIELDS),
+    Column("open_amount", BigInteger, nullable=False, server_default="0"),
+    Column("open_ms", BigInteger, nullable=False, server_default="0"),
 )
 """The figures of a closed month as they were when it was closed; never changed."""
+
+TOKEN = Table(
+    "token",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("regions", String, nullable=False),
+    Column("sites", String, nullable=False),
+    Column("everything", Boolean, nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("made_by", String, nullable=False),
+    Column("expires_ms", BigInteger, nullable=True),
+    Column("revoked_ms", BigInteger, nullable=True),
+    Column("revoked_by", String, nullable=False),
+)
+"""Who may use the API; rows are only ever added or revoked. The token itself is not kept."""
+
+WRITTEN = Table(
+    "written",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("method", String(10), nullable=False),
+    Column("path", String, nullable=False),
+    Column("body", String, nullable=False),
+    Column("status", Integer, nullable=True),
+)
+"""What came over the API to be written, with which token; null status: its answer is not known."""

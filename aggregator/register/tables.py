@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from aggregator.register.carriers import carriers
+from aggregator.register.carriers import CarrierKind, carriers
 from aggregator.register.cells import (
     COUNT,
     CREDIT_CODE,
@@ -23,6 +23,8 @@ from aggregator.register.cells import (
     REGION,
     TEXT,
     VALID_FROM,
+    VALID_TO,
+    WEIGHTS,
     YES_NO,
     Cell,
     Stored,
@@ -32,6 +34,8 @@ from aggregator.register.cells import (
 )
 from aggregator.register.model import (
     Bound,
+    DeductionKind,
+    DemandBasis,
     Indicator,
     KeyUnit,
     Measure,
@@ -102,6 +106,7 @@ _NAMES = (
     Column("name_en", FILLED, "English name"),
 )
 _AMOUNT = number(0, 1e15, "unit of the row")
+_FUELS = [carrier.id for carrier in carriers().values() if carrier.kind is CarrierKind.FUEL]
 
 _REGIONS = Table(
     "regions",
@@ -224,6 +229,64 @@ _VIRTUAL_METERS = Table(
         Column("valid_from", VALID_FROM, "since when the row holds"),
     ),
 )
+_CALORIFIC_VALUES = Table(
+    "calorific_values",
+    "Measured net calorific values (实测低位发热量). While a row holds it takes the place of the "
+    "tables' value.",
+    ("site", "carrier", "meter", "valid_from"),
+    "carrier",
+    (
+        Column("site", ID, "whose", to="sites"),
+        Column("carrier", one_of("fuel", _FUELS), "what was analysed"),
+        Column("meter", optional(ID), "the one meter it is for; empty: all of the carrier"),
+        Column("valid_from", VALID_FROM, "since when the row holds"),
+        Column("valid_to", VALID_TO, "until when; empty: until the next row"),
+        Column(
+            "ncv_gj",
+            number(1e-3, 150, "GJ/t, of a gas GJ per standard m3"),
+            "net calorific value as received (收到基低位发热量)",
+        ),
+        Column("source", FILLED, "laboratory report and its date"),
+    ),
+)
+_DEDUCTIONS = Table(
+    "deductions",
+    "What does not count towards the total under dual control (能耗双控), with its document.",
+    ("site", "carrier", "kind", "period", "document"),
+    "carrier",
+    (
+        Column("site", ID, "where it was used", to="sites"),
+        Column("carrier", one_of("carrier", carriers()), "what was used"),
+        Column(
+            "kind",
+            one_of("kind of deduction", DeductionKind),
+            "原料用能, or new renewable electricity by 绿证",
+        ),
+        Column("period", PERIOD, "when, Beijing time"),
+        Column("amount", number(0, 4e9, "kWh, t, or standard m3"), "how much"),
+        Column("document", FILLED, "balance of the process, or numbers of the certificates"),
+        Column("note", TEXT, "anything"),
+    ),
+)
+_DEMAND_CONTRACTS = Table(
+    "demand_contracts",
+    "On what a metering point pays its demand charge (基本电费). A row holds until the meter's "
+    "next row.",
+    ("site", "meter", "valid_from"),
+    "meter",
+    (
+        Column("site", ID, "whose", to="sites"),
+        Column("meter", ID, "boundary meter of electricity"),
+        Column("basis", one_of("basis", DemandBasis), "容量 or 需量"),
+        Column(
+            "contracted_kva",
+            optional(number(0, 1e7, "kVA")),
+            "capacity of the transformers, for `contracted`",
+        ),
+        Column("valid_from", VALID_FROM, "first of a month: since when the row holds"),
+        Column("note", TEXT, "anything"),
+    ),
+)
 _PRODUCTS = Table(
     "products",
     "What is made, and in which unit it is counted.",
@@ -302,6 +365,23 @@ _TARGETS = Table(
     ),
 )
 
+_PROFILES = Table(
+    "profiles",
+    "How the energy of a gap is spread inside it. A row holds until the next one of its meter or "
+    "carrier; the meter's stands before the carrier's.",
+    ("site", "meter", "carrier", "valid_from"),
+    "site",
+    (
+        Column("site", ID, "where", to="sites"),
+        Column("meter", optional(ID), "whose; empty: all of the carrier"),
+        Column("carrier", optional(one_of("carrier", carriers())), "whose; empty: the one meter"),
+        Column("weekday", WEIGHTS, "of the hours or quarters from Monday to Friday, Beijing time"),
+        Column("weekend", WEIGHTS, "of Saturday and Sunday"),
+        Column("valid_from", VALID_FROM, "since when gaps that begin are spread so"),
+        Column("source", FILLED, "how it was found"),
+    ),
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
@@ -312,6 +392,10 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _NODES,
             _METERS,
             _VIRTUAL_METERS,
+            _CALORIFIC_VALUES,
+            _DEDUCTIONS,
+            _DEMAND_CONTRACTS,
+            _PROFILES,
             _PRODUCTS,
             _PRODUCTION,
             _QUOTAS,

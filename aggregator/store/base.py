@@ -7,6 +7,7 @@ Promises every implementation keeps (tests/suites/store_suite.py):
 * Readings are kept as they came; of several with the same (series, time) one of counting quality
   goes before the others, then the lowest (outbox id, seq), then lowest (quality, value): any order
   of arrival reads the same.
+* Verdicts are upserted by (series, time, rule); one that is written as withdrawn is no longer read.
 * A dirty mark is durable no later than the intervals that caused it, so roll-ups are redone after
   a crash between the two.
 * One thread writes (and may read); any other thread reads through a `reader()` of its own.
@@ -19,9 +20,10 @@ Errors:
         StoreOwned      another process holds the embedded file; `owner` says who
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,8 +39,10 @@ from aggregator.batch import (
     UInt8,
 )
 from aggregator.directory import Directory, Source
-from contract.reading import COUNTING_CODES
-from contract.stored import Level
+from aggregator.points import Points
+from aggregator.verdict import Verdict
+from contract.reading import COUNTING_CODES, Quality
+from contract.stored import Level, Measurement
 
 NO_TIME = int(np.iinfo(np.int64).min)
 """In `last_times`: the series has no reading."""
@@ -91,6 +95,25 @@ class Commit:
     receipts: Mapping[Source, Ranges]
     """Per source touched: all that is settled after this commit."""
     dirty: AbstractSet[DirtyDay]
+    verdicts: Sequence[Verdict] = ()
+    """Changes: new ones, and withdrawn ones."""
+
+    @classmethod
+    def without_readings(
+        cls,
+        intervals: IntervalColumns | None = None,
+        dirty: AbstractSet[DirtyDay] = frozenset(),
+        verdicts: Sequence[Verdict] = (),
+    ) -> "Commit":
+        """Return what is made of readings that are in the store already."""
+        return cls(
+            ReadingColumns.empty(cumulative=True),
+            ReadingColumns.empty(cumulative=False),
+            IntervalColumns.empty() if intervals is None else intervals,
+            {},
+            dirty,
+            verdicts,
+        )
 
     def __post_init__(self) -> None:
         if not self.cumulative.cumulative or self.instantaneous.cumulative:
@@ -169,8 +192,22 @@ class StoreReader(Protocol):
         """Return figures whose start lies in [from_ms, to_ms), sorted by (series, start)."""
         ...
 
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        """Return the verdicts that stand of times in [from_ms, to_ms), by (series, time, rule)."""
+        ...
+
     def last_times(self, series: Int32) -> Int64:
         """Return per series the time of its last cumulative reading [ms], or NO_TIME."""
+        ...
+
+    def points(
+        self,
+        of: Measurement,
+        from_ms: int,
+        to_ms: int,
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Points:
+        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time)."""
         ...
 
     def close(self) -> None:
@@ -220,6 +257,10 @@ class Store(StoreReader, Protocol):
         """Upsert figures of one level, then forget dirty marks that this write answers."""
         ...
 
+    def write_points(self, points: Points) -> CommitResult:
+        """Upsert points of one measurement; of two with one key the last counts."""
+        ...
+
     def receipts(self) -> Mapping[Source, Ranges]:
         """Return what is settled per source."""
         ...
@@ -251,21 +292,27 @@ def settle(columns: ReadingColumns, rank: Int32) -> ReadingColumns:
     """
     if len(columns) == 0:
         return columns
-    order = np.lexsort(
+    order = settling_order(columns, rank)
+    series, time_ms = columns.series[order], columns.time_ms[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
+    return columns.take(order[first])
+
+
+def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
+    """Return the rows by (series, time), and of those that share both the one that counts first."""
+    return np.lexsort(
         (
             columns.value,
             columns.quality,
             columns.seq,
             rank[columns.source],
+            columns.quality == Quality.FREEZE,  # fills only what was not polled
             ~counts(columns),
             columns.time_ms,
             columns.series,
         )
     )
-    series, time_ms = columns.series[order], columns.time_ms[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
-    return columns.take(order[first])
 
 
 def check_unique(intervals: IntervalColumns) -> None:

@@ -1,12 +1,14 @@
 """What the InfluxDB stores share: order of writes, refused lines, queries in InfluxQL.
 
-A commit is not one transaction here, so order makes it safe: readings and dirty marks, then
-intervals, then receipts. A crash in between leaves batches unacknowledged; they come again and
+A commit is not one transaction here, so order makes it safe: readings, dirty marks and verdicts,
+then intervals, then receipts. A crash in between leaves batches unacknowledged; they come again and
 every line falls on itself or beside itself (see line_protocol).
 
 A withdrawn measure: InfluxDB merges fields, so a NaN cannot overwrite a number. Each figure
 carries `determined`, whose bits say which measures the latest write knew; the others are read as
 NaN whatever field still stands in the point.
+
+A withdrawn verdict is written over with an empty outcome: not every server can delete a point.
 
 Receipts and the grid stand at time 0, dirty marks at their day: the database (1.x) or bucket
 (2.x, 3.x) must keep data for ever.
@@ -15,8 +17,9 @@ Receipts and the grid stand at time 0, dirty marks at their day: the database (1
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -24,6 +27,7 @@ import numpy as np
 
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory, SeriesKey, Source
+from aggregator.points import Points
 from aggregator.store.base import (
     NO_TIME,
     Commit,
@@ -50,6 +54,8 @@ from aggregator.store.line_protocol import (
     receipt_lines,
 )
 from aggregator.store.neighbours import with_neighbours
+from aggregator.store.point_lines import point_lines, point_query, points_of
+from aggregator.verdict import Outcome, RuleId, Verdict
 from contract.stored import (
     DETERMINED,
     DIRTY,
@@ -63,7 +69,10 @@ from contract.stored import (
     READING,
     RECEIPT,
     SEQ,
+    VERDICT,
+    VERDICT_FIELDS,
     Level,
+    Measurement,
 )
 
 TIMEOUT_S = 30.0
@@ -244,6 +253,25 @@ class InfluxReader:
         figures = IntervalColumns.concatenate(parts)
         return figures.take(np.lexsort((figures.start_ms, figures.series)))
 
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        fields = ", ".join(f'"{name}"' for name in VERDICT_FIELDS)
+        statements = [
+            f'SELECT {fields} FROM "{VERDICT}" WHERE {where} AND {_span(from_ms, to_ms)} '
+            'GROUP BY "region", "site", "meter", "channel"'
+            for where, _ in self._sites(distinct(series))
+        ]
+        wanted = set(series.tolist())
+        told = []
+        for found in self._query.rows(statements, "ns"):
+            index = self._directory.series.find(SeriesKey(**found["tags"]))
+            if index not in wanted:
+                continue
+            for time_ns, rule, value, outcome in found["values"]:
+                if outcome and rule is not None and value is not None:
+                    how = Outcome(outcome)
+                    told.append(Verdict(index, time_ns // NS_PER_MS, RuleId(rule), value, how))
+        return sorted(told, key=lambda verdict: verdict.key)
+
     def last_times(self, series: Int32) -> Int64:
         statements = [
             f'SELECT last("{channel}") AS "{channel}" FROM "{READING}" WHERE {where} '
@@ -256,6 +284,18 @@ class InfluxReader:
             key = SeriesKey(**found["tags"], channel=found["columns"][1])
             last[self._directory.series.find(key)] = found["values"][0][0] // NS_PER_MS
         return np.array([last.get(index, NO_TIME) for index in series.tolist()], np.int64)
+
+    def points(
+        self,
+        of: Measurement,
+        from_ms: int,
+        to_ms: int,
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Points:
+        if not all(where.values()):
+            return Points.empty(of)
+        query = point_query(of, where, _span(from_ms, to_ms))
+        return points_of(of, self._query.rows([query], "ms"), where)
 
     def _sites(self, series: Int32) -> Iterator[tuple[str, list[str]]]:
         """Yield per site a condition on tags, and the channels asked for, in order."""
@@ -377,7 +417,9 @@ class InfluxStore(InfluxReader, ABC):
         check_unique(commit.intervals)
         wide = self._encoder.readings(commit.cumulative, commit.instantaneous)
         figures = self._encoder.figures(Level.INTERVAL, commit.intervals)
-        refused = self._write_lines([*dirty_lines(commit.dirty, is_open=True), *wide.lines], "ns")
+        marks = dirty_lines(commit.dirty, is_open=True)
+        verdicts = self._encoder.verdicts(commit.verdicts)
+        refused = self._write_lines([*marks, *wide.lines, *verdicts], "ns")
         refused += self._write_lines(figures, "ms")
         refused += self._write_lines(receipt_lines(commit.receipts), "ms")
         # Only now: a repeated commit must give the same stamps as the one that failed half-way.
@@ -395,6 +437,10 @@ class InfluxStore(InfluxReader, ABC):
         refused = self._write_lines(self._encoder.figures(level, intervals), "ms")
         self.clear_dirty(clear)
         return CommitResult(0, len(intervals), tuple(refused))
+
+    def write_points(self, points: Points) -> CommitResult:
+        refused = self._write_lines(point_lines(points.settled()), "ms")
+        return CommitResult(0, len(points), tuple(refused))
 
     def receipts(self) -> Mapping[Source, Ranges]:
         return {

@@ -13,7 +13,7 @@ No escaping: tags are ids by the contract's grammar, which is checked once per s
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from aggregator.batch import ColumnError, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory, SeriesKey, Source
 from aggregator.store.base import DirtyDay, Ranges, encode_ranges
+from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.stored import (
     DETERMINED,
@@ -33,6 +34,7 @@ from contract.stored import (
     READING,
     RECEIPT,
     SEQ,
+    VERDICT,
     Level,
 )
 
@@ -158,6 +160,15 @@ class LineEncoder:
                 *measures,
                 strict=True,
             )
+        ]
+
+    def verdicts(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Return one line per verdict, in nanoseconds: the last digits are the rule's number."""
+        self._learn()
+        return [
+            f'{VERDICT}{self._figure_tags[one.series]} rule="{one.rule}",value={one.value}i,'
+            f'outcome="{one.outcome}" {one.time_ms * NS_PER_MS + one.rule.number}'
+            for one in verdicts
         ]
 
     def _texts(self, columns: ReadingColumns, suffix: str) -> list[str]:

@@ -1,13 +1,6 @@
 """What every link does: open, read, close. Reading only: no link can write to a meter."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
-from edge_agent.errors import LinkError
-
-
-class LinkTimeoutError(LinkError):
-    """No answer in time. The wire may be fine and the meter dead."""
+from typing import Any, Protocol
 
 
 class MeterLink(Protocol):
@@ -27,11 +20,11 @@ class MeterLink(Protocol):
         """Bring the wire up; does nothing when it is. LinkError when that fails."""
         ...
 
-    async def read(self, unit: int, function: int, address: int, count: int) -> Sequence[int]:
-        """Read `count` 16-bit words from `address` of meter `unit`.
+    async def read(self, question: Any) -> Any:
+        """Put a question of a protocol this link speaks (see `codecs`); return the answer.
 
-        Raises LinkTimeoutError when nothing answers, LinkError when the wire fails, MeterError
-        when the meter answers with an error.
+        Raises LinkTimeoutError when nothing answers, LinkGarbledError when an answer came broken,
+        LinkError when the wire fails, MeterError when the meter answers with an error.
         """
         ...
 

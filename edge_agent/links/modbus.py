@@ -9,22 +9,8 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
 from pymodbus.pdu import ExceptionResponse
 
-from edge_agent.errors import LinkError, MeterError
-from edge_agent.links.base import LinkTimeoutError
-
-_EXCEPTIONS = {
-    1: "illegal function",
-    2: "illegal address",
-    3: "illegal value",
-    4: "device failure",
-    5: "acknowledge: takes longer",
-    6: "device busy",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target does not answer",
-}
-_SILENT_TARGET = 11
-_PASSING = {5, 6, 10}
+from edge_agent.codecs.modbus import ReadWords, refuse
+from edge_agent.errors import LinkError, LinkTimeoutError
 
 
 class ModbusTcpLink:
@@ -75,12 +61,15 @@ class ModbusTcpLink:
             self._drop()
             raise LinkError(self._where, "cannot connect")
 
-    async def read(self, unit: int, function: int, address: int, count: int) -> Sequence[int]:
+    async def read(self, question: ReadWords) -> Sequence[int]:
+        unit, address, count = question.device, question.address, question.count
         await self.open()
         client = self._client
         if client is None:
             raise LinkError(self._where, "connection lost")
-        ask = client.read_holding_registers if function == 3 else client.read_input_registers
+        ask = (
+            client.read_holding_registers if question.function == 3 else client.read_input_registers
+        )
         answered = False
         try:
             answer = await ask(address, count=count, device_id=unit)
@@ -100,13 +89,7 @@ class ModbusTcpLink:
                 self._drop()
         where = f"{self._where} unit {unit} address {address}"
         if isinstance(answer, ExceptionResponse) or answer.isError():
-            code = int(answer.exception_code)
-            reason = f"{_EXCEPTIONS.get(code, 'exception')} (code {code})"
-            if code == _SILENT_TARGET:
-                raise LinkTimeoutError(where, reason)
-            if code in _PASSING:
-                raise LinkError(where, reason)
-            raise MeterError(where, reason)
+            refuse(where, int(answer.exception_code))
         words = answer.registers
         if len(words) != count:
             self._drop()

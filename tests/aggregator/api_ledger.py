@@ -240,18 +240,30 @@ class ApiClient:
     """Asks an application in this process; an exception in it comes back as status 500."""
 
     def __init__(self, app: FastAPI) -> None:
+        self._reads_with: str | None = getattr(app.state, "reads_with", None)
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://aggregator",
         )
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> httpx.Response:
-        return self._runner.run(self._client.get(path, params=params))
+    def get(
+        self, path: str, params: Mapping[str, Any] | None = None, token: str | None = None
+    ) -> httpx.Response:
+        """Read, with the token of the app where it has one for that and none is named."""
+        return self.ask("GET", path, params=params, token=token or self._reads_with)
 
     def post(self, path: str, json: Any = None, token: str | None = None) -> httpx.Response:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return self._runner.run(self._client.post(path, json=json, headers=headers))
+        return self.ask("POST", path, json=json, token=token)
+
+    def ask(
+        self, method: str, path: str, *, token: str | None = None, **more: Any
+    ) -> httpx.Response:
+        """Ask with a token, or with `headers` as they are given."""
+        headers = more.pop("headers", {})
+        if token is not None:
+            headers = {**headers, "Authorization": f"Bearer {token}"}
+        return self._runner.run(self._client.request(method, path, headers=headers, **more))
 
     def __enter__(self) -> Self:
         return self

@@ -6,12 +6,15 @@ import sqlite3
 import numpy as np
 import pytest
 
+from aggregator.facts import Facts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
-from aggregator.store.base import StoreRetriable
+from aggregator.ledger.registers import Registers
+from aggregator.restatements import Restatement
+from aggregator.store.base import StoreRefused, StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
 from contract.stored import Level
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
-from tests.aggregator.test_pipeline import NOW, T0, Rig, batch, told
+from tests.aggregator.test_pipeline import NOW, OUTBOX, T0, Rig, batch, told
 from tests.suites.memory_store import MemoryStore
 
 SITE = ("370114", "works")
@@ -60,13 +63,13 @@ def test_an_event_told_while_running_restates_and_its_undoing_too(rig):
 
     def tell() -> None:
         rig.facts.tell(exchange(2, 2, 1), NOW)
-        done.append(rig.pipeline.amend(*SITE, "event 1", "new meter"))
+        done.append(rig.pipeline.amend(*SITE))
 
     def undo() -> None:
         assert done[0].result() > 0
         assert total(rig) == 1 + 2  # 1 to 2 of the old meter, 1 to 3 of the new one
         rig.facts.undo(1, "wang", "it was another meter", NOW)
-        done.append(rig.pipeline.amend(*SITE, "event 1 undone", "another"))
+        done.append(rig.pipeline.amend(*SITE))
 
     rig.run(readings(1, 2, 3), tell, readings(), undo, readings())
     assert done[1].result() > 0
@@ -99,8 +102,45 @@ def test_late_readings_of_a_settled_day_leave_one_record_per_figure(rig):
     rig.now_ms = NOW + 2 * DAY_MS
     rig.run(readings(12, 1), readings(5))
     assert total(rig) == 19
-    amounts = [(was, now) for name, was, now in said(rig, "late readings") if name == "amount"]
-    assert amounts == [(10, 19)]
+    (record,) = records(rig, "amount")
+    assert (record.cause, record.from_value, record.to_value) == ("late readings", 10, 19)
+    assert record.details == f"gw-1/{OUTBOX}:1,12"  # committed together; 5 changes nothing
+
+
+def records(rig: Rig, measure: str) -> list[Restatement]:
+    found = rig.restatements.find(*SITE, day_start(T0) - DAY_MS, T0 + DAY_MS)
+    return [one for one in found if one.measure == measure]
+
+
+def test_each_of_several_facts_that_come_at_once_names_what_it_changed_itself(rig):
+    """An exchange, a reading that is rejected and a CT ratio, all told while nobody ran."""
+    rig.now_ms = NOW + 2 * DAY_MS
+    rig.run(readings(1, 2, 3, 4, 5))
+    assert total(rig) == 4
+    rig.facts.tell(exchange(2, 2, 1), NOW)  # 1 to 2 of the old one, 1 to 5 of the new one
+    rejected = MeterEvent(
+        EventKind.REJECT, *SITE, T0 + 5 * MINUTE_MS, "wang", "misread",
+        meter="em-1", channel="energy_import",
+    )  # fmt: skip
+    rig.facts.tell(rejected, NOW)
+    rig.multiplier = 10
+    rig.run(readings(6))
+    found = [r for r in records(rig, "amount") if r.cause != "newer readings"]
+    assert [(r.cause, r.why, r.from_value, r.to_value) for r in found] == [
+        ("register", "declared while no aggregator ran", 4, 40),
+        ("event 1", "new meter", 40, 50),
+        ("event 2", "misread", 50, 40),
+    ]
+    assert [one.followed for one in rig.facts.events(*SITE)] == [True, True]
+    rig.facts.undo(1, "wang", "it was another meter", NOW)
+    rig.facts.undo(2, "wang", "it was right", NOW)
+    before = total(rig)
+    rig.run(readings(7))
+    (undone,) = [r for r in records(rig, "amount") if r.cause.endswith("undone")]
+    assert (undone.cause, undone.why) == ("event 1 undone", "it was another meter")
+    assert (undone.from_value, undone.to_value) == (before, 50)  # 2 undone changes nothing
+    assert [one.followed for one in rig.facts.events(*SITE)] == [False, False]
+    assert total(rig) == 60
 
 
 def test_readings_of_a_day_that_is_open_leave_none(rig):
@@ -134,7 +174,7 @@ def test_a_register_told_that_cannot_be_counts_as_unknown_and_ends_nothing(rig):
 
     def tell() -> None:
         rig.facts.tell(exchange(2, MAX_CUMULATIVE_MICRO // MICRO, 2), NOW)
-        done.append(rig.pipeline.amend(*SITE, "event 1", "new meter"))
+        done.append(rig.pipeline.amend(*SITE))
 
     rig.run(readings(4), tell, readings(5))
     assert done[0].result() > 0
@@ -149,7 +189,56 @@ def test_an_event_told_first_thing_after_figures_without_notes_is_followed(rig):
 
     def tell() -> None:
         rig.facts.tell(exchange(2, None, None), NOW)
-        rig.pipeline.amend(*SITE, "event 1", "new meter")
+        rig.pipeline.amend(*SITE)
 
     rig.run(tell, [], readings(4))
     assert total(rig) == 2
+
+
+def test_a_day_that_settles_while_the_store_is_away_leaves_its_record(rig, monkeypatch):
+    rig.now_ms = settles = day_start(T0) + DAY_MS + 6 * HOUR_MS
+    rig.now_ms -= 1
+    rig.run(readings(10, 20))
+    real, failures = MemoryStore.commit, [0]
+
+    def commit(self, commit):
+        if failures and len(commit.cumulative):
+            failures.pop()
+            rig.now_ms = settles
+            raise StoreRetriable("away")
+        return real(self, commit)
+
+    monkeypatch.setattr(MemoryStore, "commit", commit)
+    rig.run(readings(12, 1))
+    assert not failures
+    amounts = [(was, now) for name, was, now in said(rig, "late readings") if name == "amount"]
+    assert amounts == [(10, 19)]
+
+
+def test_a_database_that_lacks_a_table_ends_the_pipeline(rig):
+    """Waiting does not bring it back: the process ends and says why, and the edges keep all."""
+    rig.run(readings(10, 20))
+    rig.now_ms = NOW + 2 * DAY_MS
+    with contextlib.closing(sqlite3.connect(rig.file)) as db, db:
+        db.execute("DROP TABLE restatement")
+    acked = len(rig.acks)
+    with pytest.raises(StoreRefused, match="no such table: restatement"):
+        rig.run(readings(12, 1))
+    assert len(rig.acks) == acked
+
+
+def test_a_damaged_database_is_no_reason_to_wait_and_a_locked_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("aggregator.register.engine._prepare_sqlite", lambda *_: None)
+    file, lost = tmp_path / "register.sqlite", tmp_path / "lost.sqlite"
+    with contextlib.closing(Facts(f"sqlite:///{file}?timeout=0")) as facts:
+        facts.open()
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreRetriable, match="locked"):
+                facts.put_applied(*SITE, {("em-1", "energy_import"): Registers()}, ())
+    lost.write_bytes(b"no database" * 1_000)
+    with (
+        contextlib.closing(Facts(f"sqlite:///{lost}")) as facts,
+        pytest.raises(StoreRefused, match="not a database"),
+    ):
+        facts.sites()

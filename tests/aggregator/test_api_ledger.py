@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from aggregator.api.main import build_app
 from aggregator.batch import IntervalColumns
 from aggregator.directory import SeriesKey
-from aggregator.store.base import StoreRetriable
+from aggregator.events import Events
+from aggregator.register.model import CalorificValue, Register, Role
+from aggregator.rollups import Rollups
+from aggregator.store.base import DirtyDay, StoreRetriable
 from contract.stored import Level
 from tests.aggregator.api_ledger import (
     MIDNIGHT_MS,
@@ -133,6 +137,41 @@ def test_intervals_name_their_factors_with_source_and_provisional_mark(client: A
     assert answer["factor_set"] == "demo"
 
 
+def test_a_measured_calorific_value_is_named_with_its_report(client: ApiClient, ledger: Ledger):
+    old = ledger.reader.register
+    analysis = CalorificValue("foundry", "raw_coal", "", MIDNIGHT_MS, None, 21.4, "report 12")
+    rows = [row for rows in old.rows.values() for row in rows]
+    ledger.reader.register = Register.of(old.sites.values(), rows, calorific=[analysis])
+    answer = get(client, "intervals", site="foundry", meter="belt", **DAY)
+    coal, _, co2 = answer["factors"]
+    assert (coal["id"], coal["reason"], coal["ncv_gj"]) == (None, None, 21.4)
+    assert coal["kg_per_unit"] == pytest.approx(21.4e6 / 29307)
+    assert (co2["id"], co2["ncv_source"]) == ("fuels-a-raw-coal", "report 12")
+    assert co2["meters"] == ["foundry/belt"]
+
+
+def test_rows_that_the_set_does_not_use_are_there_with_the_reason(tmp_path: Path):
+    built = build(tmp_path, "national")
+    with ApiClient(build_app(built.reader)) as client:
+        answer = get(client, "factors", carrier="electricity")
+        every = get(client, "factors")["factors"]
+        table = client.get("/api/v1/factors", {"format": "csv"}).text
+    built.store.close()
+    assert (answer["factor_set"], answer["title_zh"]) == ("national", "全国平均")
+    rows = {row["id"]: row for row in answer["factors"]}
+    assert rows["grid-national-2021"]["used"] is True
+    assert rows["grid-national-2021"]["reason"] is None
+    newest = rows["grid-national-2023"]
+    assert (newest["used"], newest["verified"], newest["value"]) == (False, False, "0.5306")
+    assert newest["reason"] == (
+        "row grid-national-2023 is not verified and set national takes verified rows only"
+    )
+    assert (newest["valid_from"], newest["valid_to"]) == ("2023-01-01", None)
+    assert newest["provisional_from"] == "2024-01-01"
+    assert "GHGTOOL" in newest["source"]
+    assert len(every) == len(table.splitlines()) - 1 > len(rows)
+
+
 def test_a_period_over_two_data_years_names_both_factors(client: ApiClient):
     answer = get(
         client,
@@ -200,6 +239,29 @@ def test_consumption_of_the_foundry(client: ApiClient):
     assert site["total"]["tce_calorific"] == pytest.approx(kgce / 1000)
     assert site["total"]["co2_kg"] == pytest.approx((bought - sold) * 0.6191 + coal_t * 1900.3)
     assert site["undetermined"] == []
+
+
+@pytest.mark.parametrize("level", ["month", "day", "hour", "interval"])
+def test_a_role_that_begins_inside_a_figure_counts_from_its_date_at_every_level(
+    client: ApiClient, ledger: Ledger, level: str
+):
+    rollups = Rollups(ledger.store, Events(lambda: 0, io.StringIO()))
+    rollups.mark([DirtyDay(REGION, "foundry", MIDNIGHT_MS)], MIDNIGHT_MS, NOON_MS - QUARTER_MS)
+    rollups.flush()
+    old = ledger.reader.register
+    rows = [row for rows in old.rows.values() for row in rows if row.id not in ("grid", "belt")]
+    grid, belt = (old.rows["foundry", id_][0] for id_ in ("grid", "belt"))
+    rows += [
+        replace(belt, valid_from_ms=MIDNIGHT_MS + 8 * QUARTER_MS),  # registered two hours late
+        replace(grid, role=Role.CHECK),
+        replace(grid, valid_from_ms=MIDNIGHT_MS + 12 * QUARTER_MS + 1),  # inside an interval
+    ]
+    ledger.reader.register = Register.of(old.sites.values(), rows)
+    month = {"from": "2026-03-01", "to": "2026-04-01"}
+    (site,) = get(client, "consumption", site="foundry", level=level, **month)["sites"]
+    amounts = {row["carrier"]: row["consumption"] for row in site["carriers"]}
+    assert amounts["raw_coal"] == {"mass_t": (QUARTERS - 8) * 0.5}
+    assert amounts["electricity"] == {"energy_kwh": (QUARTERS - 13) * (250 - 10) + QUARTERS * 30}
 
 
 def test_gas_as_metered_is_no_standard_volume_and_its_meter_is_named(client: ApiClient):

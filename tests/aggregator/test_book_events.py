@@ -4,10 +4,12 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from aggregator.batch import ReadingColumns
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import differing
 from aggregator.proof import prove
+from aggregator.store.base import Commit
 from contract.interval import GRID_MS, MINUTE_MS
 from contract.stored import Level
 from tests.aggregator.test_book import (
@@ -20,6 +22,7 @@ from tests.aggregator.test_book import (
 )  # fmt: skip
 from tests.oracle import lives as oracle
 from tests.oracle.register import Channel
+from tests.oracle.verdicts import Came, verdicts
 
 CHANNEL = Channel(
     modulus=int(MODULUS) * 1_000_000,
@@ -72,6 +75,8 @@ class Told(District):
         if span is not None:
             for redone in self.book.redo(self.series, *span):
                 self.store.write_intervals(Level.INTERVAL, redone.changed)
+        verdicts = self.book.verdicts(ReadingColumns.empty(cumulative=True))
+        self.store.commit(Commit.without_readings(verdicts=verdicts))
 
     def proves(self) -> bool:
         rows = self.store.intervals(Level.INTERVAL, np.array([self.series], np.int32), 0, 2**60)
@@ -154,3 +159,19 @@ def test_any_order_of_readings_and_facts_ends_in_the_oracles_figures(data):
         if known.get(k) != wanted.get(k)
     } == {}
     assert district.series < 0 or district.proves()
+    came = [Came(time, value) for time, value in walk]
+    assert district.verdicts("em-1") == verdicts(CHANNEL, declared, came)
+
+
+def test_an_exchange_told_before_the_old_meters_last_readings_come():
+    """The final is a reading too: it counts although nothing is read after it yet."""
+    walk = [(T0 + i * MINUTE_MS, 10_000_000 + 100_000 * i) for i in range(5)]
+    at_ms = T0 + 6 * MINUTE_MS
+    district = Told()
+    district.take([("em-1", *walk[0])], 1)
+    district.say(event(EventKind.EXCHANGE, at_ms, final_micro=10_700_000, start_micro=0))
+    for seq, reading in enumerate(walk[1:], 2):
+        district.take([("em-1", *reading)], seq)
+    changes: dict[int, tuple[int | None, int | None]] = {at_ms: (10_700_000, 0)}
+    assert district.known() == expected(oracle.Declared({0: 40}, changes), walk)
+    assert district.proves()

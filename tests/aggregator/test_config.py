@@ -93,9 +93,9 @@ def test_aggregators_of_different_regions_have_different_sessions(config):
         ('[store]\nkind = "influx2"\nurl = "https://10.0.0.7:8086"\ntoken_file = "t"', []),
         ('[store]\nkind = "influx2"\nurl = "http://[::1]:8086"\ntoken_file = "t"', []),
         ('[store]\nkind = "embedded"\nurl = "http://10.0.0.7:8086"\ntoken_file = "t"', []),
-        ('[api]\nhost = "0.0.0.0"\ntoken_file = "t"', [("api", "0.0.0.0")]),
-        ('[api]\nhost = "0.0.0.0"', []),
-        ('[api]\ntoken_file = "t"', []),
+        ('[api]\nhost = "0.0.0.0"', [("api", "0.0.0.0")]),
+        ('[api]\nhost = "localhost"', []),
+        ("", []),
     ],
 )
 def test_a_secret_that_would_travel_in_clear_is_told(config, extra, exposed):

@@ -31,8 +31,8 @@ def call(tmp_path: Path, capsys):
             time.sleep(0.01)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
-        def run(*arguments: str, writes: bool = False) -> tuple[int, str, str]:
-            more = ["--token-file", str(token)] if writes else []
+        def run(*arguments: str, with_token: bool = False) -> tuple[int, str, str]:
+            more = ["--token-file", str(token)] if with_token else []
             code = main([arguments[0], "--url", url, *more, *arguments[1:]])
             printed = capsys.readouterr()
             return code, printed.out, printed.err
@@ -49,36 +49,36 @@ EXCHANGE = ("kind=exchange", "site=works", "meter=em-1", "channel=energy_import"
 
 
 def test_an_exchange_is_told_listed_and_undone(call):
-    code, out, err = call("add", *EXCHANGE, writes=True)
+    code, out, err = call("add", *EXCHANGE, with_token=True)
     assert (code, err) == (0, "")
     assert "event 1 (exchange at works) stands" in out
     assert "1 intervals changed" in out
-    code, out, _ = call("list", "--site", "works")
+    code, out, _ = call("list", "--site", "works", with_token=True)
     line = out.splitlines()[1]
     for text in ("1  exchange", "em-1", "final_kwh=502.5", "2026-03-02T08:45:00+08:00", "a new"):
         assert text in line
-    code, out, _ = call("undo", "1", "--author", "x", "--reason", "wrong meter", writes=True)
+    code, out, _ = call("undo", "1", "--author", "x", "--reason", "wrong meter", with_token=True)
     assert code == 0
     assert "is undone by x: wrong meter" in out
     assert "1 intervals changed" in out
-    (row,) = json.loads(call("list", "--json")[1])["events"]
+    (row,) = json.loads(call("list", "--json", with_token=True)[1])["events"]
     assert (row["at_ms"], row["stands"]) == (T0 + 2_700_000, False)
 
 
 def test_a_proposal_is_shown_and_told_as_it_is(call, tmp_path, monkeypatch):
-    code, out, _ = call("proposals", "--site", "works")
+    code, out, _ = call("proposals", "--site", "works", with_token=True)
     assert code == 0
     assert "works/em-1/energy_import at 2026-03-02T08:45:00+08:00: fall (backward-step)" in out
     proposal = next(line for line in out.splitlines() if line.startswith("proposed: "))
     monkeypatch.setattr("sys.stdin", io.StringIO(proposal.removeprefix("proposed: ")))
-    assert call("add", "--from-json", "-", "author=the tests", writes=True)[0] == 0
-    (row,) = json.loads(call("list", "--json")[1])["events"]
+    assert call("add", "--from-json", "-", "author=the tests", with_token=True)[0] == 0
+    (row,) = json.loads(call("list", "--json", with_token=True)[1])["events"]
     assert row["author"] == "the tests"
-    assert call("proposals")[1] == "Nothing is held.\n"
+    assert call("proposals", with_token=True)[1] == "Nothing is held.\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "writes", "code", "reason"),
+    ("arguments", "with_token", "code", "reason"),
     [
         (("add", *EXCHANGE), False, 1, "authorization: "),
         (("add", *EXCHANGE[:-1]), True, 1, "reason: "),
@@ -88,12 +88,13 @@ def test_a_proposal_is_shown_and_told_as_it_is(call, tmp_path, monkeypatch):
         (("add",), True, 2, "nothing is said"),
         (("add", "--from-json", "/nonexistent"), True, 1, "/nonexistent"),
         (("undo", "9", "--author", "a", "--reason", "b"), True, 1, "id: no event 9"),
-        (("list", "--site", "nowhere"), False, 1, "site: no site 'nowhere'"),
+        (("list",), False, 1, "authorization: "),
+        (("list", "--site", "nowhere"), True, 1, "site: no site 'nowhere'"),
         (("list", "--token-file", "/nonexistent"), False, 1, "/nonexistent"),
     ],
 )
-def test_what_is_refused_is_named(call, arguments, writes, code, reason):
-    got, out, err = call(*arguments, writes=writes)
+def test_what_is_refused_is_named(call, arguments, with_token, code, reason):
+    got, out, err = call(*arguments, with_token=with_token)
     assert (got, out) == (code, "")
     assert reason in err
     assert err.startswith(f"nenghao events {arguments[0]}: ")

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -5,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregator.ledger.factor_tables import builtin_library, load_library
 from aggregator.ledger.factors import (
     BEGINNING_MS,
+    Analysis,
     Basis,
     Factor,
     FactorTableError,
@@ -16,6 +20,7 @@ from aggregator.ledger.factors import (
 )
 from aggregator.register.carriers import carriers
 from contract.channels import catalogue
+from tests.oracle import accounts as oracle
 
 ROWS = sorted(builtin_library().rows.values(), key=lambda row: row.id)
 SHANDONG = "370114"
@@ -28,6 +33,63 @@ def beijing_ms(year: int, month: int, day: int) -> int:
 def value_at(set_name: str, carrier: str, unit: str, measure: Measure, time_ms: int) -> float:
     steps = builtin_library().choose(set_name).steps(carrier, unit, measure, SHANDONG)
     return float(steps.factor[np.searchsorted(steps.valid_from_ms, time_ms, "right") - 1])
+
+
+# Measured calorific values
+
+DAY_MS = 86_400_000
+ANALYSES = st.builds(
+    lambda ncv, start, length: Analysis(
+        Decimal(ncv).scaleb(-2), "report", start, None if length is None else start + length
+    ),
+    st.integers(1_500, 3_000),
+    st.integers(0, 400).map(lambda day: beijing_ms(2019, 12, 1) + day * DAY_MS),
+    st.none() | st.integers(1, 300).map(lambda day: day * DAY_MS),
+)
+
+
+@given(st.lists(ANALYSES, max_size=4), st.integers(-40, 800), st.sampled_from(Measure))
+def test_a_measured_value_takes_the_place_of_the_tables_while_it_holds(analyses, day, measure):
+    time_ms = beijing_ms(2020, 1, 1) + day * DAY_MS
+    chosen = builtin_library().choose("national")
+    steps = chosen.steps("raw_coal", "t", measure, SHANDONG, analyses)
+    found = float(steps.factor[np.searchsorted(steps.valid_from_ms, time_ms, "right") - 1])
+    by_table, row = {
+        "kgce_calorific": (714.3, "gb2589-2020-raw-coal"),
+        "kgce_equivalent": (714.3, "equivalent-raw-coal"),
+        "co2_kg": (1900.3, "fuels-a-raw-coal"),
+    }[measure]
+    begun = time_ms >= builtin_library().rows[row].valid_from_ms
+    expected = oracle.measured_factor(
+        by_table if begun else math.nan,
+        (26.37, 0.94) if begun else None,
+        [(float(a.ncv_gj), a.valid_from_ms, a.valid_to_ms) for a in analyses],
+        time_ms,
+        co2=measure is Measure.CO2_KG,
+    )
+    assert found == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    assert (steps.valid_from_ms[1:] > steps.valid_from_ms[:-1]).all()
+
+
+def test_the_calorific_value_of_the_table_measured_gives_its_own_factor():
+    chosen, start = builtin_library().choose("national"), beijing_ms(2026, 1, 1)
+    analysis = Analysis(Decimal("20.908"), "report 7", start, None)
+    steps = chosen.steps("raw_coal", "t", Measure.CO2_KG, SHANDONG, [analysis])
+    assert steps.factor[-1] == pytest.approx(1900.3, rel=1e-4)
+    assert (steps.row_ids[-1], steps.analyses[-1]) == ("fuels-a-raw-coal", analysis)
+    coal = chosen.steps("raw_coal", "t", Measure.KGCE_CALORIFIC, SHANDONG, [analysis])
+    assert coal.factor[-1] == pytest.approx(20_908 / 29.307)
+    assert (coal.row_ids[-1], coal.reasons[-1], coal.analyses[-1]) == ("", "", analysis)
+
+
+def test_a_fuel_whose_row_is_not_verified_has_coal_by_analysis_and_no_co2():
+    chosen, start = builtin_library().choose("national"), beijing_ms(2026, 1, 1)
+    analysis = Analysis(Decimal(50), "report 8", start, None)
+    coal = chosen.steps("lng", "t", Measure.KGCE_EQUIVALENT, SHANDONG, [analysis])
+    assert coal.factor[-1] == pytest.approx(50_000 / 29.307)
+    co2 = chosen.steps("lng", "t", Measure.CO2_KG, SHANDONG, [analysis])
+    assert math.isnan(co2.factor[-1])
+    assert "fuels-a-lng is not verified" in co2.reasons[-1]
 
 
 # The shipped data
@@ -85,17 +147,40 @@ def test_known_values_per_unit_of_the_channel(row_id: str):
     assert builtin_library().rows[row_id].per_unit == Decimal(KNOWN[row_id])
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if " x 44/12" in r.note], ids=lambda row: row.id)
-def test_fuel_rows_follow_from_the_three_numbers_in_their_note(row: Factor):
-    heat, carbon, oxidised, _ = row.note.split(" x ")
-    amount, carbon_amount = (float(part.split()[0]) for part in (heat, carbon))
-    per_gj = carbon_amount / 1000 if carbon.endswith("TJ") else carbon_amount
-    tonnes = amount * per_gj * float(oxidised) * 44 / 12
-    if "10^4 m3" in heat:
-        tonnes /= 1e4
-    if row.unit == "kgCO2/m3":
-        tonnes *= 1000
-    assert float(row.value) == pytest.approx(tonnes, rel=1e-3)
+PRINTED = {  # t CO2 per t, of a gas kg per m3, as the reference tables print them
+    "a": {
+        "bituminous_coal": 1.7418, "lignite": 1.1729, "coke": 2.8604, "petroleum_coke": 3.2115,
+        "crude_oil": 3.0202, "fuel_oil": 3.1705, "gasoline": 2.9251, "diesel": 3.0959,
+        "lng": 2.8313, "lpg": 3.1013, "natural_gas": 2.1622, "coke_oven_gas": 0.8864,
+        "blast_furnace_gas": 0.8481, "converter_gas": 1.5124, "raw_coal": 1.9003,
+        "kerosene": 3.0179, "refinery_gas": 3.0119,
+    },
+    "b": {
+        "anthracite": 2.2230, "bituminous_coal": 1.9467, "lignite": 1.4483, "washed_coal": 2.2818,
+        "coke": 2.7891, "crude_oil": 3.0190, "fuel_oil": 3.1542, "gasoline": 2.9271,
+        "diesel": 3.0994, "kerosene": 3.0355, "lng": 2.8547, "lpg": 3.1343,
+        "refinery_gas": 3.0456, "natural_gas": 2.16, "coke_oven_gas": 0.86,
+        "other_coal_gas": 0.70, "blast_furnace_gas": 0.85, "converter_gas": 1.51,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_fuels_of_both_sets_are_those_of_the_reference(name: str):
+    found = {row.item: row for row in ROWS if row.series == f"fuels-{name}"}
+    for item, printed in PRINTED[name].items():
+        per_unit = float(found[item].per_unit) / (1000 if found[item].channel_unit == "t" else 1)
+        assert per_unit == pytest.approx(printed, rel=1e-4, abs=0.005 if printed < 0.9 else 0.003)
+
+
+FUELS = [row for row in ROWS if row.series.startswith("fuels")]
+
+
+@pytest.mark.parametrize("row", FUELS, ids=lambda row: row.id)
+def test_fuel_rows_follow_from_their_three_numbers(row: Factor):
+    assert row.burning is not None
+    kg_per_gj = float(row.burning.carbon_tc_per_tj) * float(row.burning.oxidised) * 44 / 12
+    assert float(row.per_unit) == pytest.approx(float(row.burning.ncv_gj) * kg_per_gj, rel=2e-3)
 
 
 def test_the_calorific_values_follow_from_29307_kj_per_kgce():
@@ -113,7 +198,20 @@ def test_unverified_rows_are_listed_by_hand_so_that_a_flip_is_seen():
     assert {row.id for row in ROWS if row.series == "gb2589-2020" and not row.verified} == {
         "gb2589-2020-lng",
         "gb2589-2020-steam-mass",
+        "gb2589-2020-coal-slime",
+        "gb2589-2020-briquette",
+        "gb2589-2020-coal-tar",
+        "gb2589-2020-coke-oven-gas",
+        "gb2589-2020-blast-furnace-gas",
+        "gb2589-2020-converter-gas",
     }
+    assert {row.id for row in ROWS if row.series == "fuels-a" and not row.verified} == {
+        f"fuels-a-{fuel}"
+        for fuel in (
+            "bituminous-coal", "lignite", "petroleum-coke", "lng",
+            "coke-oven-gas", "blast-furnace-gas", "converter-gas",
+        )
+    }  # fmt: skip
 
 
 def test_only_the_demo_set_takes_unverified_rows_and_says_so():
@@ -220,6 +318,10 @@ edition = "a notice"
 source = "a page"
 verified = true
 """
+FUEL = (
+    ROW.replace("electricity", "raw_coal").replace("0.5", "1.8333").replace("kgCO2/kWh", "tCO2/t")
+    + "ncv_gj = 20\ncarbon_tc_per_tj = 25\noxidised = 1\n"
+)
 NEXT = ROW.replace("a-2021", "a-2022").replace("2022-", "2023-").replace("2021", "2022")
 SET = """
 [[set]]
@@ -289,6 +391,26 @@ REFUSALS: dict[str, tuple[Callable[[], dict[str, str]], str, str]] = {
         lambda: {"a.toml": ROW.replace("2021-01-01", "2021-01-01T00:00:00Z")},
         "valid_from",
         "not a date",
+    ),
+    "carbon without its calorific value": (
+        lambda: {"a.toml": FUEL.replace("ncv_gj = 20", "")},
+        "ncv_gj",
+        "missing beside carbon_tc_per_tj",
+    ),
+    "a calorific value of nothing": (
+        lambda: {"a.toml": FUEL.replace("ncv_gj = 20", "ncv_gj = 0")},
+        "ncv_gj",
+        "not a number above 0",
+    ),
+    "a factor that its three numbers do not make": (
+        lambda: {"a.toml": FUEL.replace("ncv_gj = 20", "ncv_gj = 20.1")},
+        "value",
+        "1842.5",
+    ),
+    "carbon of electricity": (
+        lambda: {"a.toml": FUEL.replace("tCO2/t", "tCO2/kWh")},
+        "ncv_gj",
+        "of a fuel by t or m3",
     ),
     "an unknown key": (lambda: {"a.toml": ROW + "factor = 1\n"}, "factor", "unknown key"),
     "not TOML": (lambda: {"a.toml": "[[factor"}, "", "not TOML"),

@@ -13,6 +13,7 @@ from aggregator.restatements import Restatements
 from aggregator.store.embedded import EmbeddedStore
 from contract.stored import Level
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, QUARTER_MS, REGION, build
+from tests.aggregator.test_charges import TARIFF
 
 BAD_FACTORS = """\
 [[factor]]
@@ -66,6 +67,33 @@ def test_list_of_tariffs(capsys: pytest.CaptureFixture[str]):
         ("valley", "0.28"),
         ("deep_valley", "0.18"),
     ]
+
+
+def test_list_of_what_a_tariff_asks_for_by_the_month(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "tariffs").mkdir()
+    text = TARIFF.replace("per_kw = 30\nverified = true", "per_kw = 30\nverified = false")
+    (tmp_path / "tariffs" / "two-part.toml").write_text(text, "utf-8")
+    folder = ["--register", str(tmp_path)]
+    assert main(["list", *folder, "--tariffs", "--tariff", "two-part", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["id"], row["period"], row["value"], row["unit"]) for row in rows] == [
+        ("price", "flat", "0.6", "CNY/kWh"),
+        ("demand-1", "contracted demand", "20", "CNY/kVA/month"),
+        ("demand-1", "measured demand", "30", "CNY/kW/month"),
+        ("demand-2", "contracted demand", "24.5", "CNY/kVA/month"),
+        ("demand-2", "measured demand", "38.4", "CNY/kW/month"),
+        ("blocks-1", "above 2520 kWh/year", "0.05", "CNY/kWh"),
+        ("blocks-1", "above 4800 kWh/year", "0.3", "CNY/kWh"),
+    ]
+    assert main(["check", *folder]) == 0
+    assert "note: tariff two-part: not verified, so not used: demand-1" in capsys.readouterr().out
+
+
+def test_list_of_nothing_is_no_success(capsys: pytest.CaptureFixture[str]):
+    assert main(["list", "--carrier", "peat"]) == 1
+    assert "no row is of that kind" in capsys.readouterr().err
 
 
 def test_list_names_the_sets_there_are(capsys: pytest.CaptureFixture[str]):

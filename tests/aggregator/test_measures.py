@@ -10,7 +10,7 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
-from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.model import CalorificValue, Meter, Register, Role, Site
 from aggregator.site_tariffs import SiteTariffs
 
 TABLES = builtin_tariffs()
@@ -107,3 +107,54 @@ def test_what_has_no_price_costs_nothing_known_rather_than_zero(carrier, channel
 
 def test_media_cost_though_they_are_in_no_converted_total():
     assert cost("water", "volume", [NEW_YEAR_MS], "demo-water") == pytest.approx([4_200])
+
+
+MARCH_MS = 1_772_294_400_000  # 2026-03-01T00:00:00+08:00
+DAY_MS = 24 * HOUR_MS
+
+
+def test_an_analysis_is_for_its_time_and_a_meters_own_goes_before_that_of_all():
+    def analysis(meter: str, day: int, until: int | None, ncv_gj: float) -> CalorificValue:
+        end_ms = None if until is None else MARCH_MS + until * DAY_MS
+        return CalorificValue(
+            "works", "raw_coal", meter, MARCH_MS + day * DAY_MS, end_ms, ncv_gj, "report"
+        )
+
+    site = Site("works", "370114", "厂", "works", "chemical", None, None, None, None)
+    directory = Directory()
+    meters, index = [], []
+    for id_ in ("belt-1", "belt-2"):
+        meters.append(Meter("works", id_, "raw_coal", Role.BOUNDARY_IN, "", 1, "", 0, ""))
+        index.append(directory.series.add(SeriesKey("370114", "works", id_, "mass")))
+    register = Register.of(
+        [site],
+        meters,
+        calorific=[
+            analysis("", 10, None, 22.0),
+            analysis("", 0, None, 21.0),  # until the 11th
+            analysis("belt-2", 5, 15, 25.0),
+        ],
+    )
+    measures = Measures(
+        directory,
+        Parameters(directory, register),
+        builtin_library().choose("national"),
+        SiteTariffs(register, TABLES, 900_000),
+    )
+    days = np.array([-1, 0, 7, 12, 20])
+    found = [
+        measures.of(
+            np.full(len(days), one, np.int32),
+            MARCH_MS + days * DAY_MS,
+            np.full(len(days), 1_000_000, np.int64),
+        )
+        for one in index
+    ]
+    by_table, carbon = 714.3, 26.37 * 0.94 * 44 / 12
+    ncvs = [[21, 21, 22, 22], [21, 25, 25, 22]]
+    for columns, ncv in zip(found, ncvs, strict=True):
+        coal = [by_table, *(value / 0.029307 for value in ncv)]
+        assert columns["kgce_calorific"].tolist() == pytest.approx(coal)
+        assert columns["kgce_equivalent"].tolist() == pytest.approx(coal)
+        co2 = [1900.3, *(value * carbon for value in ncv)]
+        assert columns["co2_kg"].tolist() == pytest.approx(co2)

@@ -14,6 +14,8 @@ from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import Counter, Events
 from aggregator.facts import Facts
+from aggregator.fleet import Fleet
+from aggregator.information import Information
 from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.tariff_tables import builtin_tariffs
@@ -21,6 +23,7 @@ from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
+from aggregator.points import Points
 from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.restatements import Restatements
@@ -33,6 +36,7 @@ from contract.interval import GRID_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
+from contract.stored import EDGE_HISTORY, METER_INFO, NODE_PLAN
 from contract.topics import Address, MessageKind, topic
 from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
@@ -115,7 +119,7 @@ class Rig:
         register = Register.of([site], [meter])
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
-            self.parameters.declare(*place, self.facts.standing(*place))
+            self.parameters.declare(*place, self.facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         measures = Measures(store.directory, self.parameters, factors, tariffs)
@@ -135,7 +139,9 @@ class Rig:
             publish=lambda _topic, payload: self.acks.append(decode_ack(payload)),
             events=self.events,
             pace=PaceSection(commit_readings=1),
-            time_ms=lambda: NOW,
+            time_ms=lambda: self.now_ms,
+            information=Information(store, register, lambda: self.now_ms),
+            fleet=Fleet(),
         )
         inbox.stop = pipeline.stop
         pipeline.run()
@@ -168,6 +174,39 @@ def rig(tmp_path):
     rig.records.close()
     rig.facts.close()
     rig.restatements.close()
+
+
+def test_states_become_a_history_and_metas_name_their_meters(rig):
+    state = encode_state(replace(offline_state(NOW), online=True, boot="b"))
+    online, offline = (
+        Message(topic(GW, MessageKind.STATE), payload)
+        for payload in (state, encode_state(offline_state(T0)))
+    )
+
+    def tick() -> None:
+        rig.now_ms += 10_000
+
+    rig.run([told(), batch(1)], [online], tick, [online], tick, [offline])
+    store = MemoryStore(rig.database, GRID_MS)
+    edges = store.points(EDGE_HISTORY, 0, 2**60)
+    assert [(tags[2], at - NOW, row["online"], row["boot"]) for tags, at, row in edges.rows()] == [
+        ("gw-1", 0, 1, "b"), ("gw-1", 20_000, 0, "b"),
+    ]  # fmt: skip
+    ((tags, _, meter),) = store.points(METER_INFO, 0, 1).rows()
+    assert (tags[2], meter["serial"], meter["model"]) == ("em-1", "s", "m")
+
+
+def test_points_of_other_threads_are_made_and_written_by_the_pipeline(rig):
+    of = NODE_PLAN
+    done = []
+
+    def ask() -> None:
+        row = (("370114", "works"), 0, {"steps": "0:x"})
+        done.append(rig.pipeline.put(lambda: Points.of_rows(of, [row])))
+
+    rig.run(ask)
+    assert [future.result(0) for future in done] == [1]
+    assert len(MemoryStore(rig.database, GRID_MS).points(of, 0, 1)) == 1
 
 
 def test_more_unknown_metas_than_an_ack_may_name_are_asked_for_in_turn(rig):

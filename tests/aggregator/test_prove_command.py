@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.batch import IntervalColumns
 from aggregator.prove_command.__main__ import main
@@ -19,6 +20,7 @@ from aggregator.prove_command.table import decimal
 from aggregator.store.embedded import EmbeddedStore
 from contract.stored import Level
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, QUARTER_MS, Ledger, build
+from tests.aggregator.doors import engineer, keeper_of, tokens_in
 from tests.aggregator.ledger_files import write_ledger
 
 
@@ -48,13 +50,15 @@ def damaged(folder: Path, meter: str, at_ms: int) -> None:
 
 
 @contextmanager
-def serving(ledger: Ledger) -> Iterator[str]:
+def serving(ledger: Ledger, keeper: Doorkeeper | None = None) -> Iterator[str]:
     """Serve the API of a ledger, and say so in the store's lock file."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         ledger.store.announce(url)
         server = uvicorn.Server(
-            uvicorn.Config(build_app(ledger.reader), log_level="error", lifespan="off")
+            uvicorn.Config(
+                build_app(ledger.reader, keeper=keeper), log_level="error", lifespan="off"
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -174,3 +178,18 @@ def test_nothing_to_prove_is_not_proved(config: Path, capsys: pytest.CaptureFixt
 )
 def test_figures_are_exact(micro: int | None, text: str):
     assert decimal(micro) == text
+
+
+def test_an_aggregator_that_wants_a_token_is_given_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    ledger = build(tmp_path)
+    tokens = tokens_in(tmp_path)
+    engineer(tokens, "nenghao-a-token-of-the-tests")
+    (tmp_path / "token").write_text("nenghao-a-token-of-the-tests\n")
+    with serving(ledger, keeper_of(tokens)) as url:
+        assert main(["--url", url]) == 1
+        assert "a token is needed" in capsys.readouterr().err
+        assert main(["--url", url, "--token-file", str(tmp_path / "token")]) == 0
+    tokens.close()
+    ledger.store.close()

@@ -6,6 +6,9 @@ from aggregator.register.folder import RegisterError, load_folder
 from aggregator.register.tables import TABLES
 from tests.register_example import example, write_folder
 
+_COKE, _PROOF = '"carbon balance of March, made up"', '"certificates 1 to 12, made up"'
+_BOUGHT = "renewable_certificate"
+
 REFUSALS = {
     "region its own parent": ("regions.csv", "370100,,济", "370100,370114,济", 2, "parent",
                               "370100 > 370114 > 370100"),
@@ -66,6 +69,37 @@ REFUSALS = {
                                          "formula", "shares of rest make 1.06667, more than all"),
     "virtual meter of an unknown node": ("virtual_meters.csv", ",sockets,", ",plugs,", 3, "node",
                                          "plugs is no node of office"),
+    "analysis of an unknown meter": ("calorific_values.csv", "raw_coal,,", "raw_coal,belt,", 2,
+                                     "meter", "belt is no meter of foundry"),
+    "analysis of another meter's fuel": ("calorific_values.csv", "raw_coal,,", "raw_coal,em-01,",
+                                         2, "meter", "em-01 counts electricity, not raw_coal"),
+    "analysis of no fuel": ("calorific_values.csv", "raw_coal", "electricity", 2, "carrier",
+                            "unknown fuel 'electricity'"),
+    "analysis in kcal": ("calorific_values.csv", "21.4", "5112", 2, "ncv_gj", "not between"),
+    "analysis of gas by 10^4 m3": ("calorific_values.csv", "raw_coal,,2026-03-01,2026-04-01,21.4",
+                                   "natural_gas,,2026-03-01,2026-04-01,35.5", 2, "ncv_gj",
+                                   "35.5 GJ/m3 is not between 0.001 and 0.2"),
+    "analysis that ends before": ("calorific_values.csv", "2026-04-01", "2026-03-01", 2,
+                                  "valid_to", "is not after valid_from"),
+    "analyses that overlap": ("calorific_values.csv", "foundry,raw",
+                              "foundry,raw_coal,,2026-03-31,,22,x\nfoundry,raw", 2, "valid_from",
+                              "overlaps line 3, which holds longer"),
+    "electricity as feedstock": ("deductions.csv", "coke,feedstock", "electricity,feedstock", 2,
+                                 "kind", "feedstock is for fuel, not for electricity"),
+    "certificate for a fuel": ("deductions.csv", "electricity,renew", "coke,renew", 3, "kind",
+                               "renewable_certificate is for electricity, not for coke"),
+    "deduction of a year and its month": ("deductions.csv", f"coke,feedstock,2026-03,1.5,{_COKE}",
+                                          f"electricity,{_BOUGHT},2026-02,9,{_PROOF}", 2,
+                                          "period", "2026-02 is deducted already in line 3"),
+    "deduction of less than nothing": ("deductions.csv", "12000", "-1", 3, "amount", "not between"),
+    "demand of an unknown meter": ("demand_contracts.csv", "em-01,contracted", "em-9,contracted",
+                                   2, "meter", "em-9 is no meter of foundry"),
+    "demand of no electricity": ("demand_contracts.csv", "em-01,contracted", "coal,contracted", 2,
+                                 "meter", "coal counts raw_coal, not electricity"),
+    "demand inside a month": ("demand_contracts.csv", "2026-04-01", "2026-04-02", 3, "valid_from",
+                              "is not the first of a month"),
+    "demand without capacity": ("demand_contracts.csv", "630", "", 2, "contracted_kva",
+                                "empty, and the basis is contracted"),
     "product unknown": ("production.csv", "castings,2026-01", "forgings,2026-01", 3, "product",
                         "forgings is not in products.csv"),
     "output twice": ("production.csv", "2026-02", "2026-01", 4, "product",

@@ -25,6 +25,7 @@ from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import Parts, opened
 from aggregator.prove_command.__main__ import main as prove
 from aggregator.records import Records
+from aggregator.register.database import RegisterDatabase
 from aggregator.replay import Replayer
 from aggregator.replay_command.__main__ import main
 from aggregator.restatements import Restatements
@@ -384,6 +385,24 @@ def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_wi
         assert ("Going on: 2 of 4" in capsys.readouterr().out) is goes_on
 
 
+def test_a_row_of_the_register_is_named_with_who_changed_it(config: Path, capsys):
+    live(config, 3)
+    meters = config.parent / "register" / "meters.csv"
+    text = meters.read_text("utf-8")
+    meters.write_text(text.replace("works,em-1,electricity,boundary_in,,40",
+                                   "works,em-1,electricity,boundary_in,,80"), "utf-8")  # fmt: skip
+    assert main(["--config", str(config)]) == 0
+    causes = {(one.meter, one.cause, one.why) for one in records_of(config, "works")}
+    with RegisterDatabase(f"sqlite:///{config.parent / 'data' / 'records.sqlite'}") as database:
+        audit = database.audit()
+    (number,) = [
+        number
+        for number, record in enumerate(audit, start=1)
+        if record.change.before is not None and record.change.table == "meters"
+    ]
+    assert causes == {("em-1", f"register change {number}", "by start")}
+
+
 def test_what_a_crash_left_due_is_done_first(config: Path, capsys):
     right = live(config, 3)
     spoil(
@@ -416,7 +435,7 @@ def test_what_people_declared_is_applied_first_under_its_own_cause(config: Path,
     assert main(["--config", str(config)]) == 0
     # the amendment's figures, made in one go, are those made month by month
     assert "all other figures were right" in capsys.readouterr().out
-    assert {one.cause for one in records_of(config, "works")} == {"register"}
+    assert {one.cause for one in records_of(config, "works")} == {"event 1", "event 2"}
     right = now(config)
     spoil(config, f"DELETE FROM interval WHERE start_ms BETWEEN {DAY_5} AND {DAY_5 + 5 * DAY_MS}")
     assert main(["--config", str(config)]) == 0

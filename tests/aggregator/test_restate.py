@@ -166,6 +166,7 @@ def test_settled_days_leave_a_record_and_open_ones_do_not(world: World):
     assert len(records) == sum(change.settled for change in changes) == 2 * 2 * 3
     one = next(r for r in records if (r.meter, r.measure) == ("em-2", "co2_kg"))
     assert (one.cause, one.why, one.found_ms) == ("factors demo", "the ministry's notice", NOW_MS)
+    assert one.details == "grid-37-2023"  # the row that the figure is made with
     # the record's figure is the day's as stored
     day = world.stored(Level.DAY)
     row = np.flatnonzero((day.series == 1) & (day.start_ms == one.day_ms))[0]

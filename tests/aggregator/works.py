@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aggregator.amendments import Amendments
-from aggregator.api.guard import Guard
+from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
@@ -30,12 +30,15 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.stuck import Stuck
+from aggregator.tokens import Tokens
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.topics import Address, MessageKind, topic
 from contract.units import to_micro
+from tests.aggregator.doors import engineer, keeper_of
 
 TOKEN = "a-token-of-the-tests-0123"
 EDGE = Address("370114", "works", "gw-1")
@@ -63,7 +66,12 @@ class Works:
     """Closed and opened again it goes on with the same data."""
 
     def __init__(
-        self, folder: Path, guard: Guard | None = None, *, running: bool = True, wait_s: float = 30
+        self,
+        folder: Path,
+        keeper: Doorkeeper | None = None,
+        *,
+        running: bool = True,
+        wait_s: float = 30,
     ) -> None:
         self.events = Events(lambda: NOW, io.StringIO())
         self.store = EmbeddedStore(folder / "ledger.duckdb", GRID_MS)
@@ -82,7 +90,7 @@ class Works:
         )
         parameters = Parameters(self.store.directory, register)
         for place in self.facts.sites():
-            parameters.declare(*place, self.facts.standing(*place))
+            parameters.declare(*place, self.facts.declared(*place))
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(
@@ -100,7 +108,7 @@ class Works:
             amendments=Amendments(
                 self.store, book, parameters, self.facts, self.restatements, lambda: NOW
             ),
-            rollups=Rollups(self.store, self.events),
+            rollups=Rollups(self.store, self.events, Stuck(self.store, parameters)),
             live=live,
             inbox=self.inbox,
             publish=lambda _topic, _payload: None,
@@ -111,11 +119,16 @@ class Works:
         reader = StoreLedgerReader(
             self.store, register, factors, tariffs, live,
             facts=parameters.facts, counters=self.events.counts, now_ms=lambda: NOW,
+            quarantine=self.records.misdated,
         )  # fmt: skip
         writer = PipelineLedgerWriter(
             self.facts, self.restatements, self.pipeline.amend, lambda: NOW, wait_s
         )
-        self.app = build_app(reader, writer, guard or Guard(TOKEN))
+        self.tokens = Tokens(url)
+        if keeper is None and not self.tokens.ever_made():
+            engineer(self.tokens, TOKEN)
+        self.app = build_app(reader, writer, keeper or keeper_of(self.tokens, NOW))
+        self.app.state.reads_with = TOKEN if keeper is None else None
         self._outbox, self._seq = f"{len(self.store.directory.sources):016x}", 0
         self._thread = threading.Thread(target=self.pipeline.run)
         if running:
@@ -150,6 +163,7 @@ class Works:
         self.records.close()
         self.facts.close()
         self.restatements.close()
+        self.tokens.close()
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -13,8 +13,11 @@ BENCHMARKS = {
     "decode": "tests.benchmarks.decode:main",
     "register": "tests.benchmarks.register:main",
     "accounts": "tests.benchmarks.accounts:main",
+    "year": "tests.benchmarks.year:main",
+    "memory": "tests.benchmarks.memory:main",
     "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
+    "nodes": "tests.benchmarks.nodes:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",
 }

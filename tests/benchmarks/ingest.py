@@ -44,7 +44,7 @@ PACE = PaceSection()
 AGE_S = 6 * 3600
 """How old the first readings are; each batch is newer by as much time as its samples span."""
 
-_CONFIG = """\
+CONFIG = """\
 [aggregator]
 regions = ["370114"]
 data_dir = "{folder}/store"
@@ -90,7 +90,7 @@ def whole_road(load: Load, seconds: int, warm_up_s: int, rollup_s: float) -> Ite
         broker = stack.enter_context(mosquitto_broker(folder))
         config, log = folder / "aggregator.toml", folder / "aggregator.log"
         config.write_text(
-            _CONFIG.format(folder=folder, broker=broker.port, rollup_s=rollup_s), "utf-8"
+            CONFIG.format(folder=folder, broker=broker.port, rollup_s=rollup_s), "utf-8"
         )
         aggregator = stack.enter_context(child("aggregator", ["--config", str(config)], log))
         api = wait_for_event(log, "aggregator_started", aggregator)["api"]
@@ -108,17 +108,17 @@ def whole_road(load: Load, seconds: int, warm_up_s: int, rollup_s: float) -> Ite
             "aggregator": psutil.Process(aggregator.pid),
             "generator": psutil.Process(generator.pid),
         }
-        lines = _tallies(generator, folder / "load.log")
+        lines = tallies(generator, folder / "load.log")
         for _ in range(warm_up_s):
             next(lines)
         cpu, written, began = cpu_seconds(watched), _written(watched), time.monotonic()
         counts = counters(api)  # slow while the aggregator is busy
-        tallies = [next(lines) for _ in range(seconds)]
+        told = [next(lines) for _ in range(seconds)]
         took = time.monotonic() - began
         cpu = {name: now - cpu[name] for name, now in cpu_seconds(watched).items()}
         counts = {name: now - counts.get(name, 0) for name, now in counters(api).items()}
         written = _written(watched) - written
-        yield from _report(tallies, took, cpu, counts)
+        yield from _report(told, took, cpu, counts)
         yield (
             f"aggregator: peak RSS {peak_rss(aggregator.pid) / 1e6:.0f} MB, "
             f"{written / 1e6 / took:.1f} MB/s to disk; {load_average()}"
@@ -182,7 +182,7 @@ def stage_by_stage(load: Load, batches: int) -> Iterator[str]:
     )
 
 
-def _tallies(generator: subprocess.Popen[str], log: Path) -> Iterator[dict[str, Any]]:
+def tallies(generator: subprocess.Popen[str], log: Path) -> Iterator[dict[str, Any]]:
     assert generator.stdout is not None
     for line in generator.stdout:
         yield json.loads(line)

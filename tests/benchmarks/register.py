@@ -85,10 +85,10 @@ def whole(channels: int, times: Int64, values: Int64) -> IntervalRows:
 
 def in_pandas(channels: int, times: Int64, values: Int64) -> pd.DataFrame:
     """The plain case only: exact borders and coverage, but no spikes left out, no rollover."""
-    slots = np.arange(channels)
+    slots, each = np.arange(channels), len(times) // channels
     ticks = np.arange(times.min() // GRID_MS, times.max() // GRID_MS + 1) * GRID_MS
     borders = pd.MultiIndex.from_product([slots, ticks], names=["slot", "t"]).to_frame(index=False)
-    read = pd.DataFrame({"slot": np.repeat(slots, MINUTES), "t": times, "v": values, "n": 1})
+    read = pd.DataFrame({"slot": np.repeat(slots, each), "t": times, "v": values, "n": 1})
     frame = pd.concat([read, borders.assign(n=0)]).sort_values(["slot", "t", "n"])
     frame = frame.drop_duplicates(["slot", "t"], keep="last")
     frame["known"] = frame.t.where(frame.n == 1)

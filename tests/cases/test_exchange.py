@@ -48,7 +48,7 @@ def test_exchange_seen_late(story):
     }
     assert ledger.restated("amount_held") == {DAY: (step / KWH, 0.0)}
     (record,) = ledger.records()
-    assert (record.cause, record.why, record.found_ms) == ("exchange", "seen on site", seen)
+    assert (record.cause, record.why, record.found_ms) == ("event 1", "seen on site", seen)
 
 
 @pytest.mark.parametrize("wrong_by", [KWH // 2, 100 * KWH], ids=["plausible", "a wrong digit"])
@@ -69,8 +69,10 @@ def test_exchange_with_wrong_final_reading_corrected_next_week(story, wrong_by):
     ledger = tale.end()
     agree(ledger, life, DAY, END)
     assert ledger.total(of="held") == 0
-    assert ledger.restated() == {DAY: (wrong.restated()[DAY][0], right / KWH)}
-    assert ledger.records()[-1].found_ms == week
+    first, second = ledger.records()
+    assert (first.cause, first.from_value, first.to_value) == ("event 1", *wrong.restated()[DAY])
+    assert (second.cause, second.found_ms) == ("event 2", week)
+    assert (second.from_value, second.to_value) == (as_told / KWH, right / KWH)
 
 
 def test_exchange_of_which_nobody_wrote_the_registers_down(story):

@@ -81,6 +81,38 @@ def test_a_good_file_with_defaults():
     assert config.outbox.max_days == 190
 
 
+SERIAL: dict[str, Any] = {
+    "id": "rs485", "kind": "serial", "device": "/dev/ttyUSB0", "baud": 2400, "parity": "even",
+    "meter": [{"id": "em-11", "model": "eastron-sdm630", "unit": 5}],
+}  # fmt: skip
+
+
+def test_a_serial_bus():
+    config = parse(changed("bus/0", SERIAL))
+    assert config.buses[0].device == "/dev/ttyUSB0"
+    assert (config.buses[0].baud, config.buses[0].parity) == (2400, "even")
+
+
+def test_a_serial_bus_needs_a_port_and_has_no_host():
+    with pytest.raises(ConfigError) as caught:
+        parse(changed("bus/0/kind", "serial"))
+    reasons = {problem.key: problem.reason for problem in caught.value.problems}
+    assert "a serial bus needs it" in reasons["bus[0].device"]
+    assert "a serial bus has none" in reasons["bus[0].host"]
+    assert "no host or port" in reasons["bus[0].meter[1].host"]
+
+
+def test_a_port_belongs_to_one_bus_and_its_meters_have_no_host():
+    table = changed("bus/0", SERIAL)
+    table["bus"].append(copy.deepcopy(SERIAL) | {"id": "other"})
+    table["bus"][1]["meter"][0] |= {"id": "em-12", "host": "10.0.0.9"}
+    with pytest.raises(ConfigError) as caught:
+        parse(table)
+    assert {problem.key for problem in caught.value.problems} == {
+        "bus[1].device", "bus[1].meter[0].host", "bus[1].meter[0].unit",
+    }  # fmt: skip
+
+
 def outcome(raw: bytes) -> object:
     """A configuration or the problems; any other exception fails the test."""
     try:
@@ -132,6 +164,12 @@ BAD = {
     "meter_model_missing": ("bus/0/meter/0/model", ..., "bus[0].meter[0].model", "missing"),
     "meter_twice": ("bus/0/meter/1/id", "em-01", "bus[0].meter[1].id", "already used by"),
     "address_twice": ("bus/0/meter/1/port", 502, "bus[0].meter[1].unit", "10.0.0.7:502 unit 1"),
+    "host_missing": ("bus/0/host", ..., "bus[0].host", "a modbus-tcp bus needs it"),
+    "tcp_with_device": ("bus/0/device", "/dev/ttyS0", "bus[0].device", "modbus-tcp bus has none"),
+    "baud_unknown": ("bus/0/baud", 9601, "bus[0].baud", "9601 is not one of 300, 600"),
+    "baud_text": ("bus/0/baud", "9600", "bus[0].baud", "whole number"),
+    "parity_unknown": ("bus/0/parity", "E", "bus[0].parity", "not one of none, even, odd"),
+    "stop_bits": ("bus/0/stop_bits", 3, "bus[0].stop_bits", "1 to 2"),
     "unknown_table": ("metres", {}, "metres", "unknown key"),
 }
 

@@ -1,36 +1,40 @@
 """Modbus TCP: the link suite on pymodbus's own server, and a server that misbehaves."""
 
 import asyncio
-import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from edge_agent.errors import LinkError, MeterError
-from edge_agent.links.base import LinkTimeoutError
+from edge_agent.codecs.modbus import ReadWords
+from edge_agent.config import BusConfig
+from edge_agent.errors import LinkError, LinkTimeoutError, MeterError
 from edge_agent.links.modbus import ModbusTcpLink
-from edge_agent.links.registry import link_kinds
+from edge_agent.links.registry import make_link
+from edge_agent.links.wire import WireLink
+from tests.edge_agent.ports import free_port
 from tests.suites.link_suite import TIMEOUT_S, LinkSuite
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ServerBench:
     """pymodbus's server with units 1 and 2."""
+
+    refusal = "illegal address"
 
     def __init__(self) -> None:
         self.port = free_port()
         self.link = ModbusTcpLink("127.0.0.1", self.port, TIMEOUT_S)
         self.delays = {1: 0.0, 2: 0.0}
         self.server: ModbusTcpServer | None = None
+
+    def question(self, unit: int, place: int) -> ReadWords:
+        return ReadWords(unit, 3, place, 2 if place < 49 else 1)
+
+    def number(self, answer: Sequence[int]) -> int:
+        return answer[0]
 
     def device(self, unit: int) -> SimDevice:
         async def action(*_: object) -> None:
@@ -118,7 +122,7 @@ async def test_exception_codes(code, error, says):
 
     async with scripted(answer) as link:
         with pytest.raises(error, match=says) as caught:
-            await link.read(7, 3, 0, 2)
+            await link.read(ReadWords(7, 3, 0, 2))
         assert type(caught.value) is error
         assert "unit 7" in str(caught.value)
         assert link.is_open
@@ -131,7 +135,7 @@ async def test_input_registers_are_read_with_function_4():
         writer.write(frame(request, b"\x04\x04\x42\xf6\xe9\x79"))
 
     async with scripted(answer) as link:
-        assert list(await link.read(1, 4, 0x48, 2)) == [0x42F6, 0xE979]
+        assert list(await link.read(ReadWords(1, 4, 0x48, 2))) == [0x42F6, 0xE979]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ async def test_broken_answer_is_a_link_error_and_silent_on_stderr(payload, capfd
     async with scripted(answer) as link:
         for _ in range(2):
             with pytest.raises(LinkError):
-                await link.read(1, 3, 0, 2)
+                await link.read(ReadWords(1, 3, 0, 2))
             assert not link.is_open
     assert capfd.readouterr().err == ""
     assert caplog.text == ""
@@ -167,7 +171,7 @@ async def test_answer_of_another_unit_is_not_taken():
 
     async with scripted(answer) as link:
         with pytest.raises(LinkTimeoutError):
-            await link.read(1, 3, 0, 2)
+            await link.read(ReadWords(1, 3, 0, 2))
 
 
 async def test_answer_to_an_earlier_transaction_is_not_taken():
@@ -178,7 +182,7 @@ async def test_answer_to_an_earlier_transaction_is_not_taken():
         await reader.read()
 
     async with scripted(answer) as link:
-        assert list(await link.read(1, 3, 0, 2)) == [3, 4]
+        assert list(await link.read(ReadWords(1, 3, 0, 2))) == [3, 4]
 
 
 async def test_connection_closed_by_the_meter_fails_at_once():
@@ -189,7 +193,7 @@ async def test_connection_closed_by_the_meter_fails_at_once():
         link._timeout_s = 20
         async with asyncio.timeout(5):
             with pytest.raises(LinkError, match=r"closed by the other side|connection lost"):
-                await link.read(1, 3, 0, 2)
+                await link.read(ReadWords(1, 3, 0, 2))
         assert not link.is_open
 
 
@@ -199,5 +203,20 @@ async def test_closed_port_names_the_endpoint():
         await ModbusTcpLink("127.0.0.1", port, TIMEOUT_S).open()
 
 
+async def test_wrong_number_of_words_is_refused_by_the_link():
+    async def answer(reader, writer):
+        request = await reader.readexactly(12)
+        writer.write(frame(request, b"\x03\x06\0\1\0\2\0\3"))
+        await reader.read()
+
+    async with scripted(answer) as link:
+        with pytest.raises(LinkError, match="3 words instead of 2"):
+            await link.read(ReadWords(1, 3, 0, 2))
+
+
 def test_registry_makes_links():
-    assert link_kinds()["modbus-tcp"] is ModbusTcpLink
+    tcp = make_link(BusConfig("b", "gateway"), "gateway", 502)
+    assert isinstance(tcp, ModbusTcpLink)
+    serial = make_link(BusConfig("b", kind="serial", device="/dev/x"), "", 502)
+    assert isinstance(serial, WireLink)
+    assert isinstance(make_link(BusConfig("b", "gateway", "tcp"), "gateway", 502), WireLink)

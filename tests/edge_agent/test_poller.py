@@ -11,11 +11,11 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from contract.reading import Reading
 from edge_agent.clock import SteppingClock, SystemClock
+from edge_agent.codecs.modbus import ReadWords
 from edge_agent.config import BusConfig, MeterConfig, PollConfig
-from edge_agent.errors import LinkError, MeterError
+from edge_agent.errors import LinkError, LinkTimeoutError, MeterError
 from edge_agent.events import Event, MeterBack, MeterLost, MeterRefused, PollMissed
-from edge_agent.links.base import LinkTimeoutError
-from edge_agent.links.modbus import ModbusTcpLink
+from edge_agent.links.registry import make_link
 from edge_agent.poller import BusPoller, build_pollers
 from edge_agent.registers import load_device_maps
 
@@ -59,7 +59,8 @@ class Wire:
             raise LinkError("wire", "cannot connect")
         self.open_now = True
 
-    async def read(self, unit: int, function: int, address: int, count: int) -> Sequence[int]:
+    async def read(self, question: ReadWords) -> Sequence[int]:
+        unit, count = question.device, question.count
         self.reads.append((unit, self.clock.time_ms() - T0))
         self.clock.advance(self.clock.time_ms() + self.cost_ms.get(unit, 0))
         await asyncio.sleep(0)
@@ -203,10 +204,10 @@ async def test_refused_read_does_not_cost_the_other_reads_of_the_meter(monkeypat
     rig = Rig(1, model="abb-b23")
     whole = rig.wire.read
 
-    async def read(unit, function, address, count):
-        if address == 0x5B00:
+    async def read(question):
+        if question.address == 0x5B00:
             raise MeterError("unit 1", "illegal address")
-        return await whole(unit, function, address, count)
+        return await whole(question)
 
     monkeypatch.setattr(rig.wire, "read", read)
     await rig.poller.poll_once()
@@ -247,8 +248,8 @@ async def test_wall_clock_jumps_lose_no_poll_and_count_no_miss():
 async def test_values_that_cannot_be_readings_are_counted(monkeypatch):
     rig = Rig(1, model="huawei-sun2000")
 
-    async def read(unit, function, address, count):
-        return [0xFFFF, 0xFFFF] if address == 32106 else [0, 5000]
+    async def read(question):
+        return [0xFFFF, 0xFFFF] if question.address == 32106 else [0, 5000]
 
     monkeypatch.setattr(rig.wire, "read", read)
     assert await rig.poller.poll_once() == 1
@@ -301,7 +302,7 @@ def real(meters: list[Served], period_s: float, timeout_s: float) -> tuple[BusPo
     sink = Sink()
     events: list[Event] = []
     (poller,) = build_pollers(
-        [bus], PollConfig(period_s), load_device_maps([model]), {"modbus-tcp": ModbusTcpLink},
+        [bus], PollConfig(period_s), load_device_maps([model]), make_link,
         SystemClock(), sink, events.append,
     )  # fmt: skip
     return poller, sink

@@ -9,6 +9,7 @@ from contract.channels import catalogue
 from contract.meta import Meta, decode_meta, encode_meta
 from edge_agent.config import MeterConfig
 from edge_agent.errors import ConfigError
+from edge_agent.maps.modbus import ModbusMap
 from edge_agent.registers import (
     devices_folder,
     load_device_map,
@@ -16,6 +17,7 @@ from edge_agent.registers import (
     meta_meter,
     parse_device_map,
 )
+from tests.device_table import PAGE, page_with, table, well_sourced
 
 MODELS = sorted(path.stem for path in devices_folder().glob("*.toml"))
 
@@ -55,6 +57,7 @@ def problems(text: str) -> dict[str, str]:
 
 def test_map_is_read_in_decimals():
     device = parse_device_map(GOOD, Path("good.toml"))
+    assert isinstance(device, ModbusMap)
     energy, power = device.registers
     assert energy.scale == Decimal("0.01")
     assert energy.modulus == 1_000_000
@@ -74,9 +77,13 @@ def test_shipped_map_loads_and_has_a_source(model):
     assert [catalogue()[name].name for name in names] == names
 
 
-def test_readme_lists_every_shipped_map():
-    text = (devices_folder() / "README.md").read_text(encoding="utf-8")
-    assert [model for model in MODELS if f"`{model}`" not in text] == []
+def test_the_documented_table_is_that_of_the_maps():
+    assert page_with(table()) == PAGE.read_text(encoding="utf-8"), "python -m tests.device_table"
+
+
+def test_at_least_twenty_maps_and_twelve_with_a_frame_from_outside():
+    assert len([model for model in MODELS if not model.startswith("manual-")]) >= 20
+    assert len(well_sourced()) >= 12
 
 
 def test_all_problems_are_told_at_once():
@@ -155,3 +162,16 @@ def test_meta_meter_carries_rating_of_the_main_channel_and_survives_the_wire():
     assert ratings["mass_flow"] is None
     meta = Meta((meter,))
     assert decode_meta(encode_meta(meta)) == meta
+
+
+def test_rating_of_the_product_holds_where_the_configuration_has_none():
+    device = load_device_map("eastron-sdm72dm-v2")
+    for given, expected in ((None, 82.8), (20.0, 20.0)):
+        meter = meta_meter(MeterConfig(id="em-01", model=device.model, rating=given), device)
+        ratings = {channel.name: channel.rating for channel in meter.channels}
+        assert (ratings["energy_import"], ratings["power"]) == (expected, None)
+        assert meter.channels[0].modulus == 1_000_000
+
+
+def test_a_rating_must_be_positive():
+    assert "positive" in problems(GOOD.replace("side =", "rating = 0\nside ="))["rating"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.ledger import assert_proof, wait_read
+from tests.integration.ledger import settle, wait_read
 from tests.integration.world import World
 
 pytestmark = pytest.mark.mosquitto
@@ -27,13 +27,25 @@ async def command(world: World, edge: str, *arguments: str) -> tuple[int, str]:
 
 async def test_an_edge_obeys_restarts_in_its_place_and_loses_nothing(tmp_path):
     async with World(tmp_path) as world:
-        (tmp_path / "token").write_text("0123456789abcdef")
-        config = tmp_path / "aggregator.toml"
-        text = config.read_text("utf-8")
-        token = f'[api]\ntoken_file = "{tmp_path / "token"}"\n'
-        config.write_text(text.replace("[api]\n", token), "utf-8")
         await world.start("aggregator", *world.edges)
         await wait_read(world)
+        process = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-m",
+                "aggregator.tokens_command",
+                "add",
+                "--role",
+                "engineer",
+                "--everything",
+            ),
+            *("--name", "test", "--config", str(tmp_path / "aggregator.toml")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        secret = (await process.communicate())[0].decode().split()[-1]
+        (tmp_path / "token").write_text(secret)
+        for client in (world._client, world.api._client):
+            client.headers["Authorization"] = f"Bearer {secret}"
         edge = next(iter(world.edges))
         code, said = await command(world, edge, "poll-now")
         assert (code, json.loads(said)["readings"] > 0) == (0, True)
@@ -47,4 +59,4 @@ async def test_an_edge_obeys_restarts_in_its_place_and_loses_nothing(tmp_path):
         code, said = await command(world, edge, "resend", "from_ms=0", "to_ms=9999999999999")
         assert code == 0, said
         assert world.running[edge].process.pid == pid, "the new process is in the old one's place"
-        await assert_proof(world)
+        await settle(world)

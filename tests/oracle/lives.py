@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -88,7 +88,20 @@ def figures(
 ) -> dict[int, Row]:
     """Rows of a channel whose limits are given before any multiplier."""
     total: dict[int, Row] = {}
-    for ratio, life in lives(declared, as_they_count(declared, readings)):
+    for _, limits, part in stretches(channel, declared, as_they_count(declared, readings)):
+        for start, row in ledger(limits, part, grid_ms).rows.items():
+            into = total.setdefault(start, Row())
+            for name in vars(row):
+                old, more = getattr(into, name), getattr(row, name)
+                setattr(into, name, old | more if name == "flags" else old + more)
+    return total
+
+
+def stretches(
+    channel: Channel, declared: Declared, counting: Sequence[Reading]
+) -> Iterator[tuple[int, Channel, list[Reading]]]:
+    """(multiplier, limits behind it, readings times it) of what is judged as if alone."""
+    for ratio, life in lives(declared, counting):
         scaled = replace(
             channel,
             modulus=channel.modulus * ratio,
@@ -97,17 +110,10 @@ def figures(
         )
         believed = replace(scaled, modulus=0, limit=0)
         stretch: list[Reading] = []
-        parts = []
         for time, value in [(time, value * ratio) for time, value in life]:
             if time in declared.accepted and stretch:
-                parts += [(scaled, stretch), (believed, [stretch[-1], (time, value)])]
+                yield ratio, scaled, stretch
+                yield ratio, believed, [stretch[-1], (time, value)]
                 stretch = []
             stretch.append((time, value))
-        parts.append((scaled, stretch))
-        for limits, part in parts:
-            for start, row in ledger(limits, part, grid_ms).rows.items():
-                into = total.setdefault(start, Row())
-                for name in vars(row):
-                    old, more = getattr(into, name), getattr(row, name)
-                    setattr(into, name, old | more if name == "flags" else old + more)
-    return total
+        yield ratio, scaled, stretch

@@ -42,3 +42,15 @@ def _period(season: Mapping[str, Any], minute: int) -> str:
                 if begin <= minute < end:
                     return str(name)
     raise ValueError(f"nothing holds at minute {minute}")
+
+
+def surcharge_cents(blocks: list[tuple[int, int]], before: int, amount: int) -> int:
+    """Surcharge of whole units used one by one after `before`: blocks are (above, cents)."""
+    cents = 0
+    for unit in range(before, before + amount):
+        price = 0
+        for above, surcharge in blocks:
+            if unit >= above:
+                price = surcharge
+        cents += price
+    return cents

@@ -78,11 +78,11 @@ def _burnt(meters: Mapping[str, Meter], id_: str) -> bool:
 
 
 def _subs(meters: Mapping[str, Meter], amounts: Mapping[str, int], of: str) -> int:
-    """What `sub` meters right below one take from it."""
+    """What `sub` meters right below one take from it; what is burnt is taken from nothing."""
     return sum(
         amounts.get(id_, 0)
         for id_, meter in meters.items()
-        if meter.role == "sub" and _above(meters, id_) == of
+        if meter.role == "sub" and _above(meters, id_) == of and not _burnt(meters, id_)
     )
 
 

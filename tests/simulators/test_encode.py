@@ -95,8 +95,13 @@ def test_display_never_shows_more_than_there_is(start: int) -> None:
 
 
 def test_every_map_can_be_served() -> None:
-    for path in devices_folder().glob("*.toml"):
-        for item in load_device(path.stem).registers:
+    models = [path.stem for path in devices_folder().glob("*.toml")]
+    for model in models:
+        if model.startswith("manual-"):
+            with pytest.raises(DeviceError, match="nothing speaks 'manual'"):
+                load_device(model)
+            continue
+        for item in load_device(model).registers:
             if item.step is not None:
                 assert encode_cumulative(item, 5_000_000)[1] >= 0
 

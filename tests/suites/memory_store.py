@@ -1,14 +1,16 @@
 """The Store protocol in the most obvious way: the reference that keeps the suite honest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import Directory, Source
+from aggregator.points import Points
 from aggregator.store.base import (
     NO_TIME,
     Commit,
@@ -20,8 +22,9 @@ from aggregator.store.base import (
     StoreMismatch,
     check_unique,
 )
-from contract.reading import COUNTING_CODES
-from contract.stored import Level
+from aggregator.verdict import Verdict
+from contract.reading import COUNTING_CODES, Quality
+from contract.stored import Level, Measurement
 
 Row = tuple[Any, ...]
 
@@ -39,6 +42,8 @@ class MemoryDatabase:
     )
     receipts: dict[Source, Ranges] = field(default_factory=dict)
     dirty: set[DirtyDay] = field(default_factory=set)
+    points: dict[tuple[str, tuple[str, ...], int], dict[str, Any]] = field(default_factory=dict)
+    verdicts: dict[tuple[int, int, int], Verdict] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -77,6 +82,7 @@ class MemoryStore:
             self.directory.sources.add(source)
             self._db.receipts[source] = ranges
         self._db.dirty |= commit.dirty
+        self._db.verdicts |= {verdict.key: verdict for verdict in commit.verdicts}
         return CommitResult(
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
@@ -89,6 +95,31 @@ class MemoryStore:
         self.clear_dirty(clear)
         return CommitResult(0, len(intervals))
 
+    def write_points(self, points: Points) -> CommitResult:
+        for tags, time_ms, fields in points.rows():
+            self._db.points[points.of.name, tags, time_ms] = fields
+        return CommitResult(0, len(points))
+
+    def points(
+        self,
+        of: Measurement,
+        from_ms: int,
+        to_ms: int,
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Points:
+        return Points.of_rows(
+            of,
+            (
+                (tags, time_ms, fields)
+                for (name, tags, time_ms), fields in sorted(
+                    self._db.points.items(), key=lambda item: item[0]
+                )
+                if name == of.name
+                and from_ms <= time_ms < to_ms
+                and all(tags[of.tags.index(tag)] in values for tag, values in where.items())
+            ),
+        )
+
     def _upsert(self, level: Level, intervals: IntervalColumns) -> None:
         for row in zip(*(column.tolist() for column in intervals.columns()), strict=True):
             self._db.figures[level][row[0], row[1]] = row
@@ -99,7 +130,8 @@ class MemoryStore:
         for row in rows:
             series, time_ms, value, quality, source, seq = row
             key = self.directory.sources.key(source)
-            order = (quality not in COUNTING_CODES, key.outbox, key, seq, quality, value)
+            poll = quality != Quality.FREEZE
+            order = (quality not in COUNTING_CODES, not poll, key.outbox, key, seq, quality, value)
             if (series, time_ms) not in best or order < best[series, time_ms][0]:
                 best[series, time_ms] = (order, row)
         lines: dict[int, list[Row]] = {}
@@ -173,6 +205,13 @@ class MemoryStore:
                 for column, like in zip(zip(*rows, strict=True), empty.columns(), strict=True)
             )
         )
+
+    def verdicts(self, series: Int32, from_ms: int, to_ms: int) -> Sequence[Verdict]:
+        return [
+            verdict
+            for key, verdict in sorted(self._db.verdicts.items())
+            if key[0] in series and from_ms <= key[1] < to_ms and verdict.outcome
+        ]
 
     def last_times(self, series: Int32) -> Int64:
         lines = self._settled(self._db.cumulative)

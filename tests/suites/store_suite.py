@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aggregator.batch import ColumnError, Float64, Int64, IntervalColumns, ReadingColumns
 from aggregator.directory import SeriesKey, Source
+from aggregator.points import Points
 from aggregator.store.base import (
     NO_TIME,
     Commit,
@@ -20,8 +21,9 @@ from aggregator.store.base import (
     Store,
     StoreMismatch,
 )
+from aggregator.verdict import Outcome, RuleId, Verdict
 from contract.reading import MAX_TIME_MS, MIN_TIME_MS, Quality
-from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level
+from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, MEASUREMENTS, Level, Measurement
 
 GRID_MS = 900_000
 T0 = 1_795_248_000_000  # 2026-11-21T08:00:00Z, on the grid
@@ -125,6 +127,19 @@ def commit_of(
 
 def series_of(store: Store, meter: str = "m1", channel: str = "energy_import") -> Any:
     return np.array([store.directory.series.add(SeriesKey(*SITE, meter, channel))], np.int32)
+
+
+def point(of: Measurement, at: int, *, number: int = 7, absent: bool = False, **tags: str) -> Any:
+    """Return a row of a measurement (ms from T0): all fields differ; tags are t0, t1 ..."""
+    values: dict[str, Any] = {name: number + i for i, name in enumerate(of.integers)}
+    values |= {name: number + 0.1 * (i + 1) for i, name in enumerate(of.floats)}
+    values |= {name: f'{name} "{number}" \\ 铸' for name in of.texts}
+    values |= dict.fromkeys(of.optional, None) if absent else {}
+    return tuple(tags.get(name, f"t{i}") for i, name in enumerate(of.tags)), T0 + at, values
+
+
+def points_of(store: Any, of: Measurement, low: int = 0, high: int = 10 * DAY, **where: Any) -> Any:
+    return list(store.points(of, T0 + low, T0 + high, where).rows())
 
 
 def read(
@@ -355,6 +370,40 @@ class StoreSuite:
         found = store.instant(series_of(store, channel="power"), T0, T0 + 9)
         assert found.value.tolist() == [0.0, 1.0, 1e300, 5e-324, -0.5]
 
+    def test_verdicts_stand_until_they_are_withdrawn(self, kit):
+        """Several rules may speak of one reading; one that is told again is there once."""
+        store = kit.open()
+        known = [figures(store, [0], meter=meter) for meter in ("m1", "m2")]
+        rows = [R(0, 1), R(0, 2, meter="m2")]
+        store.commit(commit_of(store, rows, intervals=IntervalColumns.concatenate(known)))
+        one, two = (int(series_of(store, meter)[0]) for meter in ("m1", "m2"))
+        spike = Verdict(one, T0, RuleId.SPIKE_AND_RETURN, -5, Outcome.LEFT_OUT)
+        twice = Verdict(one, T0, RuleId.DUPLICATE_TIME, 2**52, Outcome.LEFT_OUT)
+        later = Verdict(one, T0 + 1, RuleId.BACKWARD_STEP, 0, Outcome.HELD)
+        other = Verdict(two, T0, RuleId.STUCK_REGISTER, 7, Outcome.FLAGGED)
+        told = [later, other, twice, spike]
+        for _ in range(2):
+            result = store.commit(Commit.without_readings(verdicts=told))
+            assert result.refused == ()
+        store = kit.open()
+        both = np.array([two, one], np.int32)
+        assert list(store.verdicts(both, T0, T0 + 2)) == sorted(told, key=lambda v: v.key)
+        assert list(store.verdicts(series_of(store), T0, T0 + 1)) == [twice, spike]
+        assert list(store.verdicts(series_of(store), T0 + 1, T0 + DAY)) == [later]
+        assert list(store.verdicts(series_of(store, "m3"), T0, T0 + DAY)) == []
+
+        gone = spike._replace(outcome=Outcome.WITHDRAWN, value=0)
+        for changed in (gone, twice._replace(value=3), gone):
+            store.commit(Commit.without_readings(verdicts=[changed]))
+        reader = store.reader()
+        found = reader.verdicts(both, T0 - DAY, T0 + DAY)
+        reader.close()
+        assert list(found) == [twice._replace(value=3), later, other]
+        store.commit(Commit.without_readings(verdicts=[spike]))
+        store = kit.open()
+        assert spike in store.verdicts(both, T0, T0 + 1)
+        assert read(store, store) == [(0, 1)]
+
     def test_receipts_dirty_days_and_directory_survive_a_restart(self, kit):
         store = kit.open()
         one = Source(*SITE, "gw1", "00000000000000aa")
@@ -464,6 +513,55 @@ class StoreSuite:
         assert not trouble
         assert seen == sorted(seen)
         assert len(read(store, store, high=200 * DAY)) == 60
+
+    @pytest.mark.parametrize("name", sorted(MEASUREMENTS))
+    def test_points_are_upserted_by_tags_and_time(self, kit, name):
+        of = MEASUREMENTS[name]
+        store = kit.open()
+        first, second = point(of, 0), point(of, 0, number=50, region="t9")
+        later = point(of, MINUTE, number=-(2**60))
+        store.write_points(Points.of_rows(of, [first, second, later, point(of, 0, number=3)]))
+        replaced = point(of, 0, number=9)
+        store.write_points(Points.of_rows(of, [replaced]))
+        store = kit.open()
+        assert points_of(store, of) == [replaced, later, second]
+        assert points_of(store, of, high=1, region=["t9", "no"]) == [second]
+        assert points_of(store, of, region=[]) == []
+        assert points_of(store, of, low=1, high=MINUTE) == []
+        many = [f"other-{i}" for i in range(80)]  # more than a query names
+        assert points_of(store, of, region=[*many, "t9"]) == [second]
+        reader = store.reader()
+        try:
+            assert points_of(reader, of) == [replaced, later, second]
+        finally:
+            reader.close()
+
+    @pytest.mark.parametrize("name", sorted(n for n, of in MEASUREMENTS.items() if of.optional))
+    def test_an_optional_field_is_absent_once_it_is_withdrawn(self, kit, name):
+        of = MEASUREMENTS[name]
+        store = kit.open()
+        store.write_points(Points.of_rows(of, [point(of, 0)]))
+        store.write_points(Points.of_rows(of, [point(of, 0, absent=True)]))
+        assert points_of(store, of) == [point(of, 0, absent=True)]
+
+    def test_a_tag_may_be_absent(self, kit):
+        of = MEASUREMENTS["balance_day"]
+        store = kit.open()
+        rows = [point(of, 0, meter=""), point(of, 0, node="")]
+        store.write_points(Points.of_rows(of, rows))
+        assert points_of(store, of) == sorted(rows)
+        assert points_of(store, of, meter=[""]) == [rows[0]]
+
+    def test_points_of_wrong_types_are_refused(self):
+        of = MEASUREMENTS["plan"]
+        tags, at, fields = point(of, 0)
+        for wrong in ({"value": None}, {"value": float("inf")}, {"listed": 0.5}, {"no": 1}):
+            with pytest.raises(ColumnError):
+                Points.of_rows(of, [(tags, at, fields | wrong)])
+        good = Points.of_rows(of, [(tags, at, fields)])
+        swapped = dict(good.columns, listed=good.columns["value"])
+        with pytest.raises(ColumnError, match="type"):
+            Points(of, good.keys, good.key, good.time_ms, swapped)
 
     @settings(
         max_examples=12,

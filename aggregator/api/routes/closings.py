@@ -19,13 +19,15 @@ from aggregator.api.closing_shapes import (
 from aggregator.api.corrections import (
     carrier_corrections,
     channel_corrections,
+    estimates_withdrawn,
     summed_corrections,
 )
 from aggregator.api.errors import ApiError
 from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.scoped import ClosedMonths
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response
-from aggregator.closings import Closing, Closings, Part, month_of
+from aggregator.closings import Closing, Part, month_of
 from aggregator.register.model import Site
 from aggregator.restatements import Restatement
 from contract.stored import Level
@@ -49,7 +51,7 @@ class ClosingsQuery(Shape):
     format: Format = "json"
 
 
-def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
+def routes(reader: LedgerReader, closings: ClosedMonths) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["closing"])
 
@@ -95,7 +97,7 @@ def routes(reader: LedgerReader, closings: Closings) -> APIRouter:
 
 
 def _sites(
-    reader: LedgerReader, closings: Closings, closing: Closing, only: str | None
+    reader: LedgerReader, closings: ClosedMonths, closing: Closing, only: str | None
 ) -> Sequence[Site]:
     """Return the sites that were reported, and those that the region has now."""
     now = {s.id: s for s in reader.register.sites.values() if s.region == closing.region}
@@ -109,11 +111,14 @@ def _sites(
     ]
 
 
-def _answer(reader: LedgerReader, closings: Closings, closing: Closing, site: Site) -> AnsweredSite:
+def _answer(
+    reader: LedgerReader, closings: ClosedMonths, closing: Closing, site: Site
+) -> AnsweredSite:
     month_ms = closing.month_ms
     restated: Sequence[Restatement] = closings.restated(closing, site.id)
     reported: Sequence[Part] = closings.reported(closing, site.id)
     now = month_parts(reader, site, month_ms)
+    restated = [*restated, *estimates_withdrawn(closing, reported, now, restated)]
     then, today = (account_of_parts(reader, site, parts, month_ms) for parts in (reported, now))
     spans, spans_now = (spans_of_parts(site.id, parts, month_ms) for parts in (reported, now))
     return AnsweredSite(

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from aggregator.api.accounts import CarrierAccount, SiteAccount, site_account
+from aggregator.api.deductions import COAL, Deducted, net_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import (
     Amounts,
@@ -21,9 +22,11 @@ from aggregator.api.shapes import (
     known,
 )
 from aggregator.ledger.factors import Measure
+from aggregator.periods import pieces
 from aggregator.register.carriers import carriers
-from aggregator.register.model import Role
+from aggregator.register.model import DeductionKind, Role, Site
 from contract.stored import Level
+from contract.units import to_micro
 
 
 class CarrierRow(Shape):
@@ -63,6 +66,31 @@ class Totals(Shape):
     """Over everything bought, media too; null when something bought has no price."""
 
 
+class DeductionRow(Shape):
+    """A row of deductions.csv that touches the period."""
+
+    carrier: str
+    kind: str
+    kind_zh: str
+    period: str
+    amount: Amounts
+    document: str
+    kgce_calorific: float | None
+    kgce_equivalent: float | None
+    deducted: bool
+    reason: str | None
+    """Why it is not deducted."""
+
+
+class Net(Shape):
+    """Standard coal less deductions; null when the gross, or what is deducted, has no figure."""
+
+    kgce_calorific: float | None
+    kgce_equivalent: float | None
+    tce_calorific: float | None
+    tce_equivalent: float | None
+
+
 class UndeterminedRow(Shape):
     """Why a measure of a carrier is null."""
 
@@ -77,6 +105,12 @@ class SiteConsumption(Shape):
     site: str
     carriers: tuple[CarrierRow, ...]
     total: Totals
+    """Gross: nothing is deducted."""
+    deductions: tuple[DeductionRow, ...]
+    net: Net
+    """The total under dual control: without feedstock and certified new renewables."""
+    net_for_intensity: Net
+    """Without feedstock alone: renewables stay in the intensity."""
     measured_share: float | None
     """Time measured of the meters in the total, over all their time so far; 0 to 1."""
     undetermined: tuple[UndeterminedRow, ...]
@@ -119,6 +153,8 @@ def routes(reader: LedgerReader) -> APIRouter:
         sites = find_sites(reader, query.site)
         count = sum(len(cumulative(reader.series(site.id), site.region)) for site in sites)
         check_rows(level, reader.grid_ms, count, from_ms, to_ms)
+        for site in sites:
+            _check_parted(reader, site, level, from_ms, to_ms)
         accounts = [site_account(reader, site, level, from_ms, to_ms) for site in sites]
         if query.format == "csv":
             return csv_response(_flat(accounts))
@@ -133,18 +169,62 @@ def routes(reader: LedgerReader) -> APIRouter:
     return router
 
 
+def _check_parted(reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int) -> None:
+    """Refuse a site whose register changes inside so many figures that too many are read."""
+    borders = reader.register.borders(site.id, from_ms, to_ms)
+    count = len(cumulative(reader.series(site.id), site.region))
+    for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms):
+        if one is not level:
+            check_rows(one, reader.grid_ms, count, start_ms, end_ms)
+
+
 def site_consumption(account: SiteAccount) -> SiteConsumption:
     """Shape an account."""
     return SiteConsumption(
         site=account.site.id,
         carriers=tuple(_carrier(carrier) for carrier in account.carriers),
         total=totals(account),
+        deductions=tuple(_deduction(one) for one in account.deductions),
+        net=_net(account, *DeductionKind),
+        net_for_intensity=_net(account, DeductionKind.FEEDSTOCK),
         measured_share=account.measured_share,
         undetermined=tuple(
             UndeterminedRow(carrier=u.carrier, measure=u.measure, reason=u.reason)
             for u in account.undetermined
         ),
         meters_without_data=tuple(account.without_data),
+    )
+
+
+_KIND_ZH = {
+    DeductionKind.FEEDSTOCK: "原料用能",
+    DeductionKind.RENEWABLE_CERTIFICATE: "新增可再生能源(绿证)",
+}
+
+
+def _deduction(one: Deducted) -> DeductionRow:
+    return DeductionRow(
+        carrier=one.row.carrier,
+        kind=str(one.row.kind),
+        kind_zh=_KIND_ZH[one.row.kind],
+        period=one.row.period,
+        amount=Amounts.of({one.unit: to_micro(one.row.amount)}),
+        document=one.row.document,
+        kgce_calorific=known(one.kgce[Measure.KGCE_CALORIFIC]),
+        kgce_equivalent=known(one.kgce[Measure.KGCE_EQUIVALENT]),
+        deducted=not one.reason,
+        reason=one.reason or None,
+    )
+
+
+def _net(account: SiteAccount, *kinds: DeductionKind) -> Net:
+    net = net_of(account.total, account.deductions, *kinds)
+    calorific, equivalent = (known(net[measure]) for measure in COAL)
+    return Net(
+        kgce_calorific=calorific,
+        kgce_equivalent=equivalent,
+        tce_calorific=_tonnes(calorific),
+        tce_equivalent=_tonnes(equivalent),
     )
 
 

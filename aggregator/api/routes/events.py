@@ -2,16 +2,14 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import StringConstraints
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field, StringConstraints
 
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields, EventRow
-from aggregator.api.guard import Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, find_sites
 from aggregator.api.writer import LedgerWriter, Said
-from aggregator.restatements import Restatement
 from contract.interval import DAY_MS, day_start
 
 MAX_RECORDS = 10_000
@@ -55,6 +53,7 @@ class UndoBody(Shape):
 class RestatementRow(Shape):
     """A settled day's figure of one channel that changed."""
 
+    id: int
     region: str
     site: str
     meter: str
@@ -68,6 +67,8 @@ class RestatementRow(Shape):
     to_value: float | None
     cause: str
     why: str
+    details: str
+    """Batches (edge/outbox:seq), or rows of factors and prices, that the cause consists of."""
     found_ms: int
 
 
@@ -77,16 +78,21 @@ class RestatementsAnswer(Shape):
     from_ms: int
     to_ms: int
     restatements: tuple[RestatementRow, ...]
+    next: int | None
+    """`after` of the next request; null: these are all."""
 
 
 class RestatementsQuery(Period):
     """Parameters of /restatements."""
 
     site: Id | None = None
+    after: Annotated[int, Field(strict=False, ge=0, lt=1 << 31)] = 0
+    """Only records with a larger id."""
+    limit: Annotated[int, Field(strict=False, ge=1, le=MAX_RECORDS)] = MAX_RECORDS
     format: Format = "json"
 
 
-def routes(reader: LedgerReader, writer: LedgerWriter, guard: Guard) -> APIRouter:
+def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["events"])
 
@@ -100,12 +106,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter, guard: Guard) -> APIRoute
         ]
         return csv_response(rows) if query.format == "csv" else EventsAnswer(events=tuple(rows))
 
-    @router.post(
-        "/events",
-        status_code=201,
-        response_model_exclude_unset=True,
-        dependencies=[Depends(guard)],
-    )
+    @router.post("/events", status_code=201, response_model_exclude_unset=True)
     def tell(body: EventFields, response: Response) -> SaidAnswer:
         """Keep an event and let the figures follow it; the same again changes nothing."""
         site = find_site(reader, body.site)
@@ -113,9 +114,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter, guard: Guard) -> APIRoute
             raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
         return _answer(writer.tell(body.event(site.region)), response)
 
-    @router.post(
-        "/events/{id}/undo", response_model_exclude_unset=True, dependencies=[Depends(guard)]
-    )
+    @router.post("/events/{id}/undo", response_model_exclude_unset=True)
     def undo(
         id_: Annotated[int, Path(alias="id", ge=1, lt=1 << 31)], body: UndoBody, response: Response
     ) -> SaidAnswer:
@@ -131,25 +130,27 @@ def routes(reader: LedgerReader, writer: LedgerWriter, guard: Guard) -> APIRoute
     ) -> RestatementsAnswer | Response:
         """Return what changed in settled figures: by default of the last 31 days."""
         from_ms, to_ms = look_back(query, reader.now_ms())
-        found: list[Restatement] = []
-        for site in find_sites(reader, query.site):
-            left = MAX_RECORDS + 1 - len(found)
-            found += writer.restatements(site.region, site.id, from_ms, to_ms, left)
-            if len(found) > MAX_RECORDS:
-                raise ApiError(
-                    422,
-                    "to",
-                    f"more than {MAX_RECORDS} records: shorten the period or name one site",
-                )
+        places = [(site.region, site.id) for site in find_sites(reader, query.site)]
+        found = writer.restatements(places, from_ms, to_ms, query.after, query.limit + 1)
+        ids = sorted(found)[: query.limit]
+        more = len(found) > query.limit
+        names = [name for name in RestatementRow.model_fields if name != "id"]
         rows = [
-            RestatementRow.model_validate(
-                {name: getattr(one, name) for name in RestatementRow.model_fields}
-            )
-            for one in found
+            RestatementRow(id=id_, **{name: getattr(found[id_], name) for name in names})
+            for id_ in ids
         ]
+        if query.format == "csv" and more:
+            raise ApiError(
+                422, "to", f"more than {query.limit} records: shorten the period or name one site"
+            )
         if query.format == "csv":
             return csv_response(rows)
-        return RestatementsAnswer(from_ms=from_ms, to_ms=to_ms, restatements=tuple(rows))
+        return RestatementsAnswer(
+            from_ms=from_ms,
+            to_ms=to_ms,
+            restatements=tuple(rows),
+            next=ids[-1] if more else None,
+        )
 
     return router
 

@@ -64,7 +64,7 @@ def _lines(reader: LedgerReader) -> Iterator[str]:
         (
             "readings_per_second",
             "Readings committed per second, lately.",
-            reader.live.readings_per_s(reader.now_ms()),
+            reader.live.readings_per_s(reader.now_ms()) or 0.0,
         ),
         ("edges", "Edges that ever told their state.", len(states)),
         ("edges_online", "Edges online.", sum(state.online for state in states)),

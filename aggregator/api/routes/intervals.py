@@ -1,5 +1,6 @@
 """Figures per channel and interval, hour, day or month, with the factors behind them."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from aggregator.analyses import analyses_of
 from aggregator.api.errors import ApiError
 from aggregator.api.reader import LedgerReader, Series, cumulative
 from aggregator.api.shapes import (
@@ -25,7 +27,8 @@ from aggregator.api.shapes import (
     utc,
 )
 from aggregator.batch import IntervalColumns
-from aggregator.ledger.factors import FactorSet, Measure
+from aggregator.kernels.register import ESTIMATED, PROFILED
+from aggregator.ledger.factors import Analysis, Measure
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Meter
 from contract.channels import catalogue
@@ -60,10 +63,12 @@ class IntervalRow(Shape):
     received: int
     expected: int
     flags: int
+    estimation: str | None
+    """How it was spread: `linear`, `profile` (of sums: at least some of it), null: none was."""
 
 
 class FactorUse(Shape):
-    """The factor behind a measure in a part of the period; `id` null: there is none, see reason."""
+    """The factor behind a measure in a part of the period; without `id` and `ncv_gj` see reason."""
 
     carrier: str
     channel_unit: str
@@ -73,6 +78,11 @@ class FactorUse(Shape):
     to_ms: int
     id: str | None
     kg_per_unit: float | None
+    meters: tuple[str, ...]
+    """Meters it is for, as site/meter, where a measured calorific value is; empty: all others."""
+    ncv_gj: float | None
+    """Measured calorific value it was made with [GJ per unit]; of coal it needs no row."""
+    ncv_source: str | None
     data_year: int | None
     provisional: bool | None
     """The row stands in for a year that is not published yet."""
@@ -124,7 +134,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             from_ms=from_ms,
             to_ms=to_ms,
             factor_set=reader.factor_set.name,
-            factors=tuple(_factors(reader.factor_set, chosen, from_ms, to_ms)),
+            factors=tuple(_factors(reader, chosen, from_ms, to_ms)),
             intervals=tuple(rows),
         )
 
@@ -192,25 +202,37 @@ def _rows(
             received=row["received"],
             expected=row["expected"],
             flags=row["flags"],
+            estimation=_estimation(row["flags"]),
         )
 
 
+def _estimation(flags: int) -> str | None:
+    if flags & PROFILED:
+        return "profile"
+    return "linear" if flags & ESTIMATED else None
+
+
 def _factors(
-    factor_set: FactorSet, chosen: Sequence[tuple[Series, Meter]], from_ms: int, to_ms: int
+    reader: LedgerReader, chosen: Sequence[tuple[Series, Meter]], from_ms: int, to_ms: int
 ) -> Iterator[FactorUse]:
-    things = {
-        (meter.carrier, str(catalogue()[found.key.channel].unit), found.key.region)
-        for found, meter in chosen
-        if found.key.channel in carriers()[meter.carrier].accounted({found.key.channel})
-    }
-    for carrier, unit, region in sorted(things):
+    factor_set = reader.factor_set
+    things: dict[_Thing, set[str]] = defaultdict(set)
+    for found, meter in chosen:
+        if found.key.channel in carriers()[meter.carrier].accounted({found.key.channel}):
+            unit = str(catalogue()[found.key.channel].unit)
+            analyses = analyses_of(reader.register, meter.site, meter.id, meter.carrier)
+            name = f"{meter.site}/{meter.id}"
+            things[meter.carrier, unit, found.key.region, analyses] |= {name} if analyses else set()
+    for thing in sorted(things, key=lambda thing: (thing[:3], sorted(things[thing]))):
+        carrier, unit, region, analyses = thing
         for measure in Measure:
-            steps = factor_set.steps(carrier, unit, measure, region)
+            steps = factor_set.steps(carrier, unit, measure, region, analyses)
             ends = [*steps.valid_from_ms[1:].tolist(), to_ms]
             for i in steps.between(from_ms, to_ms):
                 start = max(from_ms, int(steps.valid_from_ms[i]))
                 row = factor_set.rows.get(steps.row_ids[i])
                 since = None if row is None else row.provisional_from_ms
+                analysis = steps.analyses[i]
                 yield FactorUse(
                     carrier=carrier,
                     channel_unit=unit,
@@ -220,6 +242,9 @@ def _factors(
                     to_ms=min(to_ms, ends[i]),
                     id=None if row is None else row.id,
                     kg_per_unit=None if np.isnan(steps.factor[i]) else float(steps.factor[i]),
+                    meters=tuple(sorted(things[thing])),
+                    ncv_gj=None if analysis is None else float(analysis.ncv_gj),
+                    ncv_source=None if analysis is None else analysis.source,
                     data_year=None if row is None else row.data_year,
                     provisional=None if row is None else since is not None and since < to_ms,
                     verified=None if row is None else row.verified,
@@ -227,3 +252,7 @@ def _factors(
                     source=None if row is None else row.source,
                     reason=steps.reasons[i] or None,
                 )
+
+
+_Thing = tuple[str, str, str, tuple[Analysis, ...]]
+"""Carrier, unit, region and what was measured: what a factor depends on."""

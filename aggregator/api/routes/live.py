@@ -5,11 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from aggregator.api.accounts import edges_of, role_sign, site_account
+from aggregator.api.accounts import edges_of, site_account
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes.consumption import SiteConsumption, site_consumption
 from aggregator.api.shapes import Id, Shape, find_sites
 from aggregator.register.model import Site
+from aggregator.register.roles import consumption_sign
 from contract.channels import catalogue
 from contract.interval import day_start
 from contract.stored import Level
@@ -43,8 +44,8 @@ class LiveAnswer(Shape):
     """All sites, or one."""
 
     time_ms: int
-    readings_per_s: float
-    """Committed, over the last seconds, all sites."""
+    readings_per_s: float | None
+    """Committed, over the last seconds, all sites; null to who does not see all."""
     edges_online: int
     edges_total: int
     outbox_depth_batches: int
@@ -117,7 +118,7 @@ def _power(
     oldest_ms = now_ms - catalogue()[POWER].gap_limit_s * 1000
     total_kw, times, missing = 0.0, [], []
     for meter in reader.register.meters(site.id, now_ms):
-        sign = role_sign(meter.role) if meter.carrier == "electricity" else 0
+        sign = consumption_sign(meter.role) if meter.carrier == "electricity" else 0
         if not sign:
             continue
         last = reader.live.last(series[meter.id]) if meter.id in series else None

@@ -11,16 +11,20 @@ from aggregator.api.event_shapes import EventFields
 from aggregator.api.reader import LedgerReader, Series, cumulative
 from aggregator.api.routes.events import look_back
 from aggregator.api.shapes import Amounts, Id, Period, Shape, find_sites
+from aggregator.clock_proposals import clock_findings
 from aggregator.kernels.register import HELD, SUSPECT
 from aggregator.proposals import Finding, Seen, findings
+from aggregator.verdict import RuleId
 from contract.channels import catalogue
-from contract.interval import DAY_MS
+from contract.interval import DAY_MS, SECOND_MS
 from contract.reading import Quality
 from contract.stored import Level
 from contract.units import MICRO
 
 MAX_FINDINGS = 200
 """Most findings one answer holds."""
+MAX_BATCHES = 24
+"""Most batches that are shown of one clock."""
 MAX_PERIOD_MS = 400 * DAY_MS
 
 
@@ -61,6 +65,41 @@ class FindingRow(Shape):
     evidence: tuple[EvidenceRow, ...]
 
 
+class ClockEvidence(Shape):
+    """A batch of which the door refused readings."""
+
+    arrived_ms: int
+    """By the aggregator's clock."""
+    last_ms: int
+    """Its last reading, by the gateway's clock."""
+    ahead_s: float
+    readings: int
+    """Refused ones."""
+
+
+class ClockRow(Shape):
+    """A gateway whose clock seems to be wrong: its readings wait in quarantine."""
+
+    site: str
+    edge: str
+    rule: str
+    from_ms: int
+    """First refused reading, by the gateway's clock."""
+    to_ms: int
+    """Last one."""
+    ahead_s: float
+    """At least; negative: behind."""
+    batches: int
+    readings: int
+    waits_for: int
+    """Batches that must still confirm it before anything is proposed."""
+    proposals: tuple[EventFields, ...]
+    """Lets the readings in, sent to POST /events as it is; put your own name as author. None where
+    the clock is further off than a clock event may say."""
+    evidence: tuple[ClockEvidence, ...]
+    """The newest batches."""
+
+
 class ProposalsAnswer(Shape):
     """What is odd in the period; computed now, never stored."""
 
@@ -69,6 +108,7 @@ class ProposalsAnswer(Shape):
     complete: bool
     """False: there is more; decide, and ask again."""
     findings: tuple[FindingRow, ...]
+    clocks: tuple[ClockRow, ...]
 
 
 class ProposalsQuery(Period):
@@ -88,6 +128,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         from_ms, to_ms = look_back(query, reader.now_ms())
         if to_ms - from_ms > MAX_PERIOD_MS:
             raise ApiError(422, "to", "at most 400 days are looked through at once")
+        clocks = tuple(_clocks(reader, query, from_ms, to_ms))
         rows: list[FindingRow] = []
         for site in find_sites(reader, query.site):
             for found in cumulative(reader.series(site.id), site.region):
@@ -96,13 +137,60 @@ def routes(reader: LedgerReader) -> APIRouter:
                     continue
                 for row in _rows(reader, found, from_ms, to_ms):
                     if len(rows) == MAX_FINDINGS:
-                        return ProposalsAnswer(
-                            from_ms=from_ms, to_ms=to_ms, complete=False, findings=tuple(rows)
-                        )
+                        return _answer(from_ms, to_ms, rows, clocks, complete=False)
                     rows.append(row)
-        return ProposalsAnswer(from_ms=from_ms, to_ms=to_ms, complete=True, findings=tuple(rows))
+        return _answer(from_ms, to_ms, rows, clocks, complete=True)
 
     return router
+
+
+def _answer(
+    from_ms: int,
+    to_ms: int,
+    rows: Sequence[FindingRow],
+    clocks: Sequence[ClockRow],
+    *,
+    complete: bool,
+) -> ProposalsAnswer:
+    return ProposalsAnswer(
+        from_ms=from_ms, to_ms=to_ms, complete=complete, findings=tuple(rows), clocks=tuple(clocks)
+    )
+
+
+def _clocks(
+    reader: LedgerReader, query: ProposalsQuery, from_ms: int, to_ms: int
+) -> Iterator[ClockRow]:
+    """Yield clocks that seem to be wrong, of batches that came in the period."""
+    if query.meter is not None:
+        return  # a clock is a gateway's
+    for site in find_sites(reader, query.site):
+        batches = [
+            batch
+            for batch in reader.misdated(site.region, site.id)
+            if from_ms <= batch.arrived_ms <= to_ms
+        ]
+        for found in clock_findings(batches):
+            yield ClockRow(
+                site=site.id,
+                edge=found.address.edge,
+                rule=str(RuleId.IMPOSSIBLE_TIME),
+                from_ms=found.from_ms,
+                to_ms=found.to_ms,
+                ahead_s=found.ahead_ms / SECOND_MS,
+                batches=len(found.evidence),
+                readings=sum(batch.readings for batch in found.evidence),
+                waits_for=found.waits_for,
+                proposals=tuple(EventFields.of(event) for event in found.proposals),
+                evidence=tuple(
+                    ClockEvidence(
+                        arrived_ms=batch.arrived_ms,
+                        last_ms=batch.last_ms,
+                        ahead_s=batch.ahead_ms / SECOND_MS,
+                        readings=batch.readings,
+                    )
+                    for batch in found.evidence[-MAX_BATCHES:]
+                ),
+            )
 
 
 def _rows(reader: LedgerReader, series: Series, from_ms: int, to_ms: int) -> Iterator[FindingRow]:

@@ -13,10 +13,13 @@ class RuleRow(Shape):
     """One rule."""
 
     id: str
-    since: str
-    """Day from which on it is applied."""
+    valid_from: str
+    """First Beijing day on which readings are judged by it."""
+    valid_until: str | None
+    """First day on which they no longer are; null: it is in force."""
     severity: str
     effect: str
+    """left_out, held, booked or flagged; quarantined: outside; estimated: the figure says so."""
     parameters: Mapping[str, str]
     what: str
     verdicts: int | None
@@ -41,14 +44,16 @@ def routes(reader: LedgerReader) -> APIRouter:
             rules=tuple(
                 RuleRow(
                     id=str(rule.id),
-                    since=rule.since.isoformat(),
+                    valid_from=rule.valid_from.isoformat(),
+                    valid_until=None if rule.valid_until is None else rule.valid_until.isoformat(),
                     severity=rule.severity,
                     effect=rule.effect,
                     parameters=dict(rule.parameters),
                     what=rule.what,
                     verdicts=counters.get(rule.counter),
                 )
-                for rule in rules().values()
+                for rows in rules().values()
+                for rule in rows
             )
         )
 

@@ -1,0 +1,325 @@
+"""Keeps the stored figures of nodes, sites and regions, and their balances, as the ledger is.
+
+Called by the roll-ups with the figures of channels they have just made, in the writing thread. What
+a change of the register makes wrong is put right a site's month at a time (`catch_up`), and which
+register a site's figures follow is noted (`node_plan`) only when all of them do: a crash between
+means doing them again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
+from aggregator.batch import IntervalColumns
+from aggregator.events import Counter, Events
+from aggregator.node_rows import of_region, taken_back
+from aggregator.nodes import (
+    OF_REGIONS,
+    Nodes,
+    Place,
+    SitePlan,
+    series_of,
+)
+from aggregator.periods import level_with_borders
+from aggregator.points import Points, Tags
+from aggregator.register.limits import Limit, limit_of
+from aggregator.restatements import is_settled
+from aggregator.store.base import Store
+from contract.interval import BEIJING_OFFSET_MS, DAY_MS, day_start, month_start, next_month
+from contract.stored import (
+    BALANCES,
+    INFO_TIME_MS,
+    MEASUREMENTS,
+    NODE_FIGURES,
+    NODE_PLAN,
+    PROOF_DAY,
+    TOTAL,
+    Level,
+)
+
+_ALL_TIME_MS = 2**62
+_LOOK_BACK_DAYS = 7
+"""Days over while no aggregator ran whose balance is made at the start."""
+_PPM_PER_PERCENT = 10_000
+
+Steps = Sequence[tuple[int, str]]
+
+
+class NodeFigures:
+    """Writes node figures and balances."""
+
+    def __init__(
+        self, store: Store, nodes: Nodes, events: Events, time_ms: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._events = events
+        self._time_ms = time_ms
+        self._noted: dict[Place, str] = {
+            (tags[0], tags[1]): row["steps"]
+            for tags, _, row in store.points(NODE_PLAN, INFO_TIME_MS, INFO_TIME_MS + 1).rows()
+        }
+        """By place: the steps that the stored figures follow."""
+        self._seen: dict[Place, SitePlan] = {}
+        known = {(key.region, key.site) for key in store.directory.series.keys(0)}
+        self._unseen = deque(sorted(known))
+        self._months: deque[tuple[Place, int]] = deque()
+        self._regions: dict[tuple[str, int], None] = {}
+        """(region, day) to be summed again after a change of the register."""
+        self._to_note: dict[Place, None] = {}
+        self._open: set[tuple[Place, int]] | None = None
+        """(site, day) touched while the day was not over: their balance is still to be made."""
+
+    # ------------------------------------------------------------------ with the roll-ups
+
+    def follow(self, places: Iterable[Place]) -> None:
+        """Take note of what the register and the channels of sites are now."""
+        for place in places:
+            plan = self._nodes.plan(place)
+            old = self._seen.get(place)
+            if plan is old:
+                continue
+            self._seen[place] = plan
+            noted = self._noted.get(place)
+            if noted == _text(plan.steps):
+                continue
+            if old is None or not _grown(old, plan):
+                for month_ms in self._months_with_data(plan, _steps(noted)):
+                    self._months.append((place, month_ms))
+            self._to_note[place] = None
+
+    def keep(
+        self,
+        level: Level,
+        places: Sequence[Place],
+        rows: IntervalColumns,
+        from_ms: int,
+        to_ms: int,
+    ) -> None:
+        """Write the nodes of sites from all their channels' figures of a level in a time."""
+        self._write(self._nodes.figures(level, places, rows, from_ms, to_ms))
+
+    def keep_region(self, region: str, day_ms: int, from_ms: int, to_ms: int) -> None:
+        """Sum a region's sites: the hours in [from_ms, to_ms), and their day."""
+        self._sum_region(Level.HOUR, region, from_ms, to_ms)
+        self._sum_region(Level.DAY, region, day_ms, day_ms + DAY_MS)
+
+    def keep_region_month(self, region: str, month_ms: int) -> None:
+        """Sum a region's sites over a month."""
+        self._sum_region(Level.MONTH, region, month_ms, next_month(month_ms))
+
+    def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> None:
+        where = {"region": [region], "node": OF_REGIONS}
+        found = self._store.points(NODE_FIGURES[level], from_ms, to_ms, where)
+        self._write(of_region(level, found))
+
+    def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> None:
+        """Write balances of (site, day) pairs whose day is over, and of those open until now.
+
+        A settled day is due to be proved again.
+        """
+        now_ms = self._time_ms()
+        if self._open is None:
+            self._open = self._left_open(now_ms)
+        self._open |= set(touched)
+        over = {pair for pair in self._open if pair[1] + DAY_MS <= now_ms}
+        for level, starts in (
+            (Level.DAY, over),
+            (Level.MONTH, {(place, month_start(day_ms)) for place, day_ms in over}),
+        ):
+            found = [row for place, at in sorted(starts) for row in self._balance(level, place, at)]
+            self._write(Points.of_rows(BALANCES[level], found))
+        self._due_to_be_proved(over)
+        self._open -= over
+
+    def _left_open(self, now_ms: int) -> set[tuple[Place, int]]:
+        """Return the days with figures and without balance that an earlier process left."""
+        since_ms = day_start(now_ms) - _LOOK_BACK_DAYS * DAY_MS
+
+        def days(name: str) -> set[tuple[Place, int]]:
+            found = self._store.points(MEASUREMENTS[name], since_ms, now_ms, {"node": [TOTAL]})
+            return {
+                ((found.keys[k][0], found.keys[k][1]), t)
+                for k, t in zip(found.key.tolist(), found.time_ms.tolist(), strict=True)
+                if not found.keys[k][1].startswith("_")
+            }
+
+        return days("node_day") - days("balance_day")
+
+    # ------------------------------------------------------------------ after a change
+
+    def catch_up(self) -> bool:
+        """Do one piece of what a change of the register asks for; False when nothing is left."""
+        if self._unseen:
+            self.follow([self._unseen.popleft()])
+        elif self._months:
+            place, month_ms = self._months[0]
+            self._redo(place, month_ms)
+            for day_ms in range(month_ms, next_month(month_ms), DAY_MS):
+                self._regions[place[0], day_ms] = None
+            self._months.popleft()
+        elif self._regions:
+            region, day_ms = next(iter(self._regions))
+            self.keep_region(region, day_ms, day_ms, day_ms + DAY_MS)
+            self.keep_region_month(region, month_start(day_ms))
+            del self._regions[region, day_ms]
+        elif self._to_note:
+            noted = {place: _text(self._seen[place].steps) for place in self._to_note}
+            rows = [(place, INFO_TIME_MS, {"steps": text}) for place, text in noted.items()]
+            self._write(Points.of_rows(NODE_PLAN, rows))
+            self._noted.update(noted)
+            self._to_note.clear()
+        else:
+            return False
+        return True
+
+    def _months_with_data(self, plan: SitePlan, noted: Steps) -> list[int]:
+        """Return the months whose figures follow another plan."""
+        months = self._store.intervals(Level.MONTH, series_of(plan), 0, _ALL_TIME_MS).start_ms
+        spans = list(_differing(noted, plan.steps))
+        return [
+            month_ms
+            for month_ms in np.unique(months).tolist()
+            if any(low < next_month(month_ms) and high > month_ms for low, high in spans)
+        ]
+
+    def redo(self, place: Place, month_ms: int) -> None:
+        """Make a site's month again, all of whose channels' figures are right, and its region's."""
+        self.follow([place])
+        days = self._redo(place, month_ms)
+        for day_ms in days:
+            self._sum_region(Level.HOUR, place[0], day_ms, day_ms + DAY_MS)
+        self._sum_region(Level.DAY, place[0], month_ms, next_month(month_ms))
+        self.keep_region_month(place[0], month_ms)
+        self._due_to_be_proved((place, day_ms) for day_ms in days)
+
+    def _due_to_be_proved(self, days: Iterable[tuple[Place, int]]) -> None:
+        now_ms = self._time_ms()
+        again = {"due": 1, "channels": 0, "not_closing": 0}
+        rows = [(place, at, again) for place, at in sorted(days) if is_settled(at, now_ms)]
+        self._write(Points.of_rows(PROOF_DAY, rows))
+
+    def _redo(self, place: Place, month_ms: int) -> Sequence[int]:
+        """Return the days with figures."""
+        plan, end_ms = self._nodes.plan(place), next_month(month_ms)
+        days: list[int] = []
+        where = {"region": [place[0]], "site": [place[1]]}
+        for level in (Level.MONTH, Level.DAY, Level.HOUR, Level.INTERVAL):
+            rows = self._store.intervals(level, series_of(plan), month_ms, end_ms)
+            if level is Level.DAY:
+                days = np.unique(rows.start_ms).tolist()
+            made = self._nodes.figures(level, [place], rows, month_ms, end_ms)
+            old = self._store.points(NODE_FIGURES[level], month_ms, end_ms, where)
+            self._write(taken_back(old, made))
+        now_ms = self._time_ms()
+        over = [day_ms for day_ms in days if day_ms + DAY_MS <= now_ms]
+        for level, starts in ((Level.DAY, over), (Level.MONTH, [month_ms] if over else [])):
+            rows_ = [row for at in starts for row in self._balance(level, place, at)]
+            old = self._store.points(BALANCES[level], month_ms, end_ms, where)
+            self._write(taken_back(old, Points.of_rows(BALANCES[level], rows_)))
+        return days
+
+    # ------------------------------------------------------------------ balances
+
+    def _balance(
+        self, level: Level, place: Place, start_ms: int
+    ) -> Iterator[tuple[Tags, int, Mapping[str, Any]]]:
+        """Yield the rows of one site and period: the code and the rules of the API's /balance."""
+        register, plan = self._nodes.register, self._nodes.plan(place)
+        site = register.sites.get(place[1])
+        if site is None or not plan.spans:
+            return
+        end_ms = next_month(start_ms) if level is Level.MONTH else start_ms + DAY_MS
+        borders = register.tree_borders(site.id, start_ms, end_ms)
+        finest = level_with_borders(level, self._store.grid_ms, borders)
+        rows = self._store.intervals(finest, series_of(plan), start_ms, end_ms)
+        until_ms = min(end_ms, self._time_ms())
+        month = _month(end_ms - 1)
+        for one in balance(register, site.id, plan.series, rows, start_ms, end_ms, until_ms):
+            limit = limit_of(register, site, one.carrier, month)
+            row = partial(_row, place, one, limit, start_ms)
+            yield row(TOTAL, "", *_node(one.site, limit))
+            for node in one.nodes:
+                yield row(node.node, "", *_node(node, limit))
+            for meter in one.meters:
+                yield row("", meter.meter, *_meter(meter, limit))
+
+    def _write(self, points: Points) -> None:
+        if len(points):
+            result = self._store.write_points(points)
+            self._events.count(Counter.REFUSED, len(result.refused))
+
+
+def _node(found: NodeBalance, limit: Limit) -> tuple[int, int, bool | None, int]:
+    whole = found.amount + found.made
+    return whole, found.unexplained, found.exceeds(limit), len(found.known.without_data)
+
+
+def _meter(found: MeterBalance, limit: Limit) -> tuple[int, int, bool | None, int]:
+    return found.amount, found.gap, found.exceeds(limit), len(found.without_data)
+
+
+def _row(
+    place: Place,
+    of: CarrierBalance,
+    limit: Limit,
+    start_ms: int,
+    node: str,
+    meter: str,
+    parent: int,
+    residual: int,
+    over: bool | None,  # noqa: FBT001 - a figure
+    without_data: int,
+) -> tuple[Tags, int, Mapping[str, Any]]:
+    return (
+        (*place, node, meter, of.carrier, of.unit),
+        start_ms,
+        {
+            "parent": parent,
+            "children": parent - residual,
+            "residual": residual,
+            "limit_ppm": round(limit.percent * _PPM_PER_PERCENT),
+            "over": None if over is None else int(over),
+            "without_data": without_data,
+        },
+    )
+
+
+def _month(time_ms: int) -> str:
+    return str(np.datetime64(time_ms + BEIJING_OFFSET_MS, "ms").astype("datetime64[M]"))
+
+
+def _text(steps: Steps) -> str:
+    return " ".join(f"{since_ms}:{digest}" for since_ms, digest in steps)
+
+
+def _steps(text: str | None) -> Steps:
+    pairs = (word.split(":") for word in (text or "").split())
+    return [(int(since_ms), digest) for since_ms, digest in pairs]
+
+
+def _differing(old: Steps, new: Steps) -> Iterator[tuple[int, int]]:
+    """Yield the times in which two plans differ."""
+
+    def at(steps: Steps, time_ms: int) -> str:
+        return next((digest for since, digest in reversed(steps) if since <= time_ms), "")
+
+    borders = sorted({0, *(since for since, _ in (*old, *new)), _ALL_TIME_MS})
+    for low, high in pairwise(borders):
+        if at(old, low) != at(new, low):
+            yield low, high
+
+
+def _grown(old: SitePlan, new: SitePlan) -> bool:
+    """Tell whether a plan has only gained channels: figures made before are as they should be."""
+    return len(old.spans) == len(new.spans) and all(
+        a.start_ms == b.start_ms
+        and set(a.allocation.parts) <= set(b.allocation.parts)
+        and a.allocation.behind.items() <= b.allocation.behind.items()
+        for a, b in zip(old.spans, new.spans, strict=True)
+    )

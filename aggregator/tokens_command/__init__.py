@@ -1,0 +1,1 @@
+"""`nenghao tokens`: who may use the API, and what they wrote."""

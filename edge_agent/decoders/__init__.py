@@ -1,0 +1,1 @@
+"""Decoders: from answers of meters to readings, one file per protocol. Pure."""

@@ -1,0 +1,1 @@
+"""Device maps: one file per protocol that says what its maps hold. Pure."""

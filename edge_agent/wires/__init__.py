@@ -1,0 +1,1 @@
+"""Wires: how bytes travel to meters, whatever they mean. Links speak a protocol over a wire."""

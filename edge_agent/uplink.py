@@ -71,16 +71,6 @@ class Obeys(Protocol):
         ...
 
 
-def _obey_cancellation() -> None:
-    """End a task that was cancelled together with the broker's answer.
-
-    Before Python 3.12 `wait_for`, by which aiomqtt waits for it, loses such a cancellation.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 class _Finished(Exception):  # noqa: N818 - not an error: ends a session that has drained
     pass
 
@@ -306,7 +296,7 @@ class Uplink:
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
             for reply in self._commands.due_replies() if self._commands else ():
                 await self._publish(client, MessageKind.REPLY, encode_reply(reply))
-            _obey_cancellation()
+            _end_if_cancelled()
             await asyncio.sleep(self._config.state_period_s)
 
     # ------------------------------------------------------------------------------- sending
@@ -320,7 +310,7 @@ class Uplink:
                 self._give_up(seq, tries)
             while (picked := self._window.pick()) is not None:
                 await self._send_batch(client, picked)
-            _obey_cancellation()
+            _end_if_cancelled()
             waits_s = [due - self._clock.monotonic() for due in self._needed.values()]
             timeout_s = self._window.wait_s(self._clock.monotonic())
             if timeout_s is not None:
@@ -431,6 +421,13 @@ class Uplink:
         if reply is not None:
             await self._publish(client, MessageKind.REPLY, encode_reply(reply))
             self._commands.replied(command)
+
+
+def _end_if_cancelled() -> None:
+    """Python 3.11's wait_for, within publish, forgets a cancel that comes with the PUBACK."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _text(path: Path | None) -> str | None:

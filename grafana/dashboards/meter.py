@@ -163,11 +163,11 @@ def _checks(house: House) -> Row:
                     looks={
                         "Time": Look(name=text("day"), unit=unit("day"), width=105),
                         **{
-                            name: Look(name=text(name), unit=unit("amount_fine"), width=112)
+                            name: Look(name=text(name), unit=unit("amount_fine"), width=104)
                             for name in numbers
                         },
                         "closes": Look(
-                            name=text("closes"), mappings=closes, paint="text"
+                            name=text("closes"), mappings=closes, paint="text", width=60
                         ),
                     },
                 ),

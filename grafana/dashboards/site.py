@@ -384,7 +384,7 @@ def _checks(house: House) -> Row:
                         "Time": Look(name=text("time"), width=100, unit=unit("moment")),
                         METER: Look(name=text("meter"), link=to_meter),
                         "rule": Look(
-                            name=text("rule"), width=70, mappings=f.rule_mappings(words)
+                            name=text("rule"), width=88, mappings=f.rule_mappings(words)
                         ),
                         "outcome": Look(
                             name=text("outcome"), width=60, mappings=outcomes, paint="text"

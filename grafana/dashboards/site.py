@@ -167,7 +167,7 @@ def _courses(house: House) -> Row:
                         sorted_by("tce"),
                     ),
                     looks={
-                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=80),
+                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=88),
                         "amount": Look(name=text("amount"), unit=unit("amount")),
                         UNIT: Look(name=text("unit"), width=52, mappings=f.UNIT_TEXTS),
                         "tce": Look(name=text("tce"), unit=unit("tce_fine"), width=98),

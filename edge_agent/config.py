@@ -44,7 +44,7 @@ class MeterConfig:
     """One meter on a bus."""
 
     id: Annotated[str, Rule("meter id, unique in the site", form="id")]
-    model: Annotated[str, Rule("device map: stem of a file in edge_agent/devices", form="id")]
+    model: Annotated[str, Rule("device map: name of a file, see docs/devices.md", form="id")]
     unit: Annotated[int, Rule("unit address on the bus (Modbus unit id)", 0, 255)] = 1
     address: Annotated[
         str,
@@ -198,6 +198,10 @@ class EdgeIdentity:
     site: Annotated[str, Rule("site id", form="id")]
     id: Annotated[str, Rule("edge id, unique in the site", form="id")]
     data_dir: Annotated[Path, Rule("folder of outbox.sqlite; made when missing", form="path")]
+    devices_dir: Annotated[
+        Path | None,
+        Rule("folder of device maps of your own; go before the product's", 0, form="path"),
+    ] = None
     rtc: Annotated[
         bool,
         Rule(

@@ -22,6 +22,7 @@ from edge_agent.maps.manual import parse_manual
 from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
 from edge_agent.maps.mqtt_json import parse_mqtt_json
+from edge_agent.maps.opcua import parse_opcua
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -30,6 +31,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "mbus": parse_mbus,
     "manual": parse_manual,
     "mqtt-json": parse_mqtt_json,
+    "opcua": parse_opcua,
 }
 """Protocol of a map -> what reads it."""
 

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge", "poll meters, buffer durably, forward to the broker"),
     "aggregate": Command("aggregator", "turn readings into the energy ledger and serve the API"),
     "events": Command("aggregator", "say what happened to meters, see what is proposed"),
+    "command": Command("aggregator", "send a command to an edge and show its reply"),
     "factors": Command("aggregator", "list, check and apply conversion factors and tariffs"),
     "close": Command("aggregator", "close a month of a region: freeze what is reported of it"),
     "prove": Command("aggregator", "prove per meter and period that no energy is lost or doubled"),

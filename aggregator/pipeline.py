@@ -43,6 +43,7 @@ from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
+from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.records import (
@@ -148,9 +149,11 @@ class Pipeline:
         events: Events,
         pace: PaceSection,
         time_ms: Callable[[], int],
+        orders: Orders | None = None,
         information: Information | None = None,
         fleet: Fleet | None = None,
     ) -> None:
+        self._orders = orders
         self._store = store
         self._information = information
         self._fleet = fleet
@@ -347,6 +350,8 @@ class Pipeline:
                 self._receive_meta(address, message.payload)
             elif kind is MessageKind.STATE:
                 self._receive_state(address, message.payload)
+            elif kind is MessageKind.REPLY and self._orders is not None:
+                self._orders.take_reply(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
             self._quarantine(message, str(error))

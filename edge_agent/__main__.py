@@ -308,7 +308,7 @@ def _handover(argv: Sequence[str]) -> int:
     if importlib.util.find_spec("simulators") is None:
         print("nenghao edge handover: needs pip install 'nenghao[demo]'", file=sys.stderr)
         return EXIT_CONFIG
-    command = [sys.executable, "-m", "simulators.handover", *argv]
+    command = [sys.executable, "-m", "simulators.demo.handover", *argv]
     return subprocess.run(command, check=False).returncode  # noqa: S603 - ours
 
 

@@ -20,7 +20,7 @@ def test_a_meter_wired_as_it_should_be_gets_no_hint():
     assert (
         hints({name: -value if name.startswith("power") else value for name, value in GOOD.items()})
         == ""
-    ), "all three give: a PV inverter"  # noqa: E501
+    ), "all three give: a PV inverter"
 
 
 def test_a_reversed_current_transformer():

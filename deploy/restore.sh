@@ -3,9 +3,9 @@
 #
 #   deploy/restore.sh BACKUP --yes
 #
-# Environment as of backup.sh. What edges have sent since the backup they still hold (190 days) but
-# know as stored: `nenghao edge` sends it again when asked (docs/deploy.md). With NENGHAO_ETC= (empty)
-# configuration and secrets stay as they are.
+# Environment as of backup.sh. What edges have sent since the backup they still hold, but take for
+# stored: the command `resend` fetches it (docs/deploy.md). With NENGHAO_ETC= (empty) configuration
+# and secrets stay as they are.
 set -eu
 umask 077
 

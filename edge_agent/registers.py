@@ -21,6 +21,7 @@ from edge_agent.maps.dlt645 import parse_dlt645
 from edge_agent.maps.manual import parse_manual
 from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
+from edge_agent.maps.mqtt_json import parse_mqtt_json
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -28,6 +29,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "cjt188": parse_cjt188,
     "mbus": parse_mbus,
     "manual": parse_manual,
+    "mqtt-json": parse_mqtt_json,
 }
 """Protocol of a map -> what reads it."""
 

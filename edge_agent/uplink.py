@@ -182,7 +182,8 @@ class Uplink:
             )
             pause_s = self._random.uniform(self._config.reconnect_min_s / 2, high)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._stop.wait()
 
     def _down(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
@@ -285,7 +286,8 @@ class Uplink:
         """After `stop`: wait for the last acks, within bounds, then end the session."""
         await self._stop.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), self._drain_s)
+            async with asyncio.timeout(self._drain_s):
+                await self._drained.wait()
         raise _Finished
 
     def _check_drained(self) -> None:
@@ -318,7 +320,8 @@ class Uplink:
             if timeout_s is not None:
                 waits_s.append(timeout_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(waits_s, default=None))
+                async with asyncio.timeout(min(waits_s, default=None)):
+                    await self._wake.wait()
 
     async def _repeat_metas(self, client: aiomqtt.Client) -> None:
         now_s = self._clock.monotonic()

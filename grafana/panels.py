@@ -352,6 +352,7 @@ class House:
             tables.Panel()
             .show_header(True)
             .cell_height(cm.TableCellHeight.SM)
+            .min_width(80)
             .footer(common.TableFooterOptions().show(False).enable_pagination(pages))
         )
         panel = self._dressed(

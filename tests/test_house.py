@@ -22,7 +22,7 @@ WRAPPED = {
         "aggregator/register/migrations/env.py",
         *(str(p.relative_to(ROOT)) for p in (ROOT / MIGRATIONS).glob("v*.py")),
     },
-    "aiomqtt": {"edge_agent/uplink.py"},
+    "aiomqtt": {"edge_agent/links/mqtt.py", "edge_agent/uplink.py"},
     "duckdb": {"aggregator/store/embedded.py"},
     "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},

@@ -175,7 +175,7 @@ def _class(house: House) -> Row:
         tce=raw("kgce_equivalent") / unit("tce_fine").divisor,
     ).as_series(text("heating"))  # fmt: skip
     quota = select(
-        {"value": raw("value"), "unit": raw("unit"), "source": raw("source")},
+        {"value": raw("value"), "unit": raw("unit")},
         PLAN, *f.ONE_SITE, equal(KIND, "quota"), equal("listed", 1),
         time=(f"time < {Names.TO}",), by=(INDICATOR, BOUND),
     )  # fmt: skip
@@ -195,16 +195,16 @@ def _class(house: House) -> Row:
                         sorted_by("kwh_m2"),
                     ),
                     looks={
-                        "name": Look(name=text("building"), link=to_site, width=170),
-                        "sector": Look(name=text("sector"), width=90),
+                        "name": Look(name=text("building"), link=to_site, width=140),
+                        "sector": Look(name=text("sector"), width=80),
                         "kwh_m2": Look(
                             name=text("kwh_m2"), unit=unit("kwh_m2"), paint="bar",
                             color=CARRIERS[f.ELECTRICITY],
                         ),
-                        "kwh_head": Look(name=text("kwh_head"), unit=unit("kwh_head"), width=120),
+                        "kwh_head": Look(name=text("kwh_head"), unit=unit("kwh_head"), width=110),
                         "measured": Look(
                             name=text("measured_share"), unit=unit("share"), steps=SHARE_STEPS,
-                            paint="text", width=90,
+                            paint="text", width=80,
                         ),
                         SITE: Look(hidden=True),
                     },
@@ -226,15 +226,14 @@ def _class(house: House) -> Row:
                 house.rows(
                     "quotas", quota, none=text("no_quota"),
                     transformations=(
-                        columns(BOUND, "value", "unit", "source"),
-                        ordered(BOUND, "value", "unit", "source"),
+                        columns(BOUND, "value", "unit"),
+                        ordered(BOUND, "value", "unit"),
                         sorted_by("value"),
                     ),
                     looks={
                         BOUND: Look(name=text("level"), mappings=levels, paint="text", width=80),
                         "value": Look(name=text("value"), unit=unit("plain"), width=80),
-                        "unit": Look(name=text("unit"), width=90, mappings=f.UNIT_TEXTS),
-                        "source": Look(name=text("source")),
+                        "unit": Look(name=text("unit"), mappings=f.UNIT_TEXTS),
                     },
                 ),
                 6,

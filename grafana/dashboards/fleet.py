@@ -120,25 +120,25 @@ def _states(house: House) -> Row:
                         "name": Look(name=text("site"), link=to_site),
                         EDGE: Look(name=text("edge"), width=122),
                         "online": Look(
-                            name=text("online"), mappings=values, paint="text", width=52
+                            name=text("online"), mappings=values, paint="text", width=50
                         ),
                         "outbox": Look(
                             name=text("outbox"), unit=unit("count"), steps=BACKLOG_STEPS,
-                            paint="text", width=78,
+                            paint="text", width=74,
                         ),
-                        "oldest": Look(name=text("oldest"), unit=unit("minutes"), width=85),
+                        "oldest": Look(name=text("oldest"), unit=unit("minutes"), width=80),
                         "horizon": Look(
                             name=text("horizon"), unit=unit("days"), steps=DAY_STEPS,
-                            paint="text", width=92,
+                            paint="text", width=86,
                         ),
                         "clock": Look(
                             name=text("clock_offset"), unit=unit("milliseconds"),
-                            steps=CLOCK_STEPS, paint="text", width=82,
+                            steps=CLOCK_STEPS, paint="text", width=74,
                         ),
-                        "version": Look(name=text("version"), width=62),
-                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=75),
-                        "meters": Look(name=text("meters"), unit=unit("count"), width=60),
-                        "Time": Look(name=text("last_seen"), unit=unit("ago"), width=118),
+                        "version": Look(name=text("version"), width=58),
+                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=72),
+                        "meters": Look(name=text("meters"), unit=unit("count"), width=45),
+                        "Time": Look(name=text("last_seen"), unit=unit("moment"), width=100),
                         SITE: Look(hidden=True),
                     },
                 ),

@@ -163,7 +163,7 @@ def _checks(house: House) -> Row:
                     looks={
                         "Time": Look(name=text("day"), unit=unit("day"), width=105),
                         **{
-                            name: Look(name=text(name), unit=unit("amount_fine"), width=130)
+                            name: Look(name=text(name), unit=unit("amount_fine"), width=112)
                             for name in numbers
                         },
                         "closes": Look(

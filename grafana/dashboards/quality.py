@@ -177,7 +177,6 @@ def _lists(house: House) -> Row:
         {
             "what": raw("name_zh"),
             "due": raw("calibration_due_ms"),
-            "serial": raw("serial"),
         },
         METER_INFO, f.IN_REGION, equal("listed", 1), above("calibration_due_ms", 0),
         time=ALWAYS, by=(SITE, METER),
@@ -232,8 +231,8 @@ def _lists(house: House) -> Row:
                     "calibration", *letters(f.site_names(words), due),
                     transformations=(
                         join(SITE),
-                        columns("name", METER, "what", "serial", "due", SITE),
-                        ordered("name", METER, "what", "serial", "due", SITE),
+                        columns("name", METER, "what", "due", SITE),
+                        ordered("name", METER, "what", "due", SITE),
                         sorted_by("due", ascending=True),
                         top(50),
                     ),
@@ -242,7 +241,6 @@ def _lists(house: House) -> Row:
                         METER: Look(hidden=True),
                         SITE: Look(hidden=True),
                         "what": Look(name=text("meter"), link=to_meter),
-                        "serial": Look(name=text("serial"), width=110),
                         "due": Look(name=text("calibration_due"), unit=unit("day"), width=110),
                     },
                 ),

@@ -247,7 +247,7 @@ def _plans(house: House) -> Row:
     )  # fmt: skip
     area = f.site_facts(words, "floor_area_m2")
     quota = select(
-        {"value": raw("value"), "unit": raw("unit"), "source": raw("source")},
+        {"value": raw("value"), "unit": raw("unit")},
         PLAN, *f.ONE_SITE, equal(KIND, "quota"), equal("listed", 1),
         time=(f"time < {Names.TO}",), by=(INDICATOR, BOUND),
     )  # fmt: skip
@@ -290,14 +290,13 @@ def _plans(house: House) -> Row:
                 house.rows(
                     "quotas", quota, none=text("no_quota"),
                     transformations=(
-                        columns(BOUND, "value", "unit", "source"),
-                        ordered(BOUND, "value", "unit", "source"),
+                        columns(BOUND, "value", "unit"),
+                        ordered(BOUND, "value", "unit"),
                     ),
                     looks={
                         BOUND: Look(name=text("level"), mappings=levels, paint="text", width=80),
                         "value": Look(name=text("value"), unit=unit("plain"), width=70),
-                        "unit": Look(name=text("unit"), width=80, mappings=f.UNIT_TEXTS),
-                        "source": Look(name=text("source")),
+                        "unit": Look(name=text("unit"), mappings=f.UNIT_TEXTS),
                     },
                 ),
                 6,
@@ -313,7 +312,7 @@ def _checks(house: House) -> Row:
         BALANCES[Level.DAY], *f.ONE_SITE, equal(NODE, TOTAL), f.ELECTRIC, each=DAY,
     ).as_series(text("imbalance"))  # fmt: skip
     verdicts = select(
-        {"rule": raw("rule"), "outcome": raw("outcome"), "value": raw("value") / 1e6},
+        {"rule": raw("rule"), "outcome": raw("outcome")},
         VERDICTS, *f.ONE_SITE, other_than("outcome", ""), by=(METER,),
     )  # fmt: skip
     meters = select(
@@ -377,20 +376,19 @@ def _checks(house: House) -> Row:
                 house.rows(
                     "events", verdicts,
                     transformations=(
-                        ordered("Time", METER, "rule", "outcome", "value"),
+                        ordered("Time", METER, "rule", "outcome"),
                         sorted_by("Time"),
                         transform("limit", limitField=50),
                     ),
                     looks={
-                        "Time": Look(name=text("time"), width=160, unit=unit("date")),
+                        "Time": Look(name=text("time"), width=100, unit=unit("moment")),
                         METER: Look(name=text("meter"), link=to_meter),
                         "rule": Look(
-                            name=text("rule"), width=100, mappings=f.rule_mappings(words)
+                            name=text("rule"), width=70, mappings=f.rule_mappings(words)
                         ),
                         "outcome": Look(
-                            name=text("outcome"), width=80, mappings=outcomes, paint="text"
+                            name=text("outcome"), width=60, mappings=outcomes, paint="text"
                         ),
-                        "value": Look(name=text("value"), unit=unit("plain"), width=110),
                     },
                 ),
                 8,

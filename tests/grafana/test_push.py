@@ -80,11 +80,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, Kept]]:
-    handler = type("Bound", (Handler,), {"kept": Kept()})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    kept = Kept()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"kept": kept}))
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{http.server_address[1]}", handler.kept
+    yield f"http://127.0.0.1:{http.server_address[1]}", kept
     http.shutdown()
     thread.join()
     http.server_close()

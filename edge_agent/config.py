@@ -50,9 +50,10 @@ class MeterConfig:
         str,
         Rule(
             "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
-            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits",
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT the "
+            "device's name in its topics",
             0,
-            16,
+            63,
         ),
     ] = ""
     serial: Annotated[str, Rule("serial number on the meter's plate", 0, 64)] = ""
@@ -79,9 +80,9 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine; manual = a file of readings entered by hand. Which protocol a meter speaks "
-            "says its device map",
-            form="modbus-tcp|tcp|serial|manual",
+            "machine; mqtt = a broker devices publish to; manual = a file of readings entered by "
+            "hand. Which protocol a meter speaks says its device map",
+            form="modbus-tcp|tcp|serial|mqtt|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
@@ -105,8 +106,8 @@ class BusConfig:
     clock_broadcast: Annotated[
         bool,
         Rule(
-            "true = once a day, after 03:00, set the clocks of all DL/T 645 meters of the bus; the "
-            "only thing an edge ever changes in a meter"
+            "true = once a day, between 03:00 and 21:00, set the clocks of all DL/T 645 meters of "
+            "the bus; the only thing an edge ever changes in a meter"
         ),
     ] = False
     timeout_s: Annotated[float, Rule("wait for one answer [s]", 0.05, 60)] = 1.0
@@ -462,7 +463,7 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
                 yield Problem(f"bus[{i}].{key}", f"missing: a {bus.kind} bus needs it")
             if key != needed and getattr(bus, key):
                 yield Problem(f"bus[{i}].{key}", f"a {bus.kind} bus has none")
-        if bus.clock_broadcast and bus.kind in ("modbus-tcp", "manual"):
+        if bus.clock_broadcast and bus.kind not in ("tcp", "serial"):
             reason = f"a {bus.kind} bus has no DL/T 645 meters to tell"
             yield Problem(f"bus[{i}].clock_broadcast", reason)
         if bus.device and bus.device in devices:
@@ -479,7 +480,7 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
                 continue
             endpoint = f"{meter.host or bus.host}:{meter.port or bus.port}"
             wire = bus.device if bus.kind == "serial" else endpoint
-            place = (wire, meter.address.upper() or f"unit {meter.unit}")
+            place = (wire, meter.address or f"unit {meter.unit}")
             if place in places:
                 where = f"{place[0]} {place[1]}"
                 yield Problem(f"{key}.unit", f"{where} is already read by {places[place]}")

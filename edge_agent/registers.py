@@ -21,6 +21,7 @@ from edge_agent.maps.dlt645 import parse_dlt645
 from edge_agent.maps.manual import parse_manual
 from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
+from edge_agent.maps.mqtt_json import parse_mqtt_json
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -28,6 +29,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "cjt188": parse_cjt188,
     "mbus": parse_mbus,
     "manual": parse_manual,
+    "mqtt-json": parse_mqtt_json,
 }
 """Protocol of a map -> what reads it."""
 
@@ -73,8 +75,12 @@ def _cached(model: str) -> DeviceMap:
 def meta_meter(meter: MeterConfig, device: DeviceMap) -> MetaMeter:
     """Return what the wire's meta says of this meter.
 
-    The configured rating is that of the main channel and holds for the channels of its unit.
+    The rating, configured or else the product's, is that of the main channel and holds for the
+    channels of its unit.
     """
+    rating = meter.rating
+    if rating is None and device.rating is not None:
+        rating = float(device.rating)
     main = next((r.channel for r in device.registers if r.cumulative), None)
     unit = catalogue()[main].unit if main is not None else None
     channels = tuple(
@@ -82,7 +88,7 @@ def meta_meter(meter: MeterConfig, device: DeviceMap) -> MetaMeter:
             name=register.channel,
             unit=str(catalogue()[register.channel].unit),
             modulus=None if register.modulus is None else float(register.modulus),
-            rating=meter.rating
+            rating=rating
             if register.cumulative and catalogue()[register.channel].unit == unit
             else None,
             step=None if register.step is None else float(register.step),

@@ -49,6 +49,8 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/closings/{region}/{month}"): Right.READ,
         ("GET", "/api/v1/restatements"): Right.READ,
         ("GET", "/api/v1/events"): Right.READ,
+        ("GET", "/api/v1/commands/{command}"): Right.OPERATE,
+        ("POST", "/api/v1/edges/{site}/{edge}/commands"): Right.DECIDE,
         ("POST", "/api/v1/events"): Right.DECIDE,
         ("POST", "/api/v1/events/{id}/undo"): Right.DECIDE,
     }

@@ -6,6 +6,7 @@ from edge_agent.config import BusConfig
 from edge_agent.links.base import MeterLink
 from edge_agent.links.manual import ManualLink
 from edge_agent.links.modbus import ModbusTcpLink
+from edge_agent.links.mqtt import MqttJsonLink
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.base import Wire
 from edge_agent.wires.serial import SerialSettings, SerialWire
@@ -19,7 +20,8 @@ PROTOCOLS: Mapping[str, frozenset[str]] = {
     "modbus-tcp": frozenset({"modbus"}),
     "tcp": WIRE_PROTOCOLS,
     "serial": WIRE_PROTOCOLS,
-    "manual": WIRE_PROTOCOLS | {"manual"},  # any meter has a display
+    "mqtt": frozenset({"mqtt-json"}),
+    "manual": WIRE_PROTOCOLS | {"manual", "mqtt-json"},  # any meter has a display
 }
 """Kind of bus -> protocols of the meters that may be on it."""
 
@@ -28,6 +30,8 @@ def make_link(bus: BusConfig, host: str, port: int) -> MeterLink:
     """Return a link of the bus's kind to one of its endpoints; nothing is opened yet."""
     if bus.kind == "modbus-tcp":
         return ModbusTcpLink(host, port, bus.timeout_s)
+    if bus.kind == "mqtt":
+        return MqttJsonLink(host, port, bus.timeout_s)
     if bus.kind == "manual" and bus.file is not None:
         return ManualLink(bus.file)
     wire: Wire

@@ -161,3 +161,17 @@ def test_any_order_of_readings_and_facts_ends_in_the_oracles_figures(data):
     assert district.series < 0 or district.proves()
     came = [Came(time, value) for time, value in walk]
     assert district.verdicts("em-1") == verdicts(CHANNEL, declared, came)
+
+
+def test_an_exchange_told_before_the_old_meters_last_readings_come():
+    """The final is a reading too: it counts although nothing is read after it yet."""
+    walk = [(T0 + i * MINUTE_MS, 10_000_000 + 100_000 * i) for i in range(5)]
+    at_ms = T0 + 6 * MINUTE_MS
+    district = Told()
+    district.take([("em-1", *walk[0])], 1)
+    district.say(event(EventKind.EXCHANGE, at_ms, final_micro=10_700_000, start_micro=0))
+    for seq, reading in enumerate(walk[1:], 2):
+        district.take([("em-1", *reading)], seq)
+    changes: dict[int, tuple[int | None, int | None]] = {at_ms: (10_700_000, 0)}
+    assert district.known() == expected(oracle.Declared({0: 40}, changes), walk)
+    assert district.proves()

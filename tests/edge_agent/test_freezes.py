@@ -135,7 +135,7 @@ async def test_clocks_are_set_once_a_day_after_three_and_only_when_asked_for():
             told: list[bytes] = []
             station = found.station
             assert isinstance(station, Dlt645Station)
-            for hour in (2.9, 3.1, 5, 26.9, 27.1):
+            for hour in (2.9, 3.1, 5, 26.9, 27.1, 47.5):
                 found.clock.advance(ORIGIN_MS + DAY_MS + round(hour * HOUR_MS))
                 station.time_told = b""
                 await poller.poll_once()
@@ -143,7 +143,7 @@ async def test_clocks_are_set_once_a_day_after_three_and_only_when_asked_for():
                 told.append(station.time_told)
             set_at = [event.time for event in found.events if isinstance(event, ClocksSet)]
         if not wanted:
-            assert told == [b""] * 5
+            assert told == [b""] * 6
             assert set_at == []
             continue
         assert told[1] == bytes.fromhex("00 06 03 21 11 26")  # 03:06:00, 21 November 2026

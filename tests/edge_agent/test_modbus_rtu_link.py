@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from edge_agent.codecs.modbus import ReadWords, crc16, with_crc
 from edge_agent.errors import LinkError, LinkTimeoutError, MeterError
+from edge_agent.links.dialogue import Dialogue
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.base import silence_s
 from edge_agent.wires.serial import SerialSettings, SerialWire
 from simulators.meter import ILLEGAL_ADDRESS, IllegalRequestError
 from simulators.rtu_meter import RtuStation
 from simulators.wire import SimulatedWire
+from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
-from tests.edge_agent.ports import free_port
 from tests.suites.link_suite import SerialSuite, WireSuite
 
 
@@ -173,3 +174,29 @@ async def test_a_file_that_is_no_port_is_refused(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(LinkError, match="cannot open"):
         await SerialWire(str(path), SerialSettings()).open()
+
+
+class Babbler:
+    """A wire on which, from the first request on, there is always something to hear."""
+
+    where, baud, drops_late, is_open = "babbler", 0, False, True
+    asked = False
+
+    async def open(self) -> None: ...
+
+    async def send(self, data: bytes) -> None:
+        self.asked = True
+
+    async def receive(self, deadline: float) -> bytes:
+        await asyncio.sleep(0)
+        return b"U" * 100 if self.asked else b""
+
+    def close(self) -> None: ...
+
+
+async def test_a_wire_that_never_falls_silent_ends_in_an_error_and_fills_no_memory():
+    dialogue = Dialogue(Babbler(), 0.1)
+    async with asyncio.timeout(5):
+        for says in ("did not answer", "never quiet"):
+            with pytest.raises(LinkError, match=says):
+                await dialogue.ask(ReadWords(1, 3, 0, 1), 0.001)

@@ -162,3 +162,16 @@ def test_meta_meter_carries_rating_of_the_main_channel_and_survives_the_wire():
     assert ratings["mass_flow"] is None
     meta = Meta((meter,))
     assert decode_meta(encode_meta(meta)) == meta
+
+
+def test_rating_of_the_product_holds_where_the_configuration_has_none():
+    device = load_device_map("eastron-sdm72dm-v2")
+    for given, expected in ((None, 82.8), (20.0, 20.0)):
+        meter = meta_meter(MeterConfig(id="em-01", model=device.model, rating=given), device)
+        ratings = {channel.name: channel.rating for channel in meter.channels}
+        assert (ratings["energy_import"], ratings["power"]) == (expected, None)
+        assert meter.channels[0].modulus == 1_000_000
+
+
+def test_a_rating_must_be_positive():
+    assert "positive" in problems(GOOD.replace("side =", "rating = 0\nside ="))["rating"]

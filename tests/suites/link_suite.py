@@ -204,9 +204,9 @@ class WireSuite(LinkSuite):
         bench.faults(1).silent = True
 
         async def babble() -> None:
-            while True:
-                bench.wire.say(b"U" * 5)
-                await asyncio.sleep(0.001)
+            while True:  # without a pause: there is always something to hear
+                bench.wire.say(b"U" * 50)
+                await asyncio.sleep(0)
 
         babbling = asyncio.create_task(babble())
         try:

@@ -52,9 +52,7 @@ def backlog(outbox: SqliteOutbox, hours: float) -> int:
             time_ms = NOW + commit * 30_000 + half * 15_000
             outbox.append(
                 [
-                    Reading(
-                        f"em-{meter}", channel, time_ms + meter, _value(channel, time_ms, chance)
-                    )
+                    Reading(f"em-{meter}", name, time_ms + meter, _value(name, time_ms, chance))
                     for meter in range(METERS)
                     for name in CHANNELS
                 ]

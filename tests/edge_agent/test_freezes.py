@@ -121,7 +121,7 @@ async def test_a_meter_with_a_wrong_clock_fills_nothing_and_says_so(off_ms):
 
 
 async def test_a_meter_lost_in_between_goes_on_where_it_got_to():
-    async with field_of(MODEL, timeout_s=0.3) as (found, poller):
+    async with field_of(MODEL, timeout_s=0.6) as (found, poller):
         station = found.station
         assert isinstance(station, Dlt645Station)
         image, asked = station._image, []

@@ -183,7 +183,10 @@ class UplinkConfig:
     max_tries: Annotated[
         int, Rule("a batch unacked after so many tries while others pass is given up", 3, 1000)
     ] = 20
-    reconnect_min_s: Annotated[float, Rule("first pause before reconnecting [s]", 0.05, 60)] = 1.0
+    reconnect_min_s: Annotated[
+        float,
+        Rule("shortest pause before reconnecting [s], about; the first is up to 8 x", 0.05, 60),
+    ] = 1.0
     reconnect_max_s: Annotated[float, Rule("longest pause before reconnecting [s]", 0.05, 3600)] = (
         60.0
     )

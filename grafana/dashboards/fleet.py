@@ -120,7 +120,7 @@ def _states(house: House) -> Row:
                         "name": Look(name=text("site"), link=to_site),
                         EDGE: Look(name=text("edge"), width=122),
                         "online": Look(
-                            name=text("online"), mappings=values, paint="text", width=50
+                            name=text("online"), mappings=values, paint="text", width=60
                         ),
                         "outbox": Look(
                             name=text("outbox"), unit=unit("count"), steps=BACKLOG_STEPS,
@@ -135,8 +135,8 @@ def _states(house: House) -> Row:
                             name=text("clock_offset"), unit=unit("milliseconds"),
                             steps=CLOCK_STEPS, paint="text", width=74,
                         ),
-                        "version": Look(name=text("version"), width=58),
-                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=72),
+                        "version": Look(name=text("version"), width=62),
+                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=66),
                         "meters": Look(name=text("meters"), unit=unit("count"), width=45),
                         "Time": Look(name=text("last_seen"), unit=unit("moment"), width=100),
                         SITE: Look(hidden=True),

@@ -161,9 +161,9 @@ def _checks(house: House) -> Row:
                     "proof", proof,
                     transformations=(ordered("Time", *numbers, "closes"), sorted_by("Time")),
                     looks={
-                        "Time": Look(name=text("day"), unit=unit("day"), width=105),
+                        "Time": Look(name=text("day"), unit=unit("day")),
                         **{
-                            name: Look(name=text(name), unit=unit("amount_fine"), width=112)
+                            name: Look(name=text(name), unit=unit("amount_fine"))
                             for name in numbers
                         },
                         "closes": Look(

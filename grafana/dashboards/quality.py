@@ -142,7 +142,7 @@ def _lists(house: House) -> Row:
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
 
     def share_look(name: str) -> Look:
-        return Look(name=text(name), unit=unit("share"), steps=SHARE_STEPS, paint="text", width=90)
+        return Look(name=text(name), unit=unit("share"), steps=SHARE_STEPS, paint="text", width=82)
 
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     to_meter = (
@@ -217,11 +217,11 @@ def _lists(house: House) -> Row:
                         top(50),
                     ),
                     looks={
-                        "name": Look(name=text("site"), width=130),
+                        "name": Look(name=text("site"), width=112),
                         METER: Look(name=text("meter"), link=to_meter),
                         SITE: Look(hidden=True),
                         "completeness": share_look("completeness"),
-                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=80),
+                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=66),
                     },
                 ),
                 7,

@@ -49,7 +49,7 @@ def make(words: Words) -> Board:
         tce=last("kgce_equivalent") / unit("tce").divisor,
     )  # fmt: skip
     numbers = Row(
-        4,
+        3,
         (
             (house.number("energy", energy, unit=unit("tce"), color=ENERGY), 4),
             (
@@ -91,7 +91,7 @@ def make(words: Words) -> Board:
     course = f.figures(*by_carrier, tce=f.tce(words), by=(CARRIER,), each=DAY)
     whole = f.figures(*by_carrier, tce=f.tce(words), by=(CARRIER,))
     courses = Row(
-        7,
+        6,
         (
             (
                 house.course(
@@ -128,7 +128,7 @@ def make(words: Words) -> Board:
         by_site,
     )
     where = Row(
-        8,
+        9,
         (
             (
                 house.map(
@@ -175,7 +175,7 @@ def make(words: Words) -> Board:
         *hours, level=Level.HOUR, time=span("14d", "7d"), before=f.tce(words), by=(SITE,)
     )
     details = Row(
-        7,
+        8,
         (
             (
                 house.rows(

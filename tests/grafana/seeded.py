@@ -459,11 +459,11 @@ def fleet(month: Month) -> Iterator[Points]:
 
 def verdicts(month: Month) -> Points:
     rules = (
-        ("dip", "left_out"),
-        ("peak", "left_out"),
+        ("spike-and-return", "left_out"),
         ("rollover", "booked"),
-        ("unconfirmed", "held"),
-        ("stuck", "flagged"),
+        ("step-above-rating", "held"),
+        ("stuck-register", "flagged"),
+        ("long-gap", "flagged"),
     )
     rows = []
     for i, part in enumerate(month.parts):
@@ -477,6 +477,10 @@ def verdicts(month: Month) -> Points:
                     {"rule": rule, "outcome": outcome, "value": int(part.amount[-1])},
                 )
             )
+        if part.held.any():
+            at = int(month.start_ms[np.flatnonzero(part.held)[0]])
+            row = {"rule": "step-above-rating", "outcome": "held", "value": int(part.held.max())}
+            rows.append(((REGION, part.site, part.id, CHANNELS[part.carrier]), at, row))
     return Points.of_rows(VERDICTS, rows)
 
 

@@ -230,8 +230,12 @@ class Book:
         first = self._store.readings(own, 0, 0, after=1).time_ms
         last = int(self._store.last_times(own)[0])
         if len(first):
-            low, high = max(from_ms, int(first[0])), min(to_ms, last + DAY_MS)
+            cuts = [cut.at_ms for cut in self._parameters.registers(series).cuts]
+            low = max(from_ms, min([int(first[0]), *cuts]))
+            high = min(to_ms, max([last, *cuts]) + DAY_MS)
             spans = [*self._spans(own, low, low, none), *self._spans(own, high, high, none)]
+            if not spans:  # no reading counts any more, so neither do declarations
+                low, high = min([low, *cuts]), max([high, *cuts])
             low = min([low, *(span.start_ms for span in spans)])
             high = max([high, *(span.end_ms for span in spans)])
             for day_ms in range(day_start(low), high, _REDO_MS):
@@ -321,6 +325,7 @@ class Book:
             from_ms, to_ms = from_ms - gap_ms, to_ms + gap_ms
         series = np.unique(near.series)
         low, high = _extent(near, from_ms, to_ms)
+        self._reach_declared(series, near, (from_ms, to_ms), low, high)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
@@ -329,6 +334,29 @@ class Book:
                 all_there = start_ms <= span[0] and span[1] <= end_ms
                 readings = near.take(np.isin(near.series, group)) if all_there else None
                 yield _Span(group, *span, readings)
+
+    def _reach_declared(
+        self,
+        series: Int32,
+        near: ReadingColumns,
+        span: tuple[int, int],
+        low: Int64,
+        high: Int64,
+    ) -> None:
+        """Widen extents [low, high] that end with a channel's readings.
+
+        Registers that are declared before the first or after the last reading count beside them.
+        """
+        declared = np.flatnonzero(~self._parameters.plain[series])
+        if len(declared) == 0:
+            return
+        _, _, before, after = _around(near, *span)
+        for i in declared.tolist():
+            cuts = [cut.at_ms for cut in self._parameters.registers(int(series[i])).cuts]
+            if cuts and before[i] < NEIGHBOURS:
+                low[i] = min(int(low[i]), *cuts)
+            if cuts and after[i] < NEIGHBOURS:
+                high[i] = max(int(high[i]), *cuts)
 
     def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
         """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.

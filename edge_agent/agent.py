@@ -70,7 +70,8 @@ again, it keeps readings in memory and sends them."""
 
 def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
     """The maps of all configured models; ConfigError with all that does not fit together."""
-    devices = load_device_maps(meter.model for bus in config.buses for meter in bus.meters)
+    models = [meter.model for bus in config.buses for meter in bus.meters]
+    devices = load_device_maps(models, config.edge.devices_dir)
     problems = list(_misfits(config, devices))
     if problems:
         raise ConfigError("", problems)  # the keys are the configuration's own

@@ -22,6 +22,7 @@ from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.closings import Closings, Part
 from aggregator.facts import Facts
+from aggregator.orders import Orders
 from aggregator.register.folder import load_folder
 from aggregator.register.model import Register
 from aggregator.restatements import Restatement, Restatements
@@ -74,7 +75,8 @@ class Door:
         self.app = self.application(keeper_of(self.tokens))
 
     def application(self, keeper: Doorkeeper) -> FastAPI:
-        return build_app(self.ledger.reader, self.writer, keeper, self.closings)
+        orders = Orders(lambda *_: None, lambda: NOON_MS)
+        return build_app(self.ledger.reader, self.writer, keeper, self.closings, orders=orders)
 
     def _give(self, name: str, role: TokenRole, **scope: Any) -> None:
         self.tokens.add(SECRETS[name], name, role, author="the tests", now_ms=1, **scope)
@@ -164,7 +166,10 @@ def test_a_route_that_somebody_adds_without_a_rule_is_not_there(door: Door) -> N
 
 
 def filled(path: str, id_: int = 999) -> str:
-    values = {"region": REGION, "month": "2026-03", "id": str(id_)}
+    values = {
+        "region": REGION, "month": "2026-03", "id": str(id_),
+        "site": "foundry", "edge": "gw1", "command": "c-unknown",
+    }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
 
 
@@ -247,6 +252,20 @@ def shown(client: ApiClient, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["office", "elsewhere", "local-machine"])
 def test_no_route_tells_anything_of_a_site_out_of_scope(client: ApiClient, name: str) -> None:
     assert [where for where, text in shown(client, name).items() if HIDDEN.search(text)] == []
+
+
+@pytest.mark.parametrize("name", ["office", "elsewhere", "local-machine"])
+def test_an_edge_out_of_scope_is_sent_nothing_and_its_commands_are_not_shown(
+    client: ApiClient, name: str
+) -> None:
+    body = {"name": "poll-now", "args": {}}
+    path = "/api/v1/edges/foundry/gw1/commands"
+    sent = client.post(path, body, SECRETS["engineer"])
+    assert sent.status_code == 202, sent.text
+    asked = f"/api/v1/commands/{sent.json()['id']}"
+    assert client.get(asked, token=SECRETS["engineer"]).json()["edge"] == "gw1"
+    assert client.post(path, body, SECRETS[name]).status_code in (403, 404)
+    assert client.get(asked, token=SECRETS[name]).status_code in (403, 404)
 
 
 def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: ApiClient) -> None:
@@ -378,7 +397,8 @@ def test_before_the_first_token_only_the_host_itself_reads(door: Door, tmp_path:
                 elif right is Right.DECIDE:
                     assert status == 403
                 else:
-                    assert (status in (200, 422)) if local else (status == 401), (path, status)
+                    some = (404,) if path.endswith("{command}") else (200, 422)  # none was sent
+                    assert (status in some) if local else (status == 401), (path, status)
     with_none.close()
 
 

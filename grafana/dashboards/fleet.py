@@ -98,7 +98,7 @@ def _states(house: House) -> Row:
         "meters_ok": raw("meters_ok"),
         "meters": raw("meters"),
     }  # all of the newest state, whose time comes along
-    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE))
+    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE), once=True)
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     order = ("name", EDGE, *fields, "Time", SITE)
     values = {"1": (text("online"), GOOD), "0": (text("offline"), BAD)}

@@ -256,6 +256,20 @@ def test_no_route_tells_anything_of_a_site_out_of_scope(client: ApiClient, name:
     assert [where for where, text in shown(client, name).items() if HIDDEN.search(text)] == []
 
 
+@pytest.mark.parametrize("name", ["office", "elsewhere", "local-machine"])
+def test_an_edge_out_of_scope_is_sent_nothing_and_its_commands_are_not_shown(
+    client: ApiClient, name: str
+) -> None:
+    body = {"name": "poll-now", "args": {}}
+    path = "/api/v1/edges/foundry/gw1/commands"
+    sent = client.post(path, body, SECRETS["engineer"])
+    assert sent.status_code == 202, sent.text
+    asked = f"/api/v1/commands/{sent.json()['id']}"
+    assert client.get(asked, token=SECRETS["engineer"]).json()["edge"] == "gw1"
+    assert client.post(path, body, SECRETS[name]).status_code in (403, 404)
+    assert client.get(asked, token=SECRETS[name]).status_code in (403, 404)
+
+
 def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: ApiClient) -> None:
     """The test above can fail: the same questions, asked by who may, name the foundry."""
     everything, own, district = (shown(client, name) for name in ("engineer", "foundry", "city"))

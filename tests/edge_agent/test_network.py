@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import aiomqtt
@@ -54,8 +55,8 @@ class Wire:
     async def _join(self, reader, writer) -> None:
         alive = self.open  # of this connection: it stays dead when the next one works
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far)
-        for pair in ((reader, far_writer), (far_reader, writer)):
-            self._tasks.add(asyncio.create_task(self._pump(*pair, alive)))
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._tasks.add(asyncio.create_task(self._pump(source, sink, alive)))
 
     def cut(self) -> None:
         """From now on this end and the other are half open; new connections pass."""
@@ -105,7 +106,7 @@ async def test_a_half_open_connection_is_given_up_and_made_anew(broker, district
 
 
 async def test_a_name_that_cannot_be_resolved_for_a_while(broker, district, monkeypatch):
-    known = []
+    known: list[str] = []
     resolve = socket.getaddrinfo
 
     def resolver(host, *arguments, **named):
@@ -132,7 +133,7 @@ async def test_acks_slower_than_the_timeout_settle_all_and_give_nothing_up(broke
     async with running(edge.uplink):
         while not edge.done:
             before = len(district.batches)
-            await until(lambda n=before: len(district.batches) > n, "sent, or sent again")
+            await until(partial(sent_more_than, district, before), "sent, or sent again")
             district.settled |= set(district.seqs)
             await district.ack(edge.outbox.id)
     assert edge.uplink.counts().quarantined_batches == 0
@@ -152,6 +153,10 @@ async def test_an_ack_topic_that_is_lost_keeps_all_until_it_is_back(broker, dist
         district.acking = True
         await until(lambda: edge.done, "acked after the next connection")
     assert edge.uplink.counts().quarantined_batches == 0
+
+
+def sent_more_than(district: District, count: int) -> bool:
+    return len(district.batches) > count
 
 
 def certificates(folder: Path) -> None:

@@ -126,10 +126,6 @@ async def test_a_name_that_cannot_be_resolved_for_a_while(broker, district, monk
         await until(lambda: edge.done, "acked")
 
 
-def more_than(district: District, batches: int) -> bool:
-    return len(district.batches) > batches
-
-
 async def test_acks_slower_than_the_timeout_settle_all_and_give_nothing_up(broker, district):
     edge = Edge(broker.port, ack_timeout_s=0.2, ack_timeout_max_s=0.4)
     district.acking = False

@@ -48,8 +48,8 @@ def backlog(outbox: SqliteOutbox, hours: float) -> int:
     chance = random.Random(1)
     commits = round(hours * 120)
     for commit in range(commits):
-        for half_ms in (0, 15_000):
-            time_ms = NOW + commit * 30_000 + half_ms
+        for half in range(2):
+            time_ms = NOW + commit * 30_000 + half * 15_000
             outbox.append(
                 [
                     Reading(f"em-{meter}", name, time_ms + meter, _value(name, time_ms, chance))
@@ -57,7 +57,7 @@ def backlog(outbox: SqliteOutbox, hours: float) -> int:
                     for name in CHANNELS
                 ]
             )
-        outbox.commit(NOW + commit * 30_000 + 15_000)
+        outbox.commit(NOW + commit * 30_000)
     return commits * 2 * METERS * len(CHANNELS)
 
 

@@ -41,7 +41,7 @@ host = "broker"
 SPOIL: dict[str, Callable[[Station], None]] = {
     "silent": lambda s: setattr(s.faults, "silent", True),
     "garbled": lambda s: setattr(s.faults, "broken_checksum", True),
-    "slow": lambda s: setattr(s.faults, "delay_s", 0.5),
+    "slow": lambda s: setattr(s.faults, "delay_s", 2.0),
 }
 
 
@@ -56,7 +56,7 @@ async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
     wire = SimulatedWire(stations)
     wire.plug(tmp_path / "rs485")
     (bus,) = edge_config(bench.edge_bus(device=tmp_path / "rs485", baud=115_200)).buses
-    bus = replace(bus, timeout_s=0.2)
+    bus = replace(bus, timeout_s=0.6)
     taken: list[str] = []
     events: list[Event] = []
 

@@ -45,7 +45,7 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
                 taken[readings[0].meter] = len(readings)
 
         poller = BusPoller(
-            replace(bus, timeout_s=0.5), PollConfig(60), load_device_maps(MODELS), make_link,
+            replace(bus, timeout_s=1.5), PollConfig(60), load_device_maps(MODELS), make_link,
             SystemClock(), Sink(), events.append,
         )  # fmt: skip
         await poller.poll_once()

@@ -57,7 +57,7 @@ def backlog(outbox: SqliteOutbox, hours: float) -> int:
                     for name in CHANNELS
                 ]
             )
-        outbox.commit(time_ms)
+        outbox.commit(NOW + commit * 30_000)
     return commits * 2 * METERS * len(CHANNELS)
 
 

@@ -27,13 +27,16 @@ COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge", "poll meters, buffer durably, forward to the broker"),
     "aggregate": Command("aggregator", "turn readings into the energy ledger and serve the API"),
     "events": Command("aggregator", "say what happened to meters, see what is proposed"),
+    "command": Command("aggregator", "send a command to an edge and show its reply"),
     "factors": Command("aggregator", "list, check and apply conversion factors and tariffs"),
     "close": Command("aggregator", "close a month of a region: freeze what is reported of it"),
     "prove": Command("aggregator", "prove per meter and period that no energy is lost or doubled"),
     "replay": Command("aggregator", "make stored figures anew from raw readings"),
     "tokens": Command("aggregator", "say who may use the API, see who wrote what"),
+    "profiles": Command("aggregator", "find how energy spreads over the day, for gaps to come"),
     "register": Command("aggregator", "import, export and check the register, show its changes"),
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
+    "dashboards": Command("grafana", "render dashboards and alert rules, put them into Grafana"),
     "demo": Command("demo", "run one simulated district end to end and prove its energy balance"),
 }
 """Shown by `--help`; an installed subcommand that is not listed is shown by its package's name."""
@@ -44,7 +47,7 @@ MODULES_OF_OTHER_EXTRAS: Mapping[str, str] = {
 }
 """Modules a subcommand asks for only in some configurations, and the extra that brings them."""
 
-OUR_MODULES = frozenset({"contract", "edge_agent", "aggregator", "simulators"})
+OUR_MODULES = frozenset({"contract", "edge_agent", "aggregator", "simulators", "grafana"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
 from aggregator.ledger.tariffs import TariffLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
+from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
@@ -166,6 +167,7 @@ def run(config: Config) -> int:
     subscriber = Subscriber(
         config.broker, config.client_id, config.aggregator.regions, inbox, events
     )
+    orders = Orders(subscriber.publish, wall_ms)
     facts, restatements = Facts(database_url), Restatements(database_url)
     closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
@@ -191,6 +193,7 @@ def run(config: Config) -> int:
         events=events,
         pace=config.pace,
         time_ms=wall_ms,
+        orders=orders,
         information=Information(store, register, wall_ms),
         fleet=Fleet(),
     )
@@ -207,7 +210,7 @@ def run(config: Config) -> int:
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)
-    app = build_app(reader, writer, keeper, closings)
+    app = build_app(reader, writer, keeper, closings, orders=orders)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.admission import admitted
+from aggregator.admission import MORE, admitted, lacking, needed
 from aggregator.batch import (
     Int32,
     Int64,
@@ -23,6 +23,7 @@ from aggregator.batch import (
     overlaid,
 )
 from aggregator.directory import Directory
+from aggregator.heads import Heads
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
     COUNT,
@@ -39,7 +40,6 @@ from aggregator.kernels.register import (
     advance,
     follow,
     last_times,
-    new_heads,
 )
 from aggregator.ledger.registers import (
     FOR_EVER_MS,
@@ -54,7 +54,7 @@ from aggregator.vee import Vee
 from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start
-from contract.reading import COUNTING_CODES
+from contract.reading import COUNTING_CODES, Quality
 from contract.stored import Level
 
 _TOGETHER_MS = 300_000
@@ -97,12 +97,13 @@ class Book:
         self._parameters = parameters
         self._measures = measures
         self._vee = Vee(store, parameters)
-        none = np.empty(0, np.int64)
-        self._heads = new_heads(none, none, none, none)
+        self._heads = Heads()
         self._multiplier = np.empty(0, np.int64)
         """Of the register that each head counts."""
         self._until_ms = np.empty(0, np.int64)
         """Where another register or multiplier begins, after each head's last reading."""
+        self._unsure = np.empty(0, np.bool_)
+        """Whether a head's last readings hold a freeze: what comes next may make it needless."""
         self._unloaded: dict[tuple[str, str], list[int]] = {}
         """Cumulative series with readings in the store and no head yet, by (region, site)."""
         channels = catalogue()
@@ -149,11 +150,18 @@ class Book:
         return readings.series[~self._parameters.registered[readings.series]]
 
     def is_late(self, readings: ReadingColumns) -> bool:
-        """Tell whether a reading is not newer than its channel's head, or of another register."""
+        """Tell whether readings must be seen beside others of their channels.
+
+        They are not newer than the head or of another register; or there are freezes, or were last.
+        """
+        if (readings.quality == Quality.FREEZE).any():
+            return True
         known = readings.series < len(self._heads)  # the others were never read before
         series, time_ms = readings.series[known], readings.time_ms[known]
         late = (self._heads[series, COUNT] > 0) & (time_ms <= self._heads[series, RAW_T + 3])
-        return bool((late | (time_ms >= self._until_ms[series])).any())
+        # Where a register's end is declared already, what it will have shown last is a reading too.
+        late |= (self._until_ms[series] < FOR_EVER_MS) | self._unsure[series]
+        return bool(late.any())
 
     def load_site(self, region: str, site: str) -> IntervalColumns:
         """Load the heads of a site from the store, once; return figures that the store lacks.
@@ -201,7 +209,7 @@ class Book:
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
         self._grow()
-        figures = self._figures(self._run(self._heads, readings))
+        figures = self._figures(self._run(self._heads.rows, readings))
         self._vee.note_figures(figures)
         return figures
 
@@ -221,8 +229,12 @@ class Book:
         first = self._store.readings(own, 0, 0, after=1).time_ms
         last = int(self._store.last_times(own)[0])
         if len(first):
-            low, high = max(from_ms, int(first[0])), min(to_ms, last + DAY_MS)
+            cuts = [cut.at_ms for cut in self._parameters.registers(series).cuts]
+            low = max(from_ms, min([int(first[0]), *cuts]))
+            high = min(to_ms, max([last, *cuts]) + DAY_MS)
             spans = [*self._spans(own, low, low, none), *self._spans(own, high, high, none)]
+            if not spans:  # no reading counts any more, so neither do declarations
+                low, high = min([low, *cuts]), max([high, *cuts])
             low = min([low, *(span.start_ms for span in spans)])
             high = max([high, *(span.end_ms for span in spans)])
             for day_ms in range(day_start(low), high, _REDO_MS):
@@ -300,20 +312,50 @@ class Book:
         An interval more is read on either side than was asked about: where readings are dense, all
         that the rewriting of those intervals needs is then there.
         """
-        grid_ms = self._store.grid_ms
-        start_ms = from_ms // grid_ms * grid_ms - grid_ms
-        end_ms = to_ms // grid_ms * grid_ms + 2 * grid_ms
-        near = self._read(series, start_ms, end_ms - 1, fresh)
+        grid_ms, widened = self._store.grid_ms, False
+        while True:
+            start_ms = from_ms // grid_ms * grid_ms - grid_ms
+            end_ms = to_ms // grid_ms * grid_ms + 2 * grid_ms
+            near, frozen = self._read(series, start_ms, end_ms - 1, fresh)
+            if widened or not frozen:
+                break
+            # A freeze this far away may be needed no more, or again.
+            gap_ms, widened = int(self._heads[series, GAP].max()), True
+            from_ms, to_ms = from_ms - gap_ms, to_ms + gap_ms
         series = np.unique(near.series)
         low, high = _extent(near, from_ms, to_ms)
+        self._reach_declared(series, near, (from_ms, to_ms), low, high)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
                 rows = np.isin(series, group)
                 span = affected_span(int(low[rows].min()), int(high[rows].max()), grid_ms)
-                enough = start_ms <= span[0] and span[1] <= end_ms
-                readings = near.take(np.isin(near.series, group)) if enough else None
+                all_there = start_ms <= span[0] and span[1] <= end_ms
+                readings = near.take(np.isin(near.series, group)) if all_there else None
                 yield _Span(group, *span, readings)
+
+    def _reach_declared(
+        self,
+        series: Int32,
+        near: ReadingColumns,
+        span: tuple[int, int],
+        low: Int64,
+        high: Int64,
+    ) -> None:
+        """Widen extents [low, high] that end with a channel's readings.
+
+        Registers that are declared before the first or after the last reading count beside them.
+        """
+        declared = np.flatnonzero(~self._parameters.plain[series])
+        if len(declared) == 0:
+            return
+        _, _, before, after = _around(near, *span)
+        for i in declared.tolist():
+            cuts = [cut.at_ms for cut in self._parameters.registers(int(series[i])).cuts]
+            if cuts and before[i] < NEIGHBOURS:
+                low[i] = min(int(low[i]), *cuts)
+            if cuts and after[i] < NEIGHBOURS:
+                high[i] = max(int(high[i]), *cuts)
 
     def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
         """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.
@@ -336,7 +378,7 @@ class Book:
         near: ReadingColumns | None = None,
     ) -> IntervalColumns:
         """Make the figures of some intervals anew; ``near``: all readings that takes."""
-        readings = self._read(series, start_ms, end_ms - 1, fresh) if near is None else near
+        readings = self._read(series, start_ms, end_ms - 1, fresh)[0] if near is None else near
         rows, _ = self._run_all(self._blank(series), readings, series)
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
         made = self._figures(IntervalRows(rows.block[:, inside]))
@@ -363,36 +405,56 @@ class Book:
                 for span in self._spans(np.sort(series[rows]), from_ms, to_ms, fresh):
                     heads, readings = self._blank(span.series), span.near
                     if readings is None:
-                        readings = self._read(span.series, span.start_ms, span.end_ms - 1, fresh)
+                        readings, _ = self._read(span.series, span.start_ms, span.end_ms - 1, fresh)
                     _, last_pieces = self._run_all(heads, readings, span.series)
                     self._heads[span.series] = heads
+                    self._unsure[span.series] = np.isin(span.series, _frozen_last(readings))
                     for index, piece in last_pieces.items():
                         self._multiplier[index] = piece.multiplier
                         self._until_ms[index] = piece.until_ms
 
     def _read(
-        self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
-    ) -> ReadingColumns:
+        self,
+        series: Int32,
+        from_ms: int,
+        to_ms: int,
+        fresh: ReadingColumns,
+        asked: int = NEIGHBOURS,
+    ) -> tuple[ReadingColumns, bool]:
         """Read a span with its neighbours, as it will be once ``fresh`` is committed.
 
         Of ``fresh`` only what lies in the span or is as near as the neighbours: further ones would
-        leave unread readings between.
+        leave unread readings between. Tells also whether a freeze was among what was looked at.
         """
-        stored, wider = self._stored(series, from_ms, to_ms)
+        series = series[self._parameters.registered[series]]
         own = fresh.take(np.isin(fresh.series, series))
-        if len(own) == 0 and not wider:
-            return stored
-        joined = settle(ReadingColumns.concatenate([stored, own]), self._directory.outbox_rank())
-        if len(joined) < len(stored) + len(own):  # a time that came twice
-            twice = np.isin(own.time_ms, stored.time_ms)
-            self._vee.note_times(own.series[twice], own.time_ms[twice])
-        return _nearest(joined, from_ms, to_ms)
+        found, wider = self._stored(series, from_ms, to_ms, asked)
+        kept = self._admitted(found)
+        if len(own):
+            joined = ReadingColumns.concatenate([kept, own])
+            joined = settle(joined, self._directory.outbox_rank())
+            if len(joined) < len(kept) + len(own):  # a time that came twice
+                twice = np.isin(own.time_ms, kept.time_ms)
+                self._vee.note_times(own.series[twice], own.time_ms[twice])
+            kept = joined
+        frozen = bool((kept.quality == Quality.FREEZE).any())
+        kept = needed(kept, self._directory)
+        more = lacking(found, kept, self._directory, (from_ms, to_ms), asked)
+        if len(more):
+            others = kept.take(~np.isin(kept.series, more))
+            rest, also = self._read(more, from_ms, to_ms, own, MORE * asked)
+            kept, frozen = ReadingColumns.concatenate([others, rest]), frozen or also
+            kept = kept.take(np.lexsort((kept.time_ms, kept.series)))
+        if len(own) or wider or frozen or len(more) or asked > NEIGHBOURS:
+            kept = _nearest(kept, from_ms, to_ms)
+        return kept, frozen
 
-    def _stored(self, series: Int32, from_ms: int, to_ms: int) -> tuple[ReadingColumns, bool]:
-        """Read stored readings that count, and tell whether more was read than asked for.
+    def _stored(
+        self, series: Int32, from_ms: int, to_ms: int, asked: int
+    ) -> tuple[ReadingColumns, bool]:
+        """Read stored readings, and tell whether more was read than asked for.
 
-        Where a person has moved or rejected readings near, the whole of it is read, so that
-        NEIGHBOURS readings are left that count.
+        Where a person has moved or rejected readings near, the whole of it is read.
         """
         moved = {
             index: list(self._parameters.registers(index).moved())
@@ -401,7 +463,7 @@ class Book:
         low, high = from_ms, to_ms
         while True:
             found = self._store.readings(
-                series, low, high, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
+                series, low, high, before=asked, after=asked, counting=COUNTING_CODES
             )
             since, until = low, high
             for index, spans in moved.items():
@@ -411,8 +473,7 @@ class Book:
                     if first <= near[1] and last >= near[0]:
                         since, until = min(since, first), max(until, last)
             if (since, until) == (low, high):
-                found = self._unsettled(found, moved)
-                return self._admitted(found), (low, high) != (from_ms, to_ms)
+                return self._unsettled(found, moved), (low, high) != (from_ms, to_ms)
             low, high = since, until
 
     def _unsettled(self, found: ReadingColumns, edited: Iterable[int]) -> ReadingColumns:
@@ -443,8 +504,9 @@ class Book:
             head = heads[np.searchsorted(listed, index)]
             before = None
             registers = self._parameters.registers(index)
+            frozen = own.time_ms[own.quality == Quality.FREEZE]
             for piece in pieces(registers, own.time_ms, own.value.astype(np.int64)):
-                rows = self._run_piece(head, index, piece, before)
+                rows = self._run_piece(head, index, piece, before, frozen)
                 if before is not None and rows.start_ms[0] == before.start_ms[-1]:
                     blocks[-1] = blocks[-1][:, :-1]  # the new row says that one's figures too
                 blocks.append(rows.block)
@@ -452,7 +514,12 @@ class Book:
         return IntervalRows(np.concatenate(blocks, axis=1)), last
 
     def _run_piece(
-        self, head: Int64, series: int, piece: Piece, before: IntervalRows | None
+        self,
+        head: Int64,
+        series: int,
+        piece: Piece,
+        before: IntervalRows | None,
+        frozen_ms: Int64,
     ) -> IntervalRows:
         """Run one register's readings through a head; `before` are the last register's rows."""
         limits = self._parameters.limits(series, piece.multiplier)
@@ -463,7 +530,7 @@ class Book:
         head[[MODULUS, LIMIT, SLACK, GAP]] = limits
         return self._advance(
             head[np.newaxis], np.zeros(1, np.int64), np.array([0, len(piece.time_ms)]),
-            piece.time_ms, piece.value, np.array([series]),
+            piece.time_ms, piece.value, np.isin(piece.time_ms, frozen_ms), np.array([series]),
         )  # fmt: skip
 
     def _run(
@@ -471,11 +538,11 @@ class Book:
     ) -> IntervalRows:
         """Run settled readings through heads; sorted by (series, time) as they are.
 
-        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i.
+        Row i of ``heads`` is of series ``listed[i]`` (ascending), or they are the book's own.
         """
         first = np.flatnonzero(np.diff(readings.series, prepend=-1))
         series = readings.series[first]
-        slots = series if listed is None else np.searchsorted(listed, series)
+        slots = self._heads.row_of[series] if listed is None else np.searchsorted(listed, series)
         value = readings.value * self._multiplier[readings.series]
         return self._advance(
             heads,
@@ -483,15 +550,20 @@ class Book:
             np.append(first, len(readings)),
             readings.time_ms.copy(),  # writable, as the kernel was compiled for
             value.astype(np.int64),
+            readings.quality == Quality.FREEZE,
             series,
         )
 
     def _advance(
         self, heads: Int64, slots: Int64, offsets: Int64, time_ms: Int64, value: Int64,
-        series: NDArray[np.integer[Any]],
+        frozen: NDArray[np.bool_], series: NDArray[np.integer[Any]],
     ) -> IntervalRows:  # fmt: skip
         """Run the kernel; group i is of ``series[i]``, and so are its rows."""
-        rows, status = advance(heads, slots, offsets, time_ms, value, self._store.grid_ms)
+        rows, status = advance(
+            heads, slots, offsets, time_ms, value, self._store.grid_ms,
+            frozen=frozen.view(np.uint8) if frozen.any() else None,
+            spreads=self._parameters.spreads(series.tolist()),
+        )  # fmt: skip
         if (status != TAKEN).any():
             bad = int(np.flatnonzero(status != TAKEN)[0])
             key = self._directory.series.key(int(series[bad]))
@@ -535,10 +607,14 @@ class Book:
             return
         added = len(parameters.registered) - len(self._heads)
         if added:
-            room = np.zeros((added, self._heads.shape[1]), np.int64)
-            self._heads = np.concatenate([self._heads, room])
+            channels, keys = catalogue(), self._directory.series.keys(len(self._heads))
+            self._heads.grow([channels[key.channel].cumulative for key in keys[:added]])
             self._multiplier = np.append(self._multiplier, np.ones(added, np.int64))
             self._until_ms = np.append(self._until_ms, np.full(added, FOR_EVER_MS))
+            self._unsure = np.append(self._unsure, np.zeros(added, np.bool_))
+        changed = changed[self._heads.row_of[changed] >= 0]
+        if len(changed) == 0:
+            return
         plain = parameters.plain[changed]
         self._multiplier[changed[plain]] = parameters.multiplier[changed[plain]]
         self._until_ms[changed[plain]] = FOR_EVER_MS
@@ -590,6 +666,18 @@ def _nearest(readings: ReadingColumns, from_ms: int, to_ms: int) -> ReadingColum
     high = np.repeat(first + count - after + NEIGHBOURS, count)
     row = np.arange(len(readings))
     return readings.take((low <= row) & (row < high))
+
+
+def _frozen_last(readings: ReadingColumns) -> Int32:
+    """Return the series that end with a freeze, or with one before the last reading."""
+    frozen = readings.quality == Quality.FREEZE
+    if not frozen.any():
+        return np.empty(0, np.int32)
+    found: Int32 = np.unique(readings.series)
+    last = np.searchsorted(readings.series, found, side="right") - 1
+    second = np.maximum(last - 1, 0)
+    ends: NDArray[np.bool_] = frozen[last] | (frozen[second] & (readings.series[second] == found))
+    return found[ends]
 
 
 def _around(readings: ReadingColumns, from_ms: int, to_ms: int) -> tuple[Int64, ...]:

@@ -3,23 +3,24 @@
 SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each is
 one transaction. A closing is only ever added: what turns out later is a correction, which is never
 stored but is the difference between what is known now and what was reported. Errors:
-StoreRetriable when the database does not do what it is asked now.
+StoreRetriable when the database does not do what it is asked now, StoreRefused when it never will.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 
 from sqlalchemy import URL, Connection, func, insert, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from aggregator.databases import transaction
 from aggregator.ledger.rows import date_of, day_ms
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
-from aggregator.store.base import StoreRetriable
+from aggregator.store.base import StoreRefused
 from contract.interval import DAY_MS, next_month
 
 
@@ -85,6 +86,10 @@ class Part:
     kgce_equivalent: float | None
     co2_kg: float | None
     cost_cny: float | None
+    open_amount: int = 0
+    """Part of `amount_estimated` for the time after the register's last reading."""
+    open_ms: int = 0
+    """That time, part of `estimated_ms`."""
 
 
 _PART = [REPORTED.c[field.name] for field in fields(Part)]
@@ -124,14 +129,8 @@ class Closings:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
     def check(self, region: str, month_ms: int, now_ms: int) -> None:
         """Raise ClosingError when a month may not be closed now: not settled, or closed before."""
@@ -175,7 +174,7 @@ class Closings:
                         for part in given[first : first + _AT_ONCE]
                     ]
                     db.execute(insert(REPORTED), rows)
-        except StoreRetriable as error:
+        except StoreRefused as error:
             before = self.find(region, month_ms)
             if isinstance(error.__cause__, IntegrityError) and before is not None:
                 raise ClosingError(_said_before(before)) from None

@@ -4,20 +4,19 @@ SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from 
 one transaction. Errors: StoreRetriable when the database does not do what it is asked now.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
 from sqlalchemy import URL, Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.databases import transaction
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
-from aggregator.store.base import StoreRetriable
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
 
@@ -50,14 +49,8 @@ class Facts:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
     def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
         """Keep a checked event; the same one again while it stands changes nothing."""

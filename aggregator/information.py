@@ -27,6 +27,7 @@ from contract.stored import (
     THE_REGION,
     TOTAL,
     Measurement,
+    choice,
 )
 from contract.topics import Address
 
@@ -114,6 +115,7 @@ class Information:
                 "multiplier": meter.multiplier,
                 "calibration_due_ms": _date_ms(meter.calibration_due),
                 "name_zh": meter.note or meter.id,
+                "choice_zh": choice(meter.note or meter.id, meter.id),
                 "carrier": meter.carrier,
                 "role": str(meter.role),
                 "parent": meter.parent,
@@ -184,9 +186,13 @@ def _info(
     tags: Tags, name_zh: str, name_en: str, kind: str, sector: str, parent: str, **more: Any
 ) -> Row:
     texts = dict.fromkeys(NODE_INFO.texts, "")
+    region, site, node = tags
+    place = node if node != TOTAL else region if site == THE_REGION else site
     said = {
         "name_zh": name_zh,
         "name_en": name_en,
+        "choice_zh": choice(name_zh, place),
+        "choice_en": choice(name_en, place),
         "kind": kind,
         "sector": sector,
         "parent": parent,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from aggregator.admission import Placed, placed
+from aggregator.admission import Placed, needed, placed
 from aggregator.batch import Int64, ReadingColumns
 from aggregator.directory import Directory
 from aggregator.kernels.verdict import BAD, ROLLOVER_STEP, verdicts
@@ -16,6 +16,7 @@ from aggregator.ledger.registers import Piece, Registers, pieces
 from aggregator.parameters import UNKNOWN, Limits
 from aggregator.store.base import settling_order
 from aggregator.verdict import Outcome, RuleId, Verdict
+from contract.reading import Quality
 
 LimitsOf = Callable[[int], Limits]
 """What a channel's register may do behind a multiplier."""
@@ -41,8 +42,9 @@ def judged(
     counting = counting.take(order)
     again = np.zeros(len(counting), np.bool_)
     again[1:] = counting.time_ms[1:] == counting.time_ms[:-1]
-    yield from _doubled(series, counting, np.flatnonzero(again))
-    one_each = counting.take(~again)
+    polled_again = again & (counting.quality != Quality.FREEZE)
+    yield from _doubled(series, counting, np.flatnonzero(polled_again))
+    one_each = needed(counting.take(~again), directory)
     time_ms, value = one_each.time_ms, one_each.value.astype(np.int64)
     if len(one_each):
         for piece in pieces(registers, time_ms, value):

@@ -105,17 +105,18 @@ class NodeFigures:
         self._write(self._nodes.figures(level, places, rows, from_ms, to_ms))
 
     def keep_region(self, region: str, day_ms: int, from_ms: int, to_ms: int) -> None:
-        """Sum a region's sites: the hours in [from_ms, to_ms), their day and its month."""
-        month_ms = month_start(day_ms)
-        for level, start_ms, end_ms in (
-            (Level.HOUR, from_ms, to_ms),
-            (Level.DAY, day_ms, day_ms + DAY_MS),
-            (Level.MONTH, month_ms, next_month(month_ms)),
-        ):
-            where = {"region": [region], "node": OF_REGIONS}
-            self._write(
-                of_region(level, self._store.points(NODE_FIGURES[level], start_ms, end_ms, where))
-            )
+        """Sum a region's sites: the hours in [from_ms, to_ms), and their day."""
+        self._sum_region(Level.HOUR, region, from_ms, to_ms)
+        self._sum_region(Level.DAY, region, day_ms, day_ms + DAY_MS)
+
+    def keep_region_month(self, region: str, month_ms: int) -> None:
+        """Sum a region's sites over a month."""
+        self._sum_region(Level.MONTH, region, month_ms, next_month(month_ms))
+
+    def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> None:
+        where = {"region": [region], "node": OF_REGIONS}
+        found = self._store.points(NODE_FIGURES[level], from_ms, to_ms, where)
+        self._write(of_region(level, found))
 
     def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> None:
         """Write balances of (site, day) pairs whose day is over, and of those open until now.
@@ -127,17 +128,13 @@ class NodeFigures:
             self._open = self._left_open(now_ms)
         self._open |= set(touched)
         over = {pair for pair in self._open if pair[1] + DAY_MS <= now_ms}
-        rows: list[tuple[Tags, int, Mapping[str, Any]]] = []
         for level, starts in (
             (Level.DAY, over),
             (Level.MONTH, {(place, month_start(day_ms)) for place, day_ms in over}),
         ):
             found = [row for place, at in sorted(starts) for row in self._balance(level, place, at)]
             self._write(Points.of_rows(BALANCES[level], found))
-        for place, day_ms in sorted(over):
-            if is_settled(day_ms, now_ms):
-                rows.append((place, day_ms, {"due": 1, "channels": 0, "not_closing": 0}))
-        self._write(Points.of_rows(PROOF_DAY, rows))
+        self._due_to_be_proved(over)
         self._open -= over
 
     def _left_open(self, now_ms: int) -> set[tuple[Place, int]]:
@@ -169,6 +166,7 @@ class NodeFigures:
         elif self._regions:
             region, day_ms = next(iter(self._regions))
             self.keep_region(region, day_ms, day_ms, day_ms + DAY_MS)
+            self.keep_region_month(region, month_start(day_ms))
             del self._regions[region, day_ms]
         elif self._to_note:
             noted = {place: _text(self._seen[place].steps) for place in self._to_note}
@@ -190,21 +188,41 @@ class NodeFigures:
             if any(low < next_month(month_ms) and high > month_ms for low, high in spans)
         ]
 
-    def _redo(self, place: Place, month_ms: int) -> None:
+    def redo(self, place: Place, month_ms: int) -> None:
+        """Make a site's month again, all of whose channels' figures are right, and its region's."""
+        self.follow([place])
+        days = self._redo(place, month_ms)
+        for day_ms in days:
+            self._sum_region(Level.HOUR, place[0], day_ms, day_ms + DAY_MS)
+        self._sum_region(Level.DAY, place[0], month_ms, next_month(month_ms))
+        self.keep_region_month(place[0], month_ms)
+        self._due_to_be_proved((place, day_ms) for day_ms in days)
+
+    def _due_to_be_proved(self, days: Iterable[tuple[Place, int]]) -> None:
+        now_ms = self._time_ms()
+        again = {"due": 1, "channels": 0, "not_closing": 0}
+        rows = [(place, at, again) for place, at in sorted(days) if is_settled(at, now_ms)]
+        self._write(Points.of_rows(PROOF_DAY, rows))
+
+    def _redo(self, place: Place, month_ms: int) -> Sequence[int]:
+        """Return the days with figures."""
         plan, end_ms = self._nodes.plan(place), next_month(month_ms)
+        days: list[int] = []
         where = {"region": [place[0]], "site": [place[1]]}
         for level in (Level.MONTH, Level.DAY, Level.HOUR, Level.INTERVAL):
             rows = self._store.intervals(level, series_of(plan), month_ms, end_ms)
+            if level is Level.DAY:
+                days = np.unique(rows.start_ms).tolist()
             made = self._nodes.figures(level, [place], rows, month_ms, end_ms)
             old = self._store.points(NODE_FIGURES[level], month_ms, end_ms, where)
             self._write(taken_back(old, made))
         now_ms = self._time_ms()
-        days = range(month_ms, end_ms, DAY_MS)
         over = [day_ms for day_ms in days if day_ms + DAY_MS <= now_ms]
         for level, starts in ((Level.DAY, over), (Level.MONTH, [month_ms] if over else [])):
             rows_ = [row for at in starts for row in self._balance(level, place, at)]
             old = self._store.points(BALANCES[level], month_ms, end_ms, where)
             self._write(taken_back(old, Points.of_rows(BALANCES[level], rows_)))
+        return days
 
     # ------------------------------------------------------------------ balances
 

@@ -14,11 +14,13 @@ from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
+from aggregator.kernels.spread import Spreads, weekly
 from aggregator.ledger.factors import Analysis
 from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
+from aggregator.register.profiles import in_force
 from contract.channels import catalogue
 from contract.interval import SECOND_MS
 from contract.meta import Meta, MetaChannel
@@ -72,7 +74,12 @@ class Parameters:
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
         self._registers: dict[int, Registers] = {}
-        """Of the series that are not plain."""
+        """Of the series that are not plain, or have profiles."""
+        profiles = {one.digest: one for own in register.profiles.values() for one in own}
+        self._profile = {digest: i for i, digest in enumerate(profiles)}
+        """Digest -> row of the weights."""
+        self._profiles = tuple(profiles.values())
+        self._weights = np.array([weekly(one.weekday, one.weekend) for one in self._profiles])
         self.registered = np.empty(0, np.bool_)
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
@@ -149,6 +156,20 @@ class Parameters:
             commissioned_ms=int(self.commissioned[series]),
         )
 
+    def spreads(self, series: Sequence[int]) -> Spreads | None:
+        """Return the profiles of some series, in this order; None when there is none at all."""
+        if not self._profiles:
+            return None
+        own = [self.registers(index).profiles for index in series]
+        since = [since_ms for steps in own for since_ms, _ in steps]
+        profile = [self._profile[digest] for steps in own for _, digest in steps]
+        return Spreads(
+            np.cumsum([0, *map(len, own)], dtype=np.int64),
+            np.array(since, np.int64),
+            np.array(profile, np.int64),
+            self._weights,
+        )
+
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
         key = self._directory.series.key(series)
@@ -173,6 +194,11 @@ class Parameters:
             limits.slack_micro,
             None if registers.plain else registers,
             registers.commissioned_ms,
+            limits.gap_limit_ms,
+            tuple(
+                (since_ms, self._profiles[self._profile[digest]])
+                for since_ms, digest in registers.profiles
+            ),
         )
 
     def _declared(self, key: SeriesKey) -> Registers:
@@ -181,7 +207,10 @@ class Parameters:
             return Registers()
         rows = self._register.rows[(key.site, key.meter)]
         events = self._events.get((key.region, key.site), ())
-        return registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
+        registers = registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
+        steps = in_force(self._register.profiles.get(key.site, ()), key.meter, meter.carrier)
+        profiles = tuple((since_ms, profile.digest) for since_ms, profile in steps)
+        return replace(registers, profiles=profiles) if profiles else registers
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -204,6 +233,7 @@ class Parameters:
             self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
             if meter is None or (
                 (key.region, key.site) not in self._events
+                and key.site not in self._register.profiles
                 and all(row.multiplier == meter.multiplier for row in rows)
             ):  # nearly always: nothing is declared
                 self.plain[index], self.edited[index] = True, False
@@ -215,7 +245,7 @@ class Parameters:
             self.edited[index] = registers.edited
             self.multiplier[index] = registers.largest_multiplier()
             self._registers.pop(index, None)
-            if not registers.plain:
+            if registers.profiles or not registers.plain:
                 self._registers[index] = registers
 
 

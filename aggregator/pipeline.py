@@ -43,6 +43,7 @@ from aggregator.ingest.receipts import Settled
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.live import Live
+from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.records import (
@@ -54,7 +55,14 @@ from aggregator.records import (
 )
 from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, DirtyDay, Refused, Store, StoreRetriable
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    Store,
+    StoreRetriable,
+)
 from contract.ack import MAX_NEED_META, MAX_OUTBOXES, Ack, OutboxAck, encode_ack
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 from contract.meta import Meta, decode_meta, meta_hash
@@ -141,9 +149,11 @@ class Pipeline:
         events: Events,
         pace: PaceSection,
         time_ms: Callable[[], int],
+        orders: Orders | None = None,
         information: Information | None = None,
         fleet: Fleet | None = None,
     ) -> None:
+        self._orders = orders
         self._store = store
         self._information = information
         self._fleet = fleet
@@ -202,6 +212,8 @@ class Pipeline:
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
         try:
+            for place in self._rollups.unsure():
+                self._load_site(*place)
             while not self._stopping.is_set():
                 for message in self._inbox.take(_IDLE_S):
                     self._receive(message)
@@ -338,6 +350,8 @@ class Pipeline:
                 self._receive_meta(address, message.payload)
             elif kind is MessageKind.STATE:
                 self._receive_state(address, message.payload)
+            elif kind is MessageKind.REPLY and self._orders is not None:
+                self._orders.take_reply(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
             self._quarantine(message, str(error))
@@ -442,13 +456,11 @@ class Pipeline:
         unregistered = self._book.unregistered(cumulative)
         # Between its arrival and its turn a batch may have become late: another came first.
         if late or self._book.is_late(counted):
-            intervals = self._insist(lambda: self._book.recompute(counted))
-            self._insist(lambda: self._amendments.restate(intervals, "late readings", arrivals))
+            intervals, cause = self._insist(lambda: self._book.recompute(counted)), "late readings"
             self._events.count(Counter.LATE, len(counted))
         else:
-            intervals = self._book.advance(counted)
             # A register that was silent over a settled day's end tells now what it counted.
-            self._insist(lambda: self._amendments.restate(intervals, "newer readings", arrivals))
+            intervals, cause = self._book.advance(counted), "newer readings"
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
         commit = Commit(
@@ -463,7 +475,7 @@ class Pipeline:
             verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit)
+        self._write(commit, lambda: self._amendments.restate(intervals, cause, arrivals))
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -490,8 +502,8 @@ class Pipeline:
         if (region, site) in self._loaded:
             return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
-        self._insist(lambda: self._amendments.restate_loaded(region, site, lacking))
-        self._write_figures(lacking)
+        self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
+        self._rollups.made_sure(region, site)
         changed = self._insist(lambda: self._amend(region, site))
         changed += self._release(region, site)
         self._insist(self._amendments.note_new)  # what the next event is compared with
@@ -552,11 +564,13 @@ class Pipeline:
         edges = {one.address.edge for one in group}
         counted = self._book.counted(cumulative)
         intervals = self._insist(lambda: self._book.recompute(counted))
-        self._insist(lambda: self._amendments.restate_released(intervals, edges))
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         dirty = self._dirty(intervals)
         self._insist(self._amendments.note_new)
-        self._write(Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts))
+        self._write(
+            Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts),
+            lambda: self._amendments.restate_released(intervals, edges),
+        )
         readings = len(cumulative) + len(instantaneous)
         self._events.count(Counter.READINGS, readings)
         self._events.count(Counter.RELEASED, readings)
@@ -565,16 +579,28 @@ class Pipeline:
         self._record(lambda: self._records.release(whole))
         return len(intervals)
 
-    def _write_figures(self, figures: IntervalColumns) -> None:
+    def _write_figures(
+        self, figures: IntervalColumns, restate: Callable[[], None] | None = None
+    ) -> None:
         """Write intervals that come from readings in the store, and the verdicts there."""
         nothing = ReadingColumns.empty(cumulative=True)
         verdicts = self._insist(lambda: self._book.verdicts(nothing))
         if len(figures) or verdicts:
-            self._write(Commit.without_readings(figures, self._dirty(figures), verdicts))
+            commit = Commit.without_readings(figures, self._dirty(figures), verdicts)
+            self._write(commit, restate)
 
-    def _write(self, commit: Commit) -> None:
-        """Commit, however long it takes, and see to the roll-ups."""
-        result = self._insist(lambda: self._store.commit(commit))
+    def _write(self, commit: Commit, restate: Callable[[], None] | None) -> None:
+        """Commit, however long it takes, and see to the roll-ups.
+
+        Records of settled days are kept before each try: a day may settle while the store is away.
+        """
+
+        def attempt() -> CommitResult:
+            if restate is not None:
+                restate()
+            return self._store.commit(commit)
+
+        result = self._insist(attempt)
         self._note_refused(result.refused)
         starts = commit.intervals.start_ms
         if len(starts):

@@ -2,22 +2,23 @@
 
 They stand in the register's database, SQLite (default) or PostgreSQL. Methods may be called
 from any thread; each is one transaction. Times are UTC ms and arguments. Errors: RecordsUnavailable
-when the database does not do what it is asked (away, locked, disk full); nothing of the call is
-kept then.
+when the database does not do what it is asked (away, locked, disk full), StoreRefused when it never
+will (damaged, a table missing); nothing of the call is kept then.
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Connection, delete, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
+from aggregator.databases import transaction
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
+from aggregator.store.base import StoreError, StoreRetriable
 from contract.topics import Address, MessageKind, topic
 
 IMPOSSIBLE_TIME = "impossible time"
@@ -91,11 +92,14 @@ class Records:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as db:
+            with transaction(self._engine) as db:
                 yield db
-        except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
-            cause = getattr(error, "orig", None) or error
-            raise RecordsUnavailable(f"{self._engine.url!r}: {cause}") from error
+        except StoreError as error:
+            # Of a row that the database refuses only the row is lost: no reading waits for it.
+            refused = isinstance(error.__cause__, IntegrityError)
+            if refused or isinstance(error, StoreRetriable):
+                raise RecordsUnavailable(str(error)) from error
+            raise
 
     def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""

@@ -86,6 +86,7 @@ class Replayer:
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
+            self._rollups.made_sure(region, site)
             if (region, site) in sites:
                 for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
@@ -134,10 +135,10 @@ class Replayer:
         for first in range(0, len(series), _TOGETHER):
             made += self._channels_of(part, series[first : first + _TOGETHER])
         if made != Made():  # figures of nodes and regions follow, then the marks go
-            days = range(part.from_ms, part.to_ms, DAY_MS)
-            marks = [DirtyDay(part.region, part.site, day_ms) for day_ms in days]
-            self._rollups.mark(marks, part.from_ms, part.to_ms - 1)
-            self._rollups.flush()
+            month_ms = month_start(part.from_ms)
+            self._rollups.redo_nodes(part.region, part.site, month_ms)
+            days = {month_ms, *range(part.from_ms, part.to_ms, DAY_MS)}
+            self._store.clear_dirty(DirtyDay(part.region, part.site, day) for day in days)
         return made
 
     def _channels_of(self, part: Part, series: Int32) -> Made:

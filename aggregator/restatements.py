@@ -5,18 +5,17 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Connection, RowMapping, insert, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
 
+from aggregator.databases import transaction
 from aggregator.details import joined
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import CLOSING, RESTATEMENT
-from aggregator.store.base import StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS, month_start
 
 SETTLED_AFTER_MS = DAY_MS + 6 * HOUR_MS
@@ -114,14 +113,8 @@ class Restatements:
             rows = db.execute(query.order_by(id_).limit(limit)).mappings()
             return {row["id"]: Restatement(**_without_id(row)) for row in rows}
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
 
 def known_or_none(value: float) -> float | None:

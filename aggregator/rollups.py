@@ -58,6 +58,10 @@ class Rollups:
             day: (day.day_ms, day.day_ms + DAY_MS - 1) for day in store.dirty_days()
         }
         """First and last start of a base interval that was written [ms]; may be too wide."""
+        self._unsure: set[tuple[str, str]] = set()
+        """(region, site) of days that a crash may have left without some of their intervals."""
+        if not store.atomic:
+            self._unsure = {(day.region, day.site) for day in self._marked}
         self._redone: dict[DirtyDay, tuple[int, int]] = {}
         """Days whose marks stand until the figures made of several sites are right too."""
 
@@ -78,6 +82,14 @@ class Rollups:
         nodes = NodeFigures(store, Nodes(store, register, counts), events, time_ms)
         return cls(store, events, stuck, nodes)
 
+    def unsure(self) -> list[tuple[str, str]]:
+        """Return the sites whose marks stand until `made_sure`: nothing else would find them."""
+        return sorted(self._unsure)
+
+    def made_sure(self, region: str, site: str) -> None:
+        """Note that the intervals of a site's marked days have been made again."""
+        self._unsure.discard((region, site))
+
     def mark(self, days: Iterable[DirtyDay], first_ms: int, last_ms: int) -> None:
         """Note days of which intervals that start in [first_ms, last_ms] were written."""
         for day in days:
@@ -85,7 +97,10 @@ class Rollups:
             self._marked[day] = min(low, first_ms), max(high, last_ms)
 
     def flush(self) -> None:
-        """Redo all marked days. StoreRetriable: call again; nothing is forgotten."""
+        """Redo all marked days but those of unsure sites.
+
+        StoreRetriable: call again; nothing is forgotten.
+        """
         for days, series in self._portions():
             self._redo(days, series)
             for day in days:
@@ -100,6 +115,11 @@ class Rollups:
             self._store.clear_dirty(self._redone)
             self._redone.clear()
 
+    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
+        """Make node figures of a site's month whose channels' figures were made elsewhere."""
+        if self._nodes is not None:
+            self._nodes.redo((region, site), month_ms)
+
     def catch_up(self) -> bool:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
         return self._nodes is not None and self._nodes.catch_up()
@@ -110,10 +130,13 @@ class Rollups:
             spans[day.region, day.day_ms].append(span)
         for (region, day_ms), found in spans.items():
             nodes.keep_region(region, day_ms, *_hours(day_ms, found))
+        for region, month_ms in {(region, month_start(day_ms)) for region, day_ms in spans}:
+            nodes.keep_region_month(region, month_ms)
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
         """Yield the sites of one Beijing day, as many at once as memory may hold."""
-        marked = sorted(self._marked, key=lambda day: (day.day_ms, day))
+        sure = (day for day in self._marked if day[:2] not in self._unsure)
+        marked = sorted(sure, key=lambda day: (day.day_ms, day))
         for _, of_day in groupby(marked, key=lambda day: day.day_ms):
             days: list[DirtyDay] = []
             parts: list[Int32] = []

@@ -3,22 +3,22 @@
 Of a token only its SHA-256 is kept: it is 256 random bits, so nobody finds it from there, and no
 slow hash is needed. Each check asks the database: what is revoked is refused from then on.
 SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each is
-one transaction. Errors: StoreRetriable when the database does not do what it is asked now.
+one transaction. Errors: StoreRetriable when the database does not do what it is asked now,
+StoreRefused when it never will.
 """
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import URL, Connection, RowMapping, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.access import Access, TokenRole, granted
+from aggregator.databases import transaction
 from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import TOKEN, WRITTEN
-from aggregator.store.base import StoreRetriable
 
 PREFIX = "nenghao-"
 """Tokens begin with it, so that one that leaked is recognised for what it is."""
@@ -78,14 +78,8 @@ class Tokens:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRetriable(f"{self._engine.url!r}: {cause}") from error
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine)
 
     def add(
         self,

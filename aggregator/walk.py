@@ -6,16 +6,19 @@ whose modulus is known (docs/formats/ledger.md) and what people have declared
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import Int64
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers, known
+from aggregator.register.profiles import Profile
 
 _TIME_TOLERANCE_MS = 60_000
 _HOUR_MS = 3_600_000
+_QUARTER_MS, _WEEK_MS, _BEIJING_MS = 900_000, 7 * 86_400_000, 8 * 3_600_000
 _NEIGHBOURS = 12
 """Readings beside a fall that are looked at: further away none is left out for it."""
 
@@ -41,6 +44,10 @@ class ChannelFacts:
     """What is declared of the channel; None when that is no more than the multiplier."""
     commissioned_ms: int = SINCE_EVER_MS
     """Readings before it do not count."""
+    gap_limit_ms: int = 0
+    """Longest step that is not spread by a profile."""
+    profiles: tuple[tuple[int, Profile], ...] = ()
+    """Since when which one spreads gaps that begin from then on, ascending."""
 
     def behind(self, multiplier: int) -> "ChannelFacts":
         """Return the facts of one register under a multiplier."""
@@ -81,6 +88,8 @@ class Walk:
     joined: Bools
     gain: Int64
     odd: Bools
+    gap_limit_ms: int = 0
+    profiles: tuple[tuple[int, Profile], ...] = ()
 
     def at(self, time_ms: int) -> Position | None:
         """Return where the registers stood; None before the first reading.
@@ -98,10 +107,20 @@ class Walk:
         there = self.of_row(row + 1)
         elapsed, span = time_ms - here.time_ms, there.time_ms - here.time_ms
         energy = there.level_micro - here.level_micro + int(self.gain[row + 1])
-        level = here.level_micro + _share(energy, elapsed, span)
+        level = here.level_micro + self._share(row, energy, elapsed, span)
         ratio, wrap = int(self.ratio[row + 1]), int(self.gain[row + 1])
         shown = (2 * (level % wrap if wrap else level) + ratio) // (2 * ratio)
         return Position(row, time_ms, level, shown)
+
+    def _share(self, row: int, energy: int, elapsed: int, span: int) -> int:
+        """Return the part of a step after a row that is over."""
+        start = int(self.time_ms[row])
+        begun = [profile for since, profile in self.profiles if since <= start]
+        if span > self.gap_limit_ms and begun and not self.odd[row + 1]:
+            whole = _weight(begun[-1], start, start + span)
+            if whole:
+                return _share(energy, _weight(begun[-1], start, start + elapsed), whole)
+        return _share(energy, elapsed, span)
 
     def of_row(self, row: int) -> Position:
         """Return where the registers stood at a row."""
@@ -133,19 +152,44 @@ class Walk:
 def walk(time_ms: Int64, register_micro: Int64, facts: ChannelFacts) -> Walk:
     """Walk along readings of one channel, strictly ascending in time, as displayed."""
     if facts.registers is None:
-        return _of_one(time_ms, register_micro, facts)
+        found = _of_one(time_ms, register_micro, facts)
+    else:
+        found = _of_many(time_ms, register_micro, facts, facts.registers)
+    return replace(found, gap_limit_ms=facts.gap_limit_ms, profiles=facts.profiles)
+
+
+def _of_many(
+    time_ms: Int64, register_micro: Int64, facts: ChannelFacts, registers: Registers
+) -> Walk:
+    """Walk along the readings of registers that follow each other."""
     readings = list(zip(time_ms.tolist(), register_micro.tolist(), strict=True))
     parts = [_of_one(np.empty(0, np.int64), np.empty(0, np.int64), facts)]
-    for ratio, life, accepted in _lives(facts.registers, readings):
+    for ratio, life, accepted in _lives(registers, readings):
         if life:
             times, shown = (np.array(column, np.int64) for column in zip(*life, strict=True))
             own = ChannelFacts(ratio) if accepted else facts.behind(ratio)
             parts.append(_of_one(times, shown, own))
-    columns = zip(*([getattr(part, name) for name in _COLUMNS] for part in parts), strict=True)
-    return Walk(*(np.concatenate(column) for column in columns))
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+    }
+    return Walk(**columns)
 
 
 _COLUMNS = ("time_ms", "level", "ratio", "joined", "gain", "odd")
+
+
+def _weight(profile: Profile, from_ms: int, to_ms: int) -> int:
+    """Sum up weight x ms, quarter by quarter, whole weeks at once."""
+    week = sum(profile.weekday) * 5 + sum(profile.weekend) * 2
+    weeks, rest = divmod(to_ms - from_ms, _WEEK_MS)
+    total, end_ms = weeks * week * _QUARTER_MS, from_ms + rest
+    while from_ms < end_ms:
+        until = min(end_ms, (from_ms // _QUARTER_MS + 1) * _QUARTER_MS)
+        day, quarter = divmod((from_ms + _BEIJING_MS) // _QUARTER_MS, 96)
+        weights = profile.weekend if (day + 3) % 7 > 4 else profile.weekday
+        total += weights[quarter] * (until - from_ms)
+        from_ms = until
+    return total
 
 
 def _of_one(time_ms: Int64, shown: Int64, facts: ChannelFacts) -> Walk:
@@ -201,8 +245,11 @@ def _lives(
 ) -> Iterator[tuple[int, Sequence[Reading], bool]]:
     """Yield per register its multiplier and all it is known to have shown, as read or declared.
 
-    A step that a person accepted is a register of its own, which does not wrap: True.
+    A step that a person accepted is a register of its own, which does not wrap: True. Of a channel
+    of which no reading counts, declarations alone tell nothing.
     """
+    if not readings:
+        return
     ratios = dict(registers.multipliers[1:])
     declared = {cut.at_ms: cut for cut in registers.cuts}
     ratio, life = registers.multipliers[0][1], list[Reading]()
@@ -217,11 +264,9 @@ def _lives(
                 final = start = None
             else:
                 final = start = _on_the_way(readings[i - 1], (time, value), at)
-            if final is not None and life:
-                life.append((at, final))
-            yield ratio, life, False
+            yield from _ended(registers, ratio, life, at, final)
             ratio, life = ratios.get(at, ratio), [] if start is None else [(at, start)]
-        if time in registers.accepted and life:
+        if time in registers.accepted and life and life[-1][0] != time:
             yield ratio, life, False
             yield ratio, [life[-1], (time, value)], True
             life = []
@@ -229,13 +274,24 @@ def _lives(
             life.append((time, value))
     for at in changes:
         final = known(declared[at].final_micro, ratio) if at in declared else None
-        if final is not None and life:
-            life.append((at, final))
-        yield ratio, life, False
+        yield from _ended(registers, ratio, life, at, final)
         ratio = ratios.get(at, ratio)
         start = known(declared[at].start_micro, ratio) if at in declared else None
         life = [] if start is None else [(at, start)]
     yield ratio, life, False
+
+
+def _ended(
+    registers: Registers, ratio: int, life: list[Reading], time: int, final: int | None
+) -> Iterator[tuple[int, Sequence[Reading], bool]]:
+    """Yield a register that ends at a time, with what it is known to have shown last."""
+    if final is None or not life:
+        yield ratio, life, False
+    elif time in registers.accepted:
+        yield ratio, life, False
+        yield ratio, [life[-1], (time, final)], True
+    else:
+        yield ratio, [*life, (time, final)], False
 
 
 def _on_the_way(a: Reading, b: Reading, time: int) -> int | None:

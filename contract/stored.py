@@ -164,26 +164,34 @@ empty). residual = parent - children [micro-units] is what nobody accounts for; 
 above limit_ppm of the parent, absent when it cannot be judged: nothing below, or a meter (their
 number is without_data) lacks data."""
 
+
+def choice(name: str, id_: str) -> str:
+    """Return name and id as one text: a menu can show the one and take the other."""
+    return f"{name} | {id_}"
+
+
 NODE_INFO = Measurement(
     "node_info",
     (REGION, SITE, NODE),
     integers=("listed",),
     floats=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
     texts=(
-        "name_zh", "name_en", "kind", "sector", "parent", "entity", "entity_zh", "key_unit",
-        "two_highs", "climate_zone",
+        "name_zh", "name_en", "choice_zh", "choice_en", "kind", "sector", "parent", "entity",
+        "entity_zh", "key_unit", "two_highs", "climate_zone",
     ),
     optional=("floor_area_m2", "heated_area_m2", "headcount", "latitude", "longitude"),
 )  # fmt: skip
 """At INFO_TIME_MS. The region (site `_region`, node `_total`), sites (node `_total`) and nodes;
 kind: region, site, system or the sub-item; parent: the node above, of a top node `_total`.
-listed: 0 once the register has it no longer."""
+listed: 0 once the register has it no longer. choice_*: `choice` of the name and the id of the
+region, site or node."""
 METER_INFO = Measurement(
     "meter_info",
     INTERVAL_TAGS[:3],
     integers=("listed", "multiplier", "calibration_due_ms"),
     texts=(
-        "name_zh", "carrier", "role", "parent", "node", "serial", "model", "accuracy_class", "edge",
+        "name_zh", "choice_zh", "carrier", "role", "parent", "node", "serial", "model",
+        "accuracy_class", "edge",
     ),
     optional=("calibration_due_ms",),
 )  # fmt: skip

@@ -44,15 +44,16 @@ class MeterConfig:
     """One meter on a bus."""
 
     id: Annotated[str, Rule("meter id, unique in the site", form="id")]
-    model: Annotated[str, Rule("device map: stem of a file in edge_agent/devices", form="id")]
+    model: Annotated[str, Rule("device map: name of a file, see docs/devices.md", form="id")]
     unit: Annotated[int, Rule("unit address on the bus (Modbus unit id)", 0, 255)] = 1
     address: Annotated[
         str,
         Rule(
             "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
-            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits",
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT and "
+            "OPC UA the device's name in topics or nodes",
             0,
-            16,
+            63,
         ),
     ] = ""
     serial: Annotated[str, Rule("serial number on the meter's plate", 0, 64)] = ""
@@ -79,9 +80,9 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine; manual = a file of readings entered by hand. Which protocol a meter speaks "
-            "says its device map",
-            form="modbus-tcp|tcp|serial|manual",
+            "machine; mqtt = a broker devices publish to; opcua = a plant's server; manual = a "
+            "file of readings entered by hand. Which protocol a meter speaks says its device map",
+            form="modbus-tcp|tcp|serial|mqtt|opcua|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
@@ -105,8 +106,8 @@ class BusConfig:
     clock_broadcast: Annotated[
         bool,
         Rule(
-            "true = once a day, after 03:00, set the clocks of all DL/T 645 meters of the bus; the "
-            "only thing an edge ever changes in a meter"
+            "true = once a day, between 03:00 and 21:00, set the clocks of all DL/T 645 meters of "
+            "the bus; the only thing an edge ever changes in a meter"
         ),
     ] = False
     timeout_s: Annotated[float, Rule("wait for one answer [s]", 0.05, 60)] = 1.0
@@ -182,7 +183,10 @@ class UplinkConfig:
     max_tries: Annotated[
         int, Rule("a batch unacked after so many tries while others pass is given up", 3, 1000)
     ] = 20
-    reconnect_min_s: Annotated[float, Rule("first pause before reconnecting [s]", 0.05, 60)] = 1.0
+    reconnect_min_s: Annotated[
+        float,
+        Rule("shortest pause before reconnecting [s], about; the first is up to 8 x", 0.05, 60),
+    ] = 1.0
     reconnect_max_s: Annotated[float, Rule("longest pause before reconnecting [s]", 0.05, 3600)] = (
         60.0
     )
@@ -197,6 +201,10 @@ class EdgeIdentity:
     site: Annotated[str, Rule("site id", form="id")]
     id: Annotated[str, Rule("edge id, unique in the site", form="id")]
     data_dir: Annotated[Path, Rule("folder of outbox.sqlite; made when missing", form="path")]
+    devices_dir: Annotated[
+        Path | None,
+        Rule("folder of device maps of your own; go before the product's", 0, form="path"),
+    ] = None
     rtc: Annotated[
         bool,
         Rule(
@@ -462,7 +470,7 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
                 yield Problem(f"bus[{i}].{key}", f"missing: a {bus.kind} bus needs it")
             if key != needed and getattr(bus, key):
                 yield Problem(f"bus[{i}].{key}", f"a {bus.kind} bus has none")
-        if bus.clock_broadcast and bus.kind in ("modbus-tcp", "manual"):
+        if bus.clock_broadcast and bus.kind not in ("tcp", "serial"):
             reason = f"a {bus.kind} bus has no DL/T 645 meters to tell"
             yield Problem(f"bus[{i}].clock_broadcast", reason)
         if bus.device and bus.device in devices:
@@ -479,7 +487,7 @@ def _bus_checks(buses: tuple[BusConfig, ...]) -> Iterator[Problem]:
                 continue
             endpoint = f"{meter.host or bus.host}:{meter.port or bus.port}"
             wire = bus.device if bus.kind == "serial" else endpoint
-            place = (wire, meter.address.upper() or f"unit {meter.unit}")
+            place = (wire, meter.address or f"unit {meter.unit}")
             if place in places:
                 where = f"{place[0]} {place[1]}"
                 yield Problem(f"{key}.unit", f"{where} is already read by {places[place]}")

@@ -13,7 +13,7 @@
 - A meter that answers with an error ("refused") costs no time and is asked again each time; the
   answers to its other reads count.
 
-- After a gap, what the meter froze meanwhile is read (see `freezes`), one freeze an endpoint and
+- After a gap, what the meter froze meanwhile is read (see `gaps`), one freeze an endpoint and
   poll, when all its meters were polled and less than half the period is gone.
 
 Time of a reading: the middle between the first request and the last answer of the meter's poll,
@@ -24,38 +24,20 @@ time taken off: a jump of the wall clock in between cannot tear it.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
 from contract.reading import Reading
 from contract.state import BusState, MeterState
 from edge_agent.clock import Clock
-from edge_agent.codecs.dlt645 import SetClocks
+from edge_agent.clocks import ClockSetter
 from edge_agent.config import BusConfig, PollConfig
 from edge_agent.decoders.base import Decoder
-from edge_agent.decoders.dlt645 import Dlt645Decoder
 from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
-from edge_agent.events import (
-    ClocksSet,
-    Emit,
-    GapFilled,
-    MeterBack,
-    MeterClockWrong,
-    MeterLost,
-    MeterRefused,
-    PollMissed,
-)
-from edge_agent.freezes import (
-    MARGIN_MS,
-    METER_ZONE,
-    MOST_OFF_MS,
-    can_fill,
-    meter_clock_off_ms,
-    read_freezes,
-)
+from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
+from edge_agent.gaps import GapFiller, Since
 from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
 from edge_agent.maps.base import DeviceMap
@@ -67,22 +49,6 @@ EXCEPTION = "exception"
 DECODE = "decode"
 BACKED_OFF = "backed_off"
 SKIPPED = "skipped"
-
-CLOCKS_OFFSET_MS = 5 * 3_600_000
-"""Shifts UTC so that its days begin at 03:00 in Beijing [ms]: far from midnight and its freezes."""
-GAP_MS = 1_800_000
-"""A meter not read for so long has a gap worth filling [ms]: the catalogue's `gap_limit_s`."""
-
-
-@dataclass(slots=True, eq=False)
-class _Gap:
-    """A time in which a meter was not read, and how far it is filled."""
-
-    after_ms: int
-    before_ms: int
-    freezes: AsyncIterator[list[Reading]] | None = None
-    filled: int = 0
-    """Readings delivered so far."""
 
 
 class Sink(Protocol):
@@ -99,6 +65,7 @@ class _Meter:
 
     id: str
     decoder: Decoder
+    gaps: GapFiller
     polls: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -109,10 +76,7 @@ class _Meter:
     refused: bool = False
     answered: bool = False
     last_ok_ms: int | None = None
-    seen_ms: int | None = None
-    """As `last_ok_ms`, or before this process [ms UTC]."""
     latency_ms: int | None = None
-    gap: _Gap | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -125,8 +89,7 @@ class _Endpoint:
     cycles: int = 0
     missed: int = 0
     overrunning: bool = False
-    clocks_day: int | None = None
-    """The day, of those that begin at 03:00 in Beijing, in which clocks were set."""
+    clocks: ClockSetter | None = None
     cycle_ms: int | None = None
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -143,7 +106,7 @@ class BusPoller:
         clock: Clock,
         sink: Sink,
         emit: Emit,
-        since_ms: int | None = None,
+        since: Since | None = None,
     ) -> None:
         """Work out reads and formats; nothing is opened yet.
 
@@ -155,11 +118,10 @@ class BusPoller:
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
-            since_ms: when meters were last read before this process [ms UTC], None = unknown.
+            since: what is known of the time before this process, None = nothing.
         """
         self.id = bus.id
         self._kind = bus.kind
-        self._sets_clocks = bus.clock_broadcast
         self._period_ms = poll.period_ms
         self._backoff_max_s = poll.backoff_max_s
         self._clock = clock
@@ -169,11 +131,12 @@ class BusPoller:
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
             decoder = make_decoder(config, devices[config.model], by_hand=bus.kind == "manual")
-            meter = _Meter(config.id, decoder)
-            meter.seen_ms = since_ms
+            gaps = GapFiller(config.id, decoder, clock, emit, since or Since())
+            meter = _Meter(config.id, decoder, gaps)
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
-                endpoints[where] = _Endpoint(link_factory(bus, *where), [])
+                clocks = ClockSetter(bus.id, clock, emit) if bus.clock_broadcast else None
+                endpoints[where] = _Endpoint(link_factory(bus, *where), [], clocks=clocks)
             endpoints[where].meters.append(meter)
             self._meters.append(meter)
         self._endpoints = list(endpoints.values())
@@ -308,8 +271,8 @@ class BusPoller:
             count += await self._poll_meter(endpoint.link, meter, time_ms)
         if deadline is None or self._clock.monotonic() < deadline - self._period_ms / 2000:
             count += await self._fill_a_gap(endpoint)
-        if self._sets_clocks:
-            await self._set_clocks(endpoint)
+        if endpoint.clocks is not None:
+            await endpoint.clocks.tell(endpoint.link)
         endpoint.cycles += 1
         endpoint.cycle_ms = round((self._clock.monotonic() - began) * 1000)
         return count
@@ -335,12 +298,8 @@ class BusPoller:
                 except MeterError as error:
                     refusal = refusal or error
                     answers.append(None)
-        except LinkTimeoutError as error:
-            self._failed(meter, TIMEOUT, error)
-        except LinkGarbledError as error:
-            self._failed(meter, GARBLED, error)
         except LinkError as error:
-            self._failed(meter, CONNECTION, error)
+            self._failed(meter, _kind_of(error), error)
         else:
             self._answered(meter)
             self._note_refusal(meter, refusal)
@@ -356,8 +315,8 @@ class BusPoller:
         if meter.drops.total() > dropped:
             meter.failures[DECODE] += 1
         if readings:
-            self._note_gap(meter, time_ms)
-            meter.last_ok_ms = meter.seen_ms = time_ms
+            meter.gaps.read_at(time_ms)
+            meter.last_ok_ms = time_ms
             meter.latency_ms = round(elapsed_s * 1000)
             self._sink.append(readings)
         return len(readings)
@@ -369,66 +328,22 @@ class BusPoller:
         """
         for meter in self._meters:
             if meter.id == meter_id:
-                if not can_fill(meter.decoder):
-                    return False
-                meter.gap = _Gap(after_ms, before_ms)
-                return True
+                return meter.gaps.want(after_ms, before_ms)
         return None
-
-    def _note_gap(self, meter: _Meter, time_ms: int) -> None:
-        if meter.seen_ms is None or meter.gap is not None or not can_fill(meter.decoder):
-            return
-        if time_ms - meter.seen_ms > GAP_MS:
-            meter.gap = _Gap(meter.seen_ms + MARGIN_MS, time_ms - MARGIN_MS)
 
     async def _fill_a_gap(self, endpoint: _Endpoint) -> int:
         """Read one freeze of the first meter with a gap; returns the readings taken."""
-        meter = next((m for m in endpoint.meters if m.gap and not m.failed_running), None)
-        if meter is None or meter.gap is None or not isinstance(meter.decoder, Dlt645Decoder):
-            return 0
-        gap = meter.gap
-        try:
-            if gap.freezes is None:
-                address = meter.decoder.questions[0].address
-                off_ms = await meter_clock_off_ms(endpoint.link, address, self._clock.time_ms())
-                if abs(off_ms) > MOST_OFF_MS:
-                    self._emit(MeterClockWrong(meter.id, off_ms / 1000))
-                    meter.gap = None
+        for meter in endpoint.meters:
+            if meter.gaps.is_open and not meter.failed_running:
+                try:
+                    readings = await meter.gaps.step(endpoint.link)
+                except LinkError as error:
+                    self._failed(meter, _kind_of(error), error)
                     return 0
-                gap.freezes = read_freezes(
-                    endpoint.link, meter.decoder, gap.after_ms, gap.before_ms
-                )
-            readings = await anext(gap.freezes, None)
-        except LinkError as error:
-            gap.freezes = None  # begins again where it got to, once the meter answers
-            self._failed(meter, TIMEOUT, error)
-            return 0
-        except MeterError:
-            readings = None
-        if readings is None:
-            self._emit(GapFilled(meter.id, gap.filled))
-            meter.gap = None
-            return 0
-        gap.before_ms = min(gap.before_ms, readings[0].time_ms)
-        gap.filled += len(readings)
-        self._sink.append(readings)
-        return len(readings)
-
-    async def _set_clocks(self, endpoint: _Endpoint) -> None:
-        """Broadcast the time once a day; not on the day the process begins, lest it do so twice."""
-        now_ms = self._clock.time_ms()
-        day = (now_ms + CLOCKS_OFFSET_MS) // 86_400_000
-        if endpoint.clocks_day is None or day < endpoint.clocks_day:
-            endpoint.clocks_day = day
-        if day == endpoint.clocks_day or not endpoint.link.is_open:
-            return
-        moment = datetime.fromtimestamp(now_ms / 1000, METER_ZONE)
-        try:
-            await endpoint.link.read(SetClocks(moment))
-        except LinkError:
-            return  # the meters' own failures tell of a broken wire; the next poll tries again
-        endpoint.clocks_day = day
-        self._emit(ClocksSet(self.id, moment.isoformat(timespec="seconds")))
+                if readings:
+                    self._sink.append(readings)
+                return len(readings)
+        return 0
 
     def _failed(self, meter: _Meter, kind: str, error: LinkError) -> None:
         meter.failures[kind] += 1
@@ -456,6 +371,12 @@ class BusPoller:
         meter.refused = refusal is not None
 
 
+def _kind_of(error: LinkError) -> str:
+    if isinstance(error, LinkTimeoutError):
+        return TIMEOUT
+    return GARBLED if isinstance(error, LinkGarbledError) else CONNECTION
+
+
 def build_pollers(
     buses: Iterable[BusConfig],
     poll: PollConfig,
@@ -464,6 +385,9 @@ def build_pollers(
     clock: Clock,
     sink: Sink,
     emit: Emit,
+    since: Since | None = None,
 ) -> tuple[BusPoller, ...]:
     """Return one poller per bus; see `BusPoller` for the arguments."""
-    return tuple(BusPoller(bus, poll, devices, link_factory, clock, sink, emit) for bus in buses)
+    return tuple(
+        BusPoller(bus, poll, devices, link_factory, clock, sink, emit, since) for bus in buses
+    )

@@ -48,6 +48,8 @@ from edge_agent.window import Window
 
 SLOWEST_BYTES_PER_S = 1000
 """A link this slow is slow, not lost."""
+SPREAD = 8
+"""The first pause after a loss is up to so many times `reconnect_min_s`, at random."""
 META_PAUSE_S = 1.0
 """A burst of acks that all need the same meta gets it once."""
 
@@ -173,12 +175,15 @@ class Uplink:
             finally:
                 self._window.connection_lost()
             failures = 0 if self._counts.connects > connects else failures + 1
+            # Wide from the first time on: a broker that comes back must not meet all edges at once.
             high = min(
-                self._config.reconnect_min_s * 2 ** min(failures, 20), self._config.reconnect_max_s
+                self._config.reconnect_min_s * SPREAD * 2 ** min(failures, 20),
+                self._config.reconnect_max_s,
             )
             pause_s = self._random.uniform(self._config.reconnect_min_s / 2, high)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._stop.wait()
 
     def _down(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
@@ -281,7 +286,8 @@ class Uplink:
         """After `stop`: wait for the last acks, within bounds, then end the session."""
         await self._stop.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), self._drain_s)
+            async with asyncio.timeout(self._drain_s):
+                await self._drained.wait()
         raise _Finished
 
     def _check_drained(self) -> None:
@@ -294,6 +300,7 @@ class Uplink:
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
             for reply in self._commands.due_replies() if self._commands else ():
                 await self._publish(client, MessageKind.REPLY, encode_reply(reply))
+            _end_if_cancelled()
             await asyncio.sleep(self._config.state_period_s)
 
     # ------------------------------------------------------------------------------- sending
@@ -307,12 +314,14 @@ class Uplink:
                 self._give_up(seq, tries)
             while (picked := self._window.pick()) is not None:
                 await self._send_batch(client, picked)
+            _end_if_cancelled()
             waits_s = [due - self._clock.monotonic() for due in self._needed.values()]
             timeout_s = self._window.wait_s(self._clock.monotonic())
             if timeout_s is not None:
                 waits_s.append(timeout_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(waits_s, default=None))
+                async with asyncio.timeout(min(waits_s, default=None)):
+                    await self._wake.wait()
 
     async def _repeat_metas(self, client: aiomqtt.Client) -> None:
         now_s = self._clock.monotonic()
@@ -416,6 +425,13 @@ class Uplink:
         if reply is not None:
             await self._publish(client, MessageKind.REPLY, encode_reply(reply))
             self._commands.replied(command)
+
+
+def _end_if_cancelled() -> None:
+    """Python 3.11's wait_for, within publish, forgets a cancel that comes with the PUBACK."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _text(path: Path | None) -> str | None:

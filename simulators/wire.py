@@ -8,6 +8,7 @@ faster than the rate. `Faults` say how a station or the wire misbehaves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import tty
@@ -129,7 +130,8 @@ class SimulatedWire:
 
     def _write_pty(self, data: bytes) -> None:
         if self._master >= 0:
-            os.write(self._master, data)
+            with contextlib.suppress(BlockingIOError):  # nobody reads: the wire does not wait
+                os.write(self._master, data)
 
     # -------------------------------------------------------------------------------------------
     def say(self, data: bytes) -> None:

@@ -27,7 +27,10 @@ EVIDENCE = {
 def table() -> str:
     """The table, in Markdown."""
     rows = [
-        "| model | product | protocol | serves | side | main: step, wraps at | order | frame |",
+        (
+            "| model | product | protocol | serves | side | main: step, wraps at, rating | order "
+            "| frame |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     maps = [load_device_map(path.stem) for path in sorted(devices_folder().glob("*.toml"))]
@@ -53,7 +56,7 @@ def _row(device: DeviceMap) -> str:
         device.protocol,
         device.carrier.replace("_", " "),
         device.side,
-        f"{main.channel}: {_plain(main.step)} {unit}, {wraps}",
+        f"{main.channel}: {_plain(main.step)} {unit}, {wraps}, {_plain(device.rating) or '–'}",
         order,
         frame,
     )

@@ -22,15 +22,17 @@ WRAPPED = {
         "aggregator/register/migrations/env.py",
         *(str(p.relative_to(ROOT)) for p in (ROOT / MIGRATIONS).glob("v*.py")),
     },
-    "aiomqtt": {"edge_agent/uplink.py"},
+    "aiomqtt": {"edge_agent/links/mqtt.py", "edge_agent/uplink.py"},
+    "asyncua": {"edge_agent/links/opcua.py"},
     "duckdb": {"aggregator/store/embedded.py"},
+    "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
     "meterbus": {"edge_agent/decoders/mbus_records.py"},
     "paho": {"aggregator/ingest/subscriber.py"},
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""
-EXTRAS_OF = {"edge_agent": ("edge", "mbus"), "aggregator": ("aggregator", "influx2")}
+EXTRAS_OF = {"edge_agent": ("edge", "mbus", "opcua"), "aggregator": ("aggregator", "influx2")}
 PINNED_UNSEEN = {("edge_agent", "paho-mqtt"), ("aggregator", "youplot")}
 """aiomqtt stands on paho, and which paho it is matters; of youplot files are served, no more."""
 COMPANIONS = {"starlette", "urllib3"}
@@ -38,6 +40,7 @@ COMPANIONS = {"starlette", "urllib3"}
 LOCKS = {
     "edge": ("edge", "build"),
     "demo": ("demo", "build"),
+    "grafana": ("grafana", "build"),
     "stack": ("edge", "aggregator", "influx2", "postgres", "build"),
     "dev": ("dev",),
 }
@@ -143,6 +146,12 @@ def test_locks_agree_on_every_version() -> None:
         assert {name: everything.get(name) for name in fixed} == fixed
 
 
+def test_what_replaces_urllib3_is_beside_nothing_of_ours() -> None:
+    assert "grafana-client" in locked("grafana")
+    for lock in ("edge", "demo", "dev"):
+        assert locked(lock).keys() & {"grafana-client", "urllib3-future", "niquests"} == set()
+
+
 def test_build_backend_is_locked(pyproject: dict[str, Any]) -> None:
     backend = pyproject["build-system"]["requires"]
     assert pyproject["project"]["optional-dependencies"]["build"] == backend
@@ -212,7 +221,7 @@ def test_a_library_is_used_in_the_files_that_wrap_it_and_nowhere_else(
 ) -> None:
     users = {
         str(path.relative_to(ROOT))
-        for package in ("contract", "edge_agent", "aggregator", "simulators")
+        for package in ("contract", "edge_agent", "aggregator", "simulators", "grafana")
         for path in (ROOT / package).rglob("*.py")
         if re.search(rf"^\s*(?:import|from) {library}\b", path.read_text("utf-8"), re.MULTILINE)
     }

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aggregator.api.accounts import COST, CarrierAccount, SiteAccount, Span, is_bought
-from aggregator.closings import Part
+from aggregator.closings import Closing, Part
 from aggregator.ledger.factors import Measure
 from aggregator.register.roles import Term
 from aggregator.restatements import Restatement
 from contract.channels import catalogue
 from contract.interval import day_start
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS
-from contract.units import to_micro
+from contract.units import from_micro, to_micro
 
 CONSUMPTION, HELD = "amount", "amount_held"
+WITHDRAWN = "open register"
+"""Cause: what was estimated up to the month's end is withdrawn, for the register was read again."""
 
 
 @dataclass(slots=True)
@@ -93,6 +95,31 @@ class CarrierCorrection:
     findings: Sequence[Finding]
     unexplained: Mapping[str, int]
     """Unit -> micro-units of the consumption's correction."""
+
+
+def estimates_withdrawn(
+    closing: Closing,
+    reported: Sequence[Part],
+    now: Sequence[Part],
+    restated: Sequence[Restatement],
+) -> Sequence[Restatement]:
+    """Return, as records, what changed of the estimates for registers that were open at the end."""
+    opened = {(one.site, one.meter, one.channel, one.from_ms): one.open_amount for one in reported}
+    still = {(one.site, one.meter, one.channel, one.from_ms): one.open_amount for one in now}
+    found = []
+    for key in sorted(opened.keys() | still.keys()):
+        was, is_ = opened.get(key, 0), still.get(key, 0)
+        site, meter, channel, from_ms = key
+        own = [one.found_ms for one in restated if (one.meter, one.channel) == (meter, channel)]
+        if was != is_:
+            found.append(
+                Restatement(
+                    closing.region, site, meter, channel, from_ms, CONSUMPTION,
+                    from_micro(was), from_micro(is_), WITHDRAWN, "",
+                    max(own, default=closing.closed_ms),
+                )
+            )  # fmt: skip
+    return found
 
 
 def channel_corrections(

@@ -7,6 +7,7 @@ from aggregator.api.guard import Doorkeeper, Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
     balance,
+    commands,
     consumption,
     cost,
     demand,
@@ -29,6 +30,7 @@ from aggregator.api.routes import closings as closings_routes
 from aggregator.api.scoped import ScopedClosings, ScopedReader, ScopedWriter
 from aggregator.api.writer import LedgerWriter
 from aggregator.closings import Closings
+from aggregator.orders import Orders
 
 PREFIX = "/api/v1"
 
@@ -39,12 +41,13 @@ def build_app(
     keeper: Doorkeeper | None = None,
     closings: Closings | None = None,
     version: str = "1",
+    orders: Orders | None = None,
 ) -> FastAPI:
     """Return the application; it holds no state beside reader and writer.
 
     Without a writer it knows no events; without a keeper everybody reads and nobody writes; without
-    closings it serves no closed months. Routes get reader, writer and closings of the visitor's
-    scope, never the whole ones.
+    closings it serves no closed months; without orders it sends no commands. Routes get reader,
+    writer and closings of the visitor's scope, never the whole ones.
     """
     app = FastAPI(
         title="nenghao 能耗",
@@ -89,6 +92,8 @@ def build_app(
     if writer is not None:
         seen = ScopedWriter(writer, scoped.sees)
         app.include_router(events.routes(scoped, seen), prefix=PREFIX)
+    if orders is not None:
+        app.include_router(commands.routes(scoped, orders), prefix=PREFIX)
     app.include_router(health.metrics_routes(scoped))
     app.include_router(pages.routes())
     return app

@@ -2,13 +2,15 @@
 
 A meter keeps its role for the whole month as a rule; then its part is the stored month. Where the
 register gives it another one in between, its part is the sum of the intervals that start while the
-role holds. Parts say everything an account needs, so that one that was frozen is added up by the
-same rules as one made now, whatever the register has learnt since.
+role holds. To a register that was not read up to the end of a month that is over, what it will
+have counted is added as an estimate (`open_registers`). Parts say everything an account needs, so
+that one that was frozen is added up by the same rules as one made now, whatever the register has
+learnt since.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
@@ -16,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from aggregator.api.accounts import SiteAccount, Span, account_of, of_series, spans_of
+from aggregator.api.open_registers import OpenTail, open_tails
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.batch import Float64, IntervalColumns
 from aggregator.closings import Part
+from aggregator.kernels.register import ESTIMATED
 from aggregator.register.model import Meter, Role, Site
 from aggregator.register.roles import terms
 from aggregator.rollups import summed
@@ -47,6 +51,7 @@ def month_parts(reader: LedgerReader, site: Site, month_ms: int) -> Sequence[Par
     months = reader.figures(Level.MONTH, whole, month_ms, month_ms + 1)
     intervals = reader.figures(Level.INTERVAL, list(split), month_ms, end_ms)
     parts = []
+    tails = open_tails(reader, [one.index for one in found], month_ms, end_ms)
     known: set[tuple[str, int]] = set()
     for one in found:
         meter, channel = one.key.meter, one.key.channel
@@ -56,7 +61,8 @@ def month_parts(reader: LedgerReader, site: Site, month_ms: int) -> Sequence[Par
                 rows = _within(rows, step, reader.grid_ms)
             if len(rows):
                 known.add((meter, step.from_ms))
-                parts.append(_part(reader, site, meter, channel, step, rows))
+                part = _part(reader, site, meter, channel, step, rows)
+                parts.append(_with_tail(part, step, tails.get(one.index)))
     parts += [
         _part(reader, site, meter, "", step, _nothing(step, reader.grid_ms))
         for meter, own in steps.items()
@@ -167,6 +173,33 @@ def _part(
         role=_role(row),
         counted=row is not None and reader.factor_set.counts(row.carrier),
         **(figures | unknown),
+    )
+
+
+def _with_tail(part: Part, step: _Step, tail: OpenTail | None) -> Part:
+    """Add what is estimated after the last reading; its measures are in proportion."""
+    if tail is None or part.role in ("", Role.CHECK):
+        return part
+    amount, length_ms = tail.within(step.from_ms, step.to_ms)
+    length_ms = min(length_ms, part.missing_ms)
+    if length_ms == 0:
+        return part
+    measures = {name: getattr(part, name) for name in MEASURE_FIELDS}
+    if amount:
+        measures = {
+            name: value * (1 + amount / part.amount) if value is not None and part.amount else None
+            for name, value in measures.items()
+        }
+    return replace(
+        part,
+        amount=part.amount + amount,
+        amount_estimated=part.amount_estimated + amount,
+        estimated_ms=part.estimated_ms + length_ms,
+        missing_ms=part.missing_ms - length_ms,
+        flags=part.flags | ESTIMATED,
+        open_amount=amount,
+        open_ms=length_ms,
+        **measures,
     )
 
 

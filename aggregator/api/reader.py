@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from aggregator.admission import admitted
+from aggregator.admission import MORE, admitted, lacking, needed
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.clock_proposals import Misdated
 from aggregator.directory import SeriesKey
@@ -230,46 +230,59 @@ class StoreLedgerReader:
             while True:
                 tries += 1
                 # What people declared far away may move, cut or open what is read here.
-                readings = (
-                    reader.readings(
-                        chosen,
-                        low,
-                        high,
-                        before=_HISTORY_NEIGHBOURS,
-                        after=_HISTORY_NEIGHBOURS,
-                        counting=COUNTING_CODES,
-                    )
-                    if facts.registers is None
-                    else reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
-                )
+                if facts.registers is None:
+                    readings = self._around(reader, series, low, high, _HISTORY_NEIGHBOURS)
+                else:
+                    every = reader.versions(chosen, MIN_TIME_MS, MAX_TIME_MS)
+                    readings = self._counting(series, every)
                 before = intervals
                 intervals = reader.intervals(Level.INTERVAL, chosen, low, high)
                 if _same(before, intervals) or tries == _HISTORY_TRIES:
                     break  # no commit in between: the readings belong to these intervals
-        return admitted(readings, self._registers(series), self._store.directory), intervals
+        return readings, intervals
 
     def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
         registers, chosen = self._registers(series), np.array([series], np.int32)
-        low, high = from_ms, to_ms
+        low, high, asked = from_ms, to_ms, NEIGHBOURS
         with self._reader() as reader:
             while True:  # where readings are moved or rejected, more must be read
                 found = reader.readings(
-                    chosen, low, high, before=NEIGHBOURS, after=NEIGHBOURS, counting=COUNTING_CODES
+                    chosen, low, high, before=asked, after=asked, counting=COUNTING_CODES
                 )
                 near = [low, high, *found.time_ms[:1].tolist(), *found.time_ms[-1:].tolist()]
                 since, until = low, high
                 for first, last in registers.moved():
                     if first <= max(near) and last >= min(near):
                         since, until = min(since, first), max(until, last)
-                if (since, until) == (low, high):
+                if (since, until) != (low, high):
+                    low, high = since, until
+                    continue
+                if registers.shifts and len(found):  # of two of one time one may move away
+                    first, last = int(found.time_ms.min()), int(found.time_ms.max())
+                    found = reader.versions(chosen, first, last)
+                readings = self._counting(series, found)
+                if not len(lacking(found, readings, self._store.directory, (low, high), asked)):
                     break
-                low, high = since, until
-            if registers.shifts and len(found):  # of two readings of one time one may move away
-                first, last = int(found.time_ms.min()), int(found.time_ms.max())
-                found = reader.versions(chosen, first, last)
-        readings = admitted(found, registers, self._store.directory)
+                asked *= MORE
         edges = [self._store.directory.sources.key(one).edge for one in readings.source.tolist()]
         return readings, edges
+
+    def _around(
+        self, reader: StoreReader, series: int, low: int, high: int, asked: int
+    ) -> ReadingColumns:
+        """Read what counts in [low, high] and at least so much on either side as verdicts need."""
+        found = reader.readings(
+            np.array([series], np.int32), low, high,
+            before=asked, after=asked, counting=COUNTING_CODES,
+        )  # fmt: skip
+        readings = self._counting(series, found)
+        if len(lacking(found, readings, self._store.directory, (low, high), asked)):
+            return self._around(reader, series, low, high, MORE * asked)
+        return readings
+
+    def _counting(self, series: int, found: ReadingColumns) -> ReadingColumns:
+        directory = self._store.directory
+        return needed(admitted(found, self._registers(series), directory), directory)
 
     def _registers(self, series: int) -> Registers:
         facts = self.facts(series)

@@ -143,6 +143,7 @@ def _document(closed: "Closed") -> dict[str, object]:
         "estimated_s": closed.estimated_ms / 1000,
         "missing_s": closed.missing_ms / 1000,
         "open_channels": closed.open,
+        "open_registers": closed.estimated,
         "meters_without_data": closed.silent,
     }
 
@@ -160,6 +161,8 @@ def _text(closed: "Closed") -> str:
     )
     size = f"{closed.channels} channels of {closed.sites} sites"
     lines = [f"Closed {closing.region} {closing.month}: {size}; of their time {shares}."]
+    if closed.estimated:
+        lines.append(f"Registers not read up to the end, estimated: {_some(closed.estimated)}.")
     if closed.open:
         lines.append(f"Channels with missing time: {_some(closed.open)}.")
     if closed.silent:

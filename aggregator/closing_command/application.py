@@ -11,7 +11,7 @@ from pathlib import Path
 from aggregator.api.month import month_parts
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.app import load_tables, wall_ms
-from aggregator.closings import Closing, Closings, Part
+from aggregator.closings import Closing, ClosingError, Closings, Part
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.kernels.jit import warm_up
@@ -35,6 +35,8 @@ class Closed:
     """`site/meter` of the register of which nothing is known in the month, or a part of it."""
     open: tuple[str, ...]
     """`site/meter/channel` with time missing: closed with what was known."""
+    estimated: tuple[str, ...]
+    """`site/meter/channel` not read up to the end: estimated from the last reading on."""
     measured_ms: int
     estimated_ms: int
     missing_ms: int
@@ -50,6 +52,9 @@ class Closed:
             _distinct(f"{part.site}/{part.meter}" for part in parts if not part.channel),
             _distinct(
                 f"{part.site}/{part.meter}/{part.channel}" for part in own if part.missing_ms > 0
+            ),
+            _distinct(
+                f"{part.site}/{part.meter}/{part.channel}" for part in own if part.open_ms > 0
             ),
             sum(part.measured_ms for part in own),
             sum(part.estimated_ms for part in own),
@@ -87,6 +92,10 @@ def close_month(
             factor_set = tables.factors.choose(config.aggregator.factor_set)
             rollups = Rollups.with_nodes(store, events, register, factor_set.counts, wall_ms)
             rollups.flush()  # a crash may have left marks
+            if any(place[0] == region for place in rollups.unsure()):
+                raise ClosingError(
+                    "the aggregator did not end in order; start it once, or replay the month"
+                )
             reader = StoreLedgerReader(
                 store,
                 register,

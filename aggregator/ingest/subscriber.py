@@ -21,7 +21,7 @@ from aggregator.config import BrokerSection
 from aggregator.events import BrokerConnected, BrokerLost, Counter, Events
 from contract.topics import MessageKind, filter_for
 
-_KINDS = (MessageKind.META, MessageKind.STATE, MessageKind.DATA)
+_KINDS = (MessageKind.META, MessageKind.STATE, MessageKind.DATA, MessageKind.REPLY)
 _RECONNECT_S = (1, 30)
 _OVERHEAD_BYTES = 256
 """What CPython keeps of a message beside the characters: three objects and a place in the queue."""
@@ -80,7 +80,7 @@ def _size(message: Message) -> int:
 
 
 class Subscriber:
-    """Subscribes to the regions' meta, state and data; publishes acks."""
+    """Subscribes to the regions' meta, state, data and replies; publishes acks and commands."""
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.kernels.jit import kernel
+from aggregator.kernels.spread import Spreads, no_spreads, weight_until, wide_part
 from aggregator.kernels.verdict import (
     BAD,
     HOUR_MS,
@@ -27,7 +28,7 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 
 # Flags of an interval row.
-ROLLOVER, HELD, SUSPECT, ESTIMATED = 1, 2, 4, 8
+ROLLOVER, HELD, SUSPECT, ESTIMATED, PROFILED = 1, 2, 4, 8, 16
 
 # Status of a group of readings given to `advance`.
 TAKEN, NOT_NEWER, NOT_ASCENDING, OUT_OF_RANGE = 0, 1, 2, 3
@@ -100,12 +101,15 @@ class IntervalRows:
 
     @property
     def received(self) -> Int64:
-        """Good readings in [start, end)."""
+        """Good readings in [start, end), freezes not counted."""
         return self.block[RECEIVED]
 
     @property
     def flags(self) -> Int64:
-        """ROLLOVER | HELD | SUSPECT (energy goes across a reading left out) | ESTIMATED."""
+        """ROLLOVER | HELD | SUSPECT (energy goes across a reading left out) | ESTIMATED | PROFILED.
+
+        ESTIMATED alone: spread evenly over a gap; with PROFILED: by a profile's weights.
+        """
         return self.block[FLAGS]
 
 
@@ -210,6 +214,39 @@ def _book(
 
 
 @kernel
+def _profile(since: Int64, profile: Int64, time_ms: int) -> int:
+    """Return the row of the profile that holds at a time, -1 for none."""
+    found = -1
+    for k in range(len(since)):
+        if since[k] <= time_ms:
+            found = profile[k]
+    return found
+
+
+@kernel
+def _book_weighted(
+    row: Int64, out: Int64, n: int, emit_from: int, grid: int,
+    t0: int, t1: int, amount: int, flags: int, cumulative: Int64,
+) -> int:  # fmt: skip
+    """Spread one step over a gap as a profile says; as `_book` in all else."""
+    first = weight_until(cumulative, t0)
+    span = weight_until(cumulative, t1) - first
+    done, since = 0, t0
+    while since < t1:
+        end = row[START] + grid
+        until = min(t1, end)
+        upto = wide_part(amount, weight_until(cumulative, until) - first, span)
+        row[AMOUNT] += upto - done
+        row[AMOUNT_EST] += upto - done
+        row[EST_MS] += until - since
+        row[FLAGS] |= flags
+        if until == end:
+            n = _close(row, out, n, emit_from, grid)
+        done, since = upto, until
+    return n
+
+
+@kernel
 def _suspect_at(
     head: Int64, times: Int64, values: Int64, i: int, last: int, wt: Int64, wv: Int64
 ) -> bool:
@@ -224,10 +261,12 @@ def _suspect_at(
 
 @kernel
 def _advance_one(
-    head: Int64, slot: int, times: Int64, values: Int64, grid: int, out: Int64, n: int,
+    head: Int64, slot: int, times: Int64, values: Int64, frozen: UInt8,
+    since: Int64, profile: Int64, weights: Int64, grid: int, out: Int64, n: int,
     row: Int64, wt: Int64, wv: Int64,
 ) -> int:  # fmt: skip
     """Take new readings of one channel: update its head, append rows, return their number."""
+    live = len(frozen) == 0
     modulus, limit, slack, gap = head[MODULUS], head[LIMIT], head[SLACK], head[GAP]
     count, last = head[COUNT], len(times) - 1
     row[SLOT] = slot
@@ -237,7 +276,8 @@ def _advance_one(
         same = head[GOOD_T] // grid * grid == row[START]
         for column in range(AMOUNT, ROW_COLUMNS):
             row[column] = head[SETTLED + column - AMOUNT] if same else 0
-        row[RECEIVED] += 1
+        if live or frozen[0] == 0:
+            row[RECEIVED] += 1
         emit_from = row[START]
         i = 1
     else:
@@ -266,7 +306,7 @@ def _advance_one(
         if i > settled_end and not saved:
             _save(head, times, values, good_t, good_v, across, row)
             saved = True  # from here on readings are found in the head
-        if not saved and i >= 2 and good == i - 1 and across == 0:
+        if live and not saved and i >= 2 and good == i - 1 and across == 0:
             k = _quick_until(times, values, i - 2, last, quick, pace, gap)
             stop = min(k - 2, settled_end)
             if stop >= i:  # all readings i..stop count, and their steps are measured
@@ -287,10 +327,20 @@ def _advance_one(
             flags = (SUSPECT if across else 0) | (HELD if held else 0)
             flags |= (ESTIMATED if estimated else 0) | (ROLLOVER if kind == ROLLOVER_STEP else 0)
             amount = v - good_v + (modulus if kind == ROLLOVER_STEP else 0)
-            n = _book(
-                row, out, n, emit_from, grid, good_t, t, amount, held, estimated, flags
-            )  # fmt: skip
-            row[RECEIVED] += 1
+            which = _profile(since, profile, good_t) if estimated else -1
+            if which >= 0 and weight_until(weights[which], t) > weight_until(
+                weights[which], good_t
+            ):
+                n = _book_weighted(
+                    row, out, n, emit_from, grid, good_t, t, amount, flags | PROFILED,
+                    weights[which],
+                )  # fmt: skip
+            else:
+                n = _book(
+                    row, out, n, emit_from, grid, good_t, t, amount, held, estimated, flags
+                )  # fmt: skip
+            if live or i < 0 or frozen[i] == 0:
+                row[RECEIVED] += 1
             good, good_t, good_v, across = i, t, v, 0
         i += 1
     if not saved:
@@ -395,8 +445,9 @@ def _check(head: Int64, times: Int64, values: Int64) -> int:
 
 @kernel
 def _advance(
-    heads: Int64, slots: Int64, offsets: Int64, times: Int64, values: Int64, grid: int
-) -> tuple[Int64, UInt8]:
+    heads: Int64, slots: Int64, offsets: Int64, times: Int64, values: Int64, frozen: UInt8,
+    spread: Int64, profile_since: Int64, profile: Int64, weights: Int64, grid: int,
+) -> tuple[Int64, UInt8]:  # fmt: skip
     groups = len(slots)
     status = np.zeros(groups, np.uint8)
     room = 0
@@ -413,20 +464,33 @@ def _advance(
     for g in range(groups):
         lo, hi = offsets[g], offsets[g + 1]
         if status[g] == TAKEN and hi > lo:
+            marks = frozen[lo:hi] if len(frozen) else frozen
+            for k in range(len(marks)):
+                if marks[k]:
+                    break
+            else:  # no freeze in this group
+                marks = frozen[:0]
+            first, end = 0, 0
+            if len(spread):
+                first, end = spread[g], spread[g + 1]
             n = _advance_one(
-                heads[slots[g]], slots[g], times[lo:hi], values[lo:hi], grid, out, n, row, wt, wv
-            )
+                heads[slots[g]], slots[g], times[lo:hi], values[lo:hi], marks,
+                profile_since[first:end], profile[first:end], weights, grid, out, n, row, wt, wv,
+            )  # fmt: skip
     return out[:, :n], status
 
 
 def advance(
-    heads: Int64, slots: Int64, offsets: Int64, time_ms: Int64, value: Int64, grid_ms: int
-) -> tuple[IntervalRows, UInt8]:
+    heads: Int64, slots: Int64, offsets: Int64, time_ms: Int64, value: Int64, grid_ms: int,
+    *, frozen: UInt8 | None = None, spreads: Spreads | None = None,
+) -> tuple[IntervalRows, UInt8]:  # fmt: skip
     """Take new readings; update ``heads`` in place; return changed rows and a status per group.
 
     Group g is channel ``slots[g]`` (a row of heads; each slot at most once) with the readings
     ``offsets[g]:offsets[g + 1]``, of strictly increasing time [ms UTC] and newer than all the
     channel has seen; values in micro-units after the multiplier. All arrays int64, contiguous.
+    ``frozen`` marks readings that are no polls: they fill no slot. A head does not keep the mark:
+    go on from one only when its last two readings are polls. ``spreads``: the groups' profiles.
 
     The rows are all intervals whose figures this call changed (and seldom a few equal ones), with
     everything known so far, the unsettled readings included: upserting the rows of all calls ends
@@ -444,7 +508,14 @@ def advance(
         raise ValueError(f"slots: 0 to {len(heads) - 1} expected")
     if grid_ms <= 0:
         raise ValueError(f"grid_ms: {grid_ms} is not a length")
-    block, status = _advance(heads, slots, offsets, time_ms, value, grid_ms)
+    frozen = np.zeros(0, np.uint8) if frozen is None else frozen
+    if len(frozen) not in (0, len(time_ms)):
+        raise ValueError(f"frozen: {len(time_ms)} marks expected")
+    spreads = spreads or no_spreads()
+    block, status = _advance(
+        heads, slots, offsets, time_ms, value, frozen,
+        spreads.offsets, spreads.since_ms, spreads.profile, spreads.weights, grid_ms,
+    )  # fmt: skip
     return IntervalRows(block), status
 
 

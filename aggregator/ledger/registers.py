@@ -87,6 +87,8 @@ class Registers:
     """Time of a reading -> what it should have been [micro-units]."""
     corrections: tuple[Correction, ...] = ()
     shifts: tuple[Shift, ...] = ()
+    profiles: tuple[tuple[int, str], ...] = ()
+    """(since [ms], digest of the profile that spreads gaps which begin from then on), ascending."""
     commissioned_ms: int = SINCE_EVER_MS
     """Readings before it do not count: the register knows the meter only since then."""
 
@@ -111,6 +113,11 @@ class Registers:
             if since_ms <= time_ms:
                 found = multiplier
         return found
+
+    def profile(self, time_ms: int) -> str:
+        """Return the profile in force; "" for none."""
+        begun = [digest for since_ms, digest in self.profiles if since_ms <= time_ms]
+        return begun[-1] if begun else ""
 
     def largest_multiplier(self) -> int:
         """Return the largest of all times."""
@@ -265,6 +272,10 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     for low, high in pairwise((*since, FOR_EVER_MS)):
         if old.multiplier(low) != new.multiplier(low):
             times |= {low, high}
+    since = sorted({since for row in (old, new) for since, _ in row.profiles})
+    for low, high in pairwise((*since, FOR_EVER_MS)):
+        if old.profile(low) != new.profile(low):
+            times |= {low, high}
     if old.commissioned_ms != new.commissioned_ms:
         times |= {old.commissioned_ms, new.commissioned_ms}
     times |= {cut.at_ms for cut in set(old.cuts) ^ set(new.cuts)}
@@ -291,6 +302,7 @@ def to_text(registers: Registers) -> str:
             "replaced": sorted(registers.replaced.items()),
             "corrections": [[c.from_ms, c.until_ms, str(c.factor)] for c in registers.corrections],
             "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
+            **({"profiles": registers.profiles} if registers.profiles else {}),
             "commissioned": registers.commissioned_ms,
         },
         separators=(",", ":"),
@@ -311,5 +323,6 @@ def from_text(text: str) -> Registers:
             for from_ms, until_ms, factor in said["corrections"]
         ),
         shifts=tuple(Shift(*shift) for shift in said["shifts"]),
+        profiles=tuple((since_ms, digest) for since_ms, digest in said.get("profiles", ())),
         commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
     )

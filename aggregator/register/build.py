@@ -32,6 +32,7 @@ from aggregator.register.model import (
     TwoHighs,
     VirtualMeter,
 )
+from aggregator.register.profiles import Profile, quarters
 from aggregator.register.tables import TABLES, Row
 
 Made = TypeVar("Made")
@@ -69,6 +70,9 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
                 fields["tariffs"] = tuple(fields.pop("tariff").split())
             if "formula" in fields:
                 fields["terms"] = parse_formula(fields.pop("formula"))
+            for name in ("weekday", "weekend"):
+                if name in fields:
+                    fields[name] = quarters(fields[name])
             for name, enum in enums.items():
                 fields[name] = enum(fields[name]) if fields[name] else None
             yield kind(**fields)
@@ -86,6 +90,7 @@ def build_register(rows: Mapping[str, Iterable[Row]]) -> Register:
             budgets=tuple(make("budgets", Budget)),
             targets=tuple(make("targets", Target)),
         ),
+        profiles=make("profiles", Profile),
         virtual=make("virtual_meters", VirtualMeter, "meter"),
         calorific=make("calorific_values", CalorificValue),
         deductions=make("deductions", Deduction),

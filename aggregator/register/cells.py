@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from aggregator.register.formula import formula_text, parse_formula
+from aggregator.register.profiles import MAX_WEIGHT, read_weights
 from contract.interval import BEIJING_OFFSET_MS
 from contract.reading import check_id
 
@@ -217,6 +218,7 @@ def _read_period(text: str) -> str:
 ID = Cell(_read_id, "id: a-z, 0-9 and -, at most 63")
 IDS = Cell(_read_ids, "ids separated by spaces")
 FORMULA = Cell(_read_formula, "terms like `+em-1 -em-2 +0.4*em-3`, apart by spaces")
+WEIGHTS = Cell(read_weights, f"24 or 96 whole numbers from 0 to {MAX_WEIGHT}, apart by spaces")
 TEXT = Cell(_read_text, "text")
 FILLED = Cell(_read_filled, "text, not empty")
 REGION = Cell(_read_region, "GB/T 2260 code, 6 digits")

@@ -170,6 +170,19 @@ def _check_budgets(lines: Iterable[Line], refuse: Refuse) -> None:
             refuse(line, "carrier", "empty, and an amount needs its carrier's unit")
 
 
+def _check_profiles(lines: Sequence[Line], dated: Mapping[str, Dated], refuse: Refuse) -> None:
+    """Refuse rows of profiles.csv that are of nothing, or of two things at once."""
+    for line in lines:
+        row = line.row
+        if "meter" not in row or "carrier" not in row:
+            continue
+        site, meter, carrier = row.get("site", ""), row["meter"], row["carrier"]
+        if bool(meter) == bool(carrier):
+            refuse(line, "meter", "either a meter or a carrier, not both or none")
+        elif meter and dated["meters"].at(site, meter, since(row)) is None:
+            refuse(line, "meter", dated["meters"].why_not(site, meter))
+
+
 _OWN_CHECKS: Mapping[str, Callable[[Sequence[Line], Refuse], None]] = {
     "production": _check_production,
     "quotas": _check_quotas,
@@ -180,6 +193,7 @@ _METER_CHECKS: Mapping[str, Callable[[Sequence[Line], Mapping[str, Dated], Refus
     "virtual_meters": check_virtual,
     "calorific_values": check_calorific_values,
     "demand_contracts": check_demand_contracts,
+    "profiles": _check_profiles,
 }
 
 

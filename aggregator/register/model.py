@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from aggregator.register.formula import FormulaTerm
+from aggregator.register.profiles import Profile
 
 
 class Role(StrEnum):
@@ -369,6 +370,8 @@ class Register:
     """Site -> its rows."""
     contracts: Mapping[tuple[str, str], tuple[DemandContract, ...]] = field(default_factory=dict)
     """(site, meter) -> its rows by ascending `valid_from_ms`, at least one."""
+    profiles: Mapping[str, tuple[Profile, ...]] = field(default_factory=dict)
+    """Site -> its rows."""
 
     @classmethod
     def of(
@@ -384,6 +387,7 @@ class Register:
         calorific: Iterable[CalorificValue] = (),
         deductions: Iterable[Deduction] = (),
         contracts: Iterable[DemandContract] = (),
+        profiles: Iterable[Profile] = (),
     ) -> "Register":
         """Build a register; the rows may come in any order."""
         rows = _dated(meters)
@@ -405,6 +409,7 @@ class Register:
             ),
             _grouped(deductions, lambda row: row.site),
             _dated(contracts),
+            _grouped(profiles, lambda row: row.site),
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:

@@ -213,6 +213,8 @@ REPORTED = Table(
     Column("counted", Boolean, nullable=False),
     *(Column(name, BigInteger, nullable=False) for name in INTEGER_FIELDS),
     *(Column(name, Double, nullable=True) for name in MEASURE_FIELDS),
+    Column("open_amount", BigInteger, nullable=False, server_default="0"),
+    Column("open_ms", BigInteger, nullable=False, server_default="0"),
 )
 """The figures of a closed month as they were when it was closed; never changed."""
 

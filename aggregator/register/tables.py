@@ -24,6 +24,7 @@ from aggregator.register.cells import (
     TEXT,
     VALID_FROM,
     VALID_TO,
+    WEIGHTS,
     YES_NO,
     Cell,
     Stored,
@@ -364,6 +365,23 @@ _TARGETS = Table(
     ),
 )
 
+_PROFILES = Table(
+    "profiles",
+    "How the energy of a gap is spread inside it. A row holds until the next one of its meter or "
+    "carrier; the meter's stands before the carrier's.",
+    ("site", "meter", "carrier", "valid_from"),
+    "site",
+    (
+        Column("site", ID, "where", to="sites"),
+        Column("meter", optional(ID), "whose; empty: all of the carrier"),
+        Column("carrier", optional(one_of("carrier", carriers())), "whose; empty: the one meter"),
+        Column("weekday", WEIGHTS, "of the hours or quarters from Monday to Friday, Beijing time"),
+        Column("weekend", WEIGHTS, "of Saturday and Sunday"),
+        Column("valid_from", VALID_FROM, "since when gaps that begin are spread so"),
+        Column("source", FILLED, "how it was found"),
+    ),
+)
+
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
@@ -377,6 +395,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _CALORIFIC_VALUES,
             _DEDUCTIONS,
             _DEMAND_CONTRACTS,
+            _PROFILES,
             _PRODUCTS,
             _PRODUCTION,
             _QUOTAS,

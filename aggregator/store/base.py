@@ -41,7 +41,7 @@ from aggregator.batch import (
 from aggregator.directory import Directory, Source
 from aggregator.points import Points
 from aggregator.verdict import Verdict
-from contract.reading import COUNTING_CODES
+from contract.reading import COUNTING_CODES, Quality
 from contract.stored import Level, Measurement
 
 NO_TIME = int(np.iinfo(np.int64).min)
@@ -307,6 +307,7 @@ def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
             columns.quality,
             columns.seq,
             rank[columns.source],
+            columns.quality == Quality.FREEZE,  # fills only what was not polled
             ~counts(columns),
             columns.time_ms,
             columns.series,

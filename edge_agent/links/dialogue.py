@@ -17,6 +17,8 @@ from edge_agent.codecs.base import Question
 from edge_agent.errors import EdgeError, LinkError, LinkGarbledError, LinkTimeoutError
 from edge_agent.wires.base import BITS_PER_CHARACTER, Wire
 
+MOST_HEARD = 2048
+"""What is kept of what is heard [bytes]: some answers' length, however a device babbles."""
 LATE = 2
 """Timeouts after an unanswered question in which its answer may still come."""
 
@@ -48,9 +50,10 @@ class Dialogue:
         try:
             deadline = await self._send(question.request)
             deadline += self._timeout_s + question.answer_bytes * self._character_s
-            while chunk := await self.wire.receive(deadline):
-                heard += chunk
-                self._busy_until = asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
+            while loop.time() < deadline and (chunk := await self.wire.receive(deadline)):
+                heard = (heard + chunk)[-MOST_HEARD:]
+                self._busy_until = loop.time()
                 try:
                     answer = question.find(heard)
                 except EdgeError:

@@ -6,6 +6,8 @@ from edge_agent.config import BusConfig
 from edge_agent.links.base import MeterLink
 from edge_agent.links.manual import ManualLink
 from edge_agent.links.modbus import ModbusTcpLink
+from edge_agent.links.mqtt import MqttJsonLink
+from edge_agent.links.opcua import OpcUaLink
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.base import Wire
 from edge_agent.wires.serial import SerialSettings, SerialWire
@@ -19,7 +21,9 @@ PROTOCOLS: Mapping[str, frozenset[str]] = {
     "modbus-tcp": frozenset({"modbus"}),
     "tcp": WIRE_PROTOCOLS,
     "serial": WIRE_PROTOCOLS,
-    "manual": WIRE_PROTOCOLS | {"manual"},  # any meter has a display
+    "mqtt": frozenset({"mqtt-json"}),
+    "opcua": frozenset({"opcua"}),
+    "manual": WIRE_PROTOCOLS | {"manual", "mqtt-json", "opcua"},  # any meter has a display
 }
 """Kind of bus -> protocols of the meters that may be on it."""
 
@@ -28,6 +32,10 @@ def make_link(bus: BusConfig, host: str, port: int) -> MeterLink:
     """Return a link of the bus's kind to one of its endpoints; nothing is opened yet."""
     if bus.kind == "modbus-tcp":
         return ModbusTcpLink(host, port, bus.timeout_s)
+    if bus.kind == "mqtt":
+        return MqttJsonLink(host, port, bus.timeout_s)
+    if bus.kind == "opcua":
+        return OpcUaLink(host, port, bus.timeout_s)
     if bus.kind == "manual" and bus.file is not None:
         return ManualLink(bus.file)
     wire: Wire

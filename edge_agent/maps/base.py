@@ -52,12 +52,19 @@ class DeviceMap:
     """Whether values are before ("secondary") or after ("primary") CT x VT."""
     protocol: str
     registers: Sequence[Point]
+    rating: Decimal | None = None
+    """Largest plausible rate of the main channel by the product's data [its unit per hour], before
+    CT x VT; a meter's own in the configuration goes before it."""
 
 
 def header(top: "Keys", protocol: str) -> dict[str, Any]:
     """Take the keys every map has, as arguments of its class; `registers` are the protocol's."""
+    rating = top.decimal("rating", optional=True)
+    if rating is not None and rating <= 0:
+        top.wrong("rating", f"{rating} must be positive")
     return {
         "model": top.text("model"),
+        "rating": rating,
         **{key: top.text(key) for key in ("maker", "product", "carrier", "source")},
         "side": top.one_of("side", ("primary", "secondary")),
         "protocol": protocol,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 from hypothesis import strategies as st
 
 from aggregator.kernels.register import TAKEN, advance, new_heads
-from tests.oracle.register import Channel, Reading
+from aggregator.kernels.spread import Spreads, weekly
+from tests.oracle.register import Channel, Profile, Reading
 
 GRID_MS = 900_000
 MINUTE = 60_000
@@ -25,15 +27,33 @@ def heads_of(*channels: Channel) -> np.ndarray:
     )
 
 
-def take(heads: np.ndarray, readings: Sequence[Reading], slot: int = 0) -> Figures:
+def take(
+    heads: np.ndarray,
+    readings: Sequence[Reading],
+    slot: int = 0,
+    frozen: AbstractSet[int] = frozenset(),
+    profiles: Mapping[int, Profile] | None = None,
+) -> Figures:
     """Advance one channel; the rows by start."""
     times = np.array([time for time, _ in readings], np.int64)
     values = np.array([value for _, value in readings], np.int64)
     rows, status = advance(
-        heads, np.array([slot]), np.array([0, len(readings)]), times, values, GRID_MS
-    )
+        heads, np.array([slot]), np.array([0, len(readings)]), times, values, GRID_MS,
+        frozen=np.isin(times, sorted(frozen)).astype(np.uint8) if frozen else None,
+        spreads=spreads_of(profiles) if profiles else None,
+    )  # fmt: skip
     assert status.tolist() == [TAKEN]
     return {row[1]: tuple(row[2:]) for row in rows.block.T.tolist()}
+
+
+def spreads_of(profiles: Mapping[int, Profile]) -> Spreads:
+    since = sorted(profiles)
+    return Spreads(
+        np.array([0, len(since)]),
+        np.array(since, np.int64),
+        np.arange(len(since)),
+        np.stack([weekly(*map(list, profiles[at])) for at in since]),
+    )
 
 
 @st.composite

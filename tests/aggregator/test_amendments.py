@@ -6,9 +6,11 @@ import sqlite3
 import numpy as np
 import pytest
 
+from aggregator.facts import Facts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
+from aggregator.ledger.registers import Registers
 from aggregator.restatements import Restatement
-from aggregator.store.base import StoreRetriable
+from aggregator.store.base import StoreRefused, StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
 from contract.stored import Level
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
@@ -191,3 +193,52 @@ def test_an_event_told_first_thing_after_figures_without_notes_is_followed(rig):
 
     rig.run(tell, [], readings(4))
     assert total(rig) == 2
+
+
+def test_a_day_that_settles_while_the_store_is_away_leaves_its_record(rig, monkeypatch):
+    rig.now_ms = settles = day_start(T0) + DAY_MS + 6 * HOUR_MS
+    rig.now_ms -= 1
+    rig.run(readings(10, 20))
+    real, failures = MemoryStore.commit, [0]
+
+    def commit(self, commit):
+        if failures and len(commit.cumulative):
+            failures.pop()
+            rig.now_ms = settles
+            raise StoreRetriable("away")
+        return real(self, commit)
+
+    monkeypatch.setattr(MemoryStore, "commit", commit)
+    rig.run(readings(12, 1))
+    assert not failures
+    amounts = [(was, now) for name, was, now in said(rig, "late readings") if name == "amount"]
+    assert amounts == [(10, 19)]
+
+
+def test_a_database_that_lacks_a_table_ends_the_pipeline(rig):
+    """Waiting does not bring it back: the process ends and says why, and the edges keep all."""
+    rig.run(readings(10, 20))
+    rig.now_ms = NOW + 2 * DAY_MS
+    with contextlib.closing(sqlite3.connect(rig.file)) as db, db:
+        db.execute("DROP TABLE restatement")
+    acked = len(rig.acks)
+    with pytest.raises(StoreRefused, match="no such table: restatement"):
+        rig.run(readings(12, 1))
+    assert len(rig.acks) == acked
+
+
+def test_a_damaged_database_is_no_reason_to_wait_and_a_locked_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("aggregator.register.engine._prepare_sqlite", lambda *_: None)
+    file, lost = tmp_path / "register.sqlite", tmp_path / "lost.sqlite"
+    with contextlib.closing(Facts(f"sqlite:///{file}?timeout=0")) as facts:
+        facts.open()
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreRetriable, match="locked"):
+                facts.put_applied(*SITE, {("em-1", "energy_import"): Registers()}, ())
+    lost.write_bytes(b"no database" * 1_000)
+    with (
+        contextlib.closing(Facts(f"sqlite:///{lost}")) as facts,
+        pytest.raises(StoreRefused, match="not a database"),
+    ):
+        facts.sites()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from aggregator.api.main import build_app
+from aggregator.directory import SeriesKey
 from aggregator.register.model import Register, Role
 from contract.stored import Level
 from tests.aggregator.api_ledger import (
@@ -192,6 +194,47 @@ def test_the_largest_demand_of_the_month(client: ApiClient, ledger: Ledger):
         ("grid", "energy_import"),
         ("grid", "energy_export"),
     }
+
+
+def test_a_sites_demand_is_what_its_meters_took_in_at_once_less_what_they_gave_out(
+    client: ApiClient, ledger: Ledger
+):
+    change(ledger, "foundry", "grid", 5, amount=400_000_000)
+    change(ledger, "foundry", "grid", 6, amount=900_000_000)
+    export = ledger.series("foundry", "grid", "energy_export")
+    rows = ledger.reader.figures(Level.INTERVAL, [export], MIDNIGHT_MS, NOON_MS)
+    broken = replace(rows, measured_ms=np.where(np.arange(len(rows)) == 6, 0, rows.measured_ms))
+    ledger.store.write_intervals(Level.INTERVAL, broken)
+    (site,) = get(client, "demand", site="foundry", month="2026-03")["sites"]
+    assert (site["site"], site["meters"]) == ("foundry", ["grid"])
+    assert site["max_kw"] == pytest.approx(4 * (400 - 10))
+    assert site["max_start_ms"] == MIDNIGHT_MS + 5 * QUARTER_MS
+    assert site["measured_intervals"] == 47  # not where the export was not measured
+    assert site["power_factor"] is None
+
+
+def test_the_power_factor_is_of_the_registers(client: ApiClient, ledger: Ledger):
+    own = ledger.series("foundry", "grid", "energy_import")
+    rows = ledger.reader.figures(Level.INTERVAL, [own], MIDNIGHT_MS, NOON_MS)
+    for way, kvarh in (("import", 100_000_000), ("export", 50_000_000)):
+        key = SeriesKey("370114", "foundry", "grid", f"reactive_energy_{way}")
+        index = ledger.store.directory.series.add(key)
+        reactive = replace(
+            rows,
+            series=np.full(len(rows), index, np.int32),
+            amount=np.full(len(rows), kvarh),
+        )
+        ledger.store.write_intervals(Level.INTERVAL, reactive)
+    change(ledger, "foundry", "grid", 5, amount=400_000_000)
+    answer = get(client, "demand", site="foundry", month="2026-03")
+    row = next(row for row in answer["demand"] if row["channel"] == "energy_import")
+    kwh, kvarh = 47 * 250 + 400, 48 * 150
+    assert row["power_factor"] == pytest.approx(kwh / math.hypot(kwh, kvarh))
+    assert row["power_factor_at_max"] == pytest.approx(400 / math.hypot(400, 150))
+    assert row["power_factor_intervals"] == 48
+    assert answer["sites"][0]["power_factor"] == row["power_factor"]
+    out = next(row for row in answer["demand"] if row["channel"] == "energy_export")
+    assert out["power_factor"] is None
 
 
 def test_a_month_without_data_has_no_demand_rather_than_zero(client: ApiClient):

@@ -365,3 +365,72 @@ def test_a_site_is_loaded_with_few_queries(monkeypatch):
     assert {k: v for k, v in before.items() if k != "em-7"} == {
         name: district.figures(name) for name in before if name != "em-7"
     }
+
+
+def test_readings_that_do_not_count_do_not_cut_a_channel(monkeypatch):
+    """Forty that are too large to be true, and a restart: the head finds what lies before them."""
+    large = 2**50  # beyond what counts behind the multiplier
+    monkeypatch.setattr("tests.aggregator.test_book.MULTIPLIER", 10_000)
+    minutes = [(T0 + i * MINUTE_MS, 1_000_000 + 50_000 * i) for i in range(120)]
+    good = [*minutes[:30], *minutes[80:]]
+    wrong = [(time, large) for time, _ in minutes[30:80]]
+    district = District(multiplier=10_000)
+    for seq, part in enumerate((minutes[:30], wrong), 1):
+        district.take([("em-1", *reading) for reading in part], seq)
+    district.restart()
+    district.take([("em-1", *reading) for reading in minutes[80:100]], 3)
+    district.take([("em-1", *reading) for reading in minutes[101:]], 4)
+    district.take([("em-1", *minutes[100])], 5)  # late, and next to none that is wrong
+    assert district.figures("em-1") == expected(good)
+
+
+# --------------------------------------------------------------------------- freezes
+
+
+def with_freezes(polls: list[tuple[int, int]], freezes: list[tuple[int, int]]):
+    """The rule, written to be read: a freeze counts where polls are further apart than the gap."""
+    known = dict(polls)
+    counted = []
+    for time, value in freezes:
+        before = [poll for poll, _ in polls if poll < time]
+        after = [poll for poll, _ in polls if poll > time]
+        near = before and after and after[0] - before[-1] <= 1_800_000
+        if time not in known and not near:
+            counted.append((time, value))
+    readings = sorted([*polls, *counted])
+    channel = oracle.Channel(
+        modulus=int(MODULUS) * 1_000_000 * MULTIPLIER,
+        limit=int(RATING) * 1_000_000 * MULTIPLIER,
+        slack=10_000 * MULTIPLIER,
+    )
+    scaled = [(time, value * MULTIPLIER) for time, value in readings]
+    rows = oracle.ledger(channel, scaled, GRID_MS, {time for time, _ in counted}).rows
+    return {
+        start: (*row.values()[:5], min(row.received, 1), row.flags) for start, row in rows.items()
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_freezes_of_any_arrival_end_in_the_oracles_figures(data):
+    walk = data.draw(register_walks())
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(walk), max_size=len(walk)))
+    polls = [reading for reading, frozen in zip(walk, chosen, strict=True) if not frozen]
+    freezes = [reading for reading, frozen in zip(walk, chosen, strict=True) if frozen]
+    freezes += [(time, 7) for time, _ in data.draw(st.lists(st.sampled_from(polls or [(0, 0)])))]
+    freezes = [(time, value) for time, value in dict(freezes).items() if time]
+    everything = [(0, r) for r in polls] + [(int(Quality.FREEZE), r) for r in freezes]
+    order = data.draw(st.permutations(everything)) if data.draw(st.booleans()) else everything
+    district = District()
+    seq = 0
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        for quality in (0, int(Quality.FREEZE)):
+            part = [("em-1", *reading) for q, reading in order[:size] if q == quality]
+            seq += 1
+            if part:
+                district.take(part, seq, quality)
+        order = order[size:]
+        if data.draw(st.booleans()):
+            district.restart()
+    assert district.figures("em-1") == with_freezes(polls, freezes)

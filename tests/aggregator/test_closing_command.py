@@ -62,14 +62,20 @@ def test_close_freezes_the_month_and_says_what_was_not_measured(
     channels = said["channels"]
     assert (said["region"], said["month"], said["sites"]) == (REGION, "2026-03", 2)
     assert said["measured_s"] == channels * half_day_s
-    assert said["missing_s"] == channels * (month_s - half_day_s)
+    day_s, estimated = 24 * 3600, 4  # of those registered, from noon of the 2nd on
+    assert said["estimated_s"] == estimated * (month_s - day_s - half_day_s)
+    assert said["missing_s"] == channels * (month_s - half_day_s) - said["estimated_s"]
+    assert "foundry/grid/energy_import" in said["open_registers"]
+    assert "foundry/pv/energy_import" not in said["open_registers"]
     assert "foundry/grid/energy_import" in said["open_channels"]
     assert said["meters_without_data"] == ["office/em-02"]
     closings = Closings(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}")
     (closing,) = closings.closings()
     rows = {(p.meter, p.channel): p for p in closings.reported(closing, "foundry")}
     closings.close()
-    assert rows["grid", "energy_import"].amount == GRID_MICRO
+    grid = rows["grid", "energy_import"]
+    assert grid.amount - grid.open_amount == GRID_MICRO
+    assert grid.open_amount == GRID_MICRO * 59  # half days that it goes on as it did
     assert rows["pv", "energy_import"].role == ""  # has data, and is not in the register
     assert (closing.author, closing.reason, closing.factor_set) == (
         "Li Wei", "monthly report", "demo",
@@ -83,7 +89,8 @@ def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.Capt
     assert main([*call, *MARCH, *SAID]) == 0
     out = capsys.readouterr().out
     assert out.startswith("Closed 370114 2026-03: ")
-    assert "1.61% measured, 0.00% estimated, 98.39% missing" in out
+    assert "1.61% measured, " in out
+    assert "Registers not read up to the end, estimated: foundry/belt/mass" in out
     assert "Meters without any figure: office/em-02." in out
     assert main(["list", *call]) == 0
     row = capsys.readouterr().out.splitlines()[1]

@@ -15,12 +15,14 @@ from aggregator.kernels.register import (
     NOT_ASCENDING,
     NOT_NEWER,
     OUT_OF_RANGE,
+    PROFILED,
     ROLLOVER,
     SUSPECT,
     advance,
     last_times,
     part,
 )
+from aggregator.kernels.spread import wide_part
 from aggregator.kernels.verdict import allowed, verdicts
 from tests.aggregator.kernel_cases import (
     GRID_MS,
@@ -31,7 +33,7 @@ from tests.aggregator.kernel_cases import (
     heads_of,
     take,
 )
-from tests.oracle.register import Channel, Reading, border_register, ledger, share
+from tests.oracle.register import Channel, Profile, Reading, border_register, ledger, share
 from tests.oracle.register import allowed as oracle_allowed
 
 RATED = Channel(limit=600)  # 10 a minute
@@ -120,6 +122,62 @@ def test_any_split_equals_the_oracle_after_every_call(data, given_):
         stored |= take(heads, readings[done:cut])
         done = cut
         assert stored == oracle_rows(channel, readings[:cut])
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> dict[int, Profile]:
+    """Weights that change within the readings; many of them 0, as of a closed works."""
+    days = st.lists(st.sampled_from([0, 0, 1, 7, 10_000]), min_size=96, max_size=96)
+    since = st.sampled_from([-(1 << 62), 3_600_000, MIDNIGHT_MONTH_END, 1_767_225_600_000])
+    return draw(st.dictionaries(since, st.tuples(days, days), min_size=1, max_size=2))
+
+
+@given(data=st.data(), given_=channel_and_readings(), of=profiles())
+@settings(max_examples=200, deadline=None)
+def test_gaps_with_profiles_and_freezes_are_those_of_the_oracle(data, given_, of):
+    """In any split that leaves polls at a head's end."""
+    channel, readings = given_
+    times = [time for time, _ in readings]
+    frozen = data.draw(st.sets(st.sampled_from(times)))
+    cuts = [
+        cut
+        for cut in sorted(data.draw(st.sets(st.integers(1, len(readings)))))
+        if not frozen & set(times[max(0, cut - 2) : cut])
+    ]
+    heads, done = heads_of(channel), 0
+    stored: Figures = {}
+    for cut in [*cuts, len(readings)]:
+        if cut > done:
+            stored |= take(heads, readings[done:cut], 0, frozen, of)
+        done = cut
+        found = ledger(channel, readings[:cut], GRID_MS, frozen, of)
+        assert stored == {start: row.values() for start, row in found.rows.items()}
+
+
+@given(
+    amount=st.integers(-(2**60), 2**60),
+    span=st.integers(1, 2**61),
+    where=st.floats(0, 1),
+)
+def test_wide_part_is_exact(amount, span, where):
+    elapsed = min(span, int(where * span))
+    assert wide_part(amount, elapsed, span) == share(amount, elapsed, span)
+
+
+def test_a_gap_over_a_weekend_follows_the_profile():
+    """Works that run from 8 to 17 on weekdays: nothing is put into the night or the weekend."""
+    on, off = [0] * 32 + [1] * 36 + [0] * 28, [0] * 96
+    friday_noon = 1_769_097_600_000 + 12 * 3_600_000  # 2026-01-23T12:00 at +08:00
+    monday_ten = friday_noon + 70 * 3_600_000
+    rows = take(
+        heads_of(Channel()), [(friday_noon, 0), (monday_ten, 7_000_000)], profiles={0: (on, off)}
+    )
+    amounts = {start: row[0] for start, row in rows.items() if row[0]}
+    hours = {(start + 8 * 3_600_000) // 3_600_000 % 24 for start in amounts}
+    assert sum(amounts.values()) == 7_000_000
+    assert hours == {12, 13, 14, 15, 16, 8, 9}  # five hours of Friday, two of Monday
+    assert set(amounts.values()) == {250_000}
+    assert {row[7] for start, row in rows.items() if start < monday_ten} == {ESTIMATED | PROFILED}
 
 
 @given(given_=channel_and_readings())

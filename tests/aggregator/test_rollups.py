@@ -95,3 +95,20 @@ def test_every_level_is_the_sum_of_the_base(steps):
             for key, (amount, count) in expected.items()
         }
     assert ledger.store.dirty_days() == frozenset()
+
+
+def test_marks_of_a_crash_stand_until_the_sites_intervals_are_made_again(monkeypatch):
+    """Without them nobody would look for what a commit that is not atomic left out."""
+    monkeypatch.setattr(MemoryStore, "atomic", False)
+    ledger = Ledger()
+    ledger.write({(0, FIRST_DAY): 7, (1, FIRST_DAY): 8})
+    rollups = ledger.rollups = Rollups(ledger.store, Events(lambda: 0))
+    assert rollups.unsure() == [("370114", site) for site in sorted(SITES[:2])]
+    ledger.write({(0, FIRST_DAY + GRID_MS): 1, (2, FIRST_DAY): 9})
+    rollups.made_sure("370114", SITES[1])
+    rollups.flush()
+    assert ledger.store.dirty_days() == {DirtyDay("370114", SITES[0], FIRST_DAY)}
+    rollups.made_sure("370114", SITES[0])
+    rollups.flush()
+    assert ledger.store.dirty_days() == frozenset()
+    assert ledger.level(Level.DAY)[0, FIRST_DAY][0] == 8

@@ -38,6 +38,7 @@ from aggregator.pipeline import Pipeline
 from aggregator.proof import ChannelProof, prove
 from aggregator.records import Quarantined, Records
 from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.profiles import Profile
 from aggregator.restatements import Restatement, Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
@@ -278,6 +279,7 @@ class Restarted:
     now_ms: int
     rows: tuple[Meter, ...]
     metas: Mapping[str, bytes]
+    profiles: tuple[Profile, ...] = ()
 
 
 Deed = Sent | Said | Restarted
@@ -304,6 +306,7 @@ class Story:
     def __post_init__(self) -> None:
         self._metas = dict.fromkeys(_OUTBOX, self.meta())
         self._rows = tuple(self.row(meter) for meter in self.meters)
+        self._profiles: tuple[Profile, ...] = ()
 
     def close(self) -> None:
         self._open.close()
@@ -372,11 +375,17 @@ class Story:
         self._add(Said(when, event, undone=True))
 
     def restart(
-        self, *rows: Meter, when: int | None = None, metas: Mapping[str, bytes] | None = None
+        self,
+        *rows: Meter,
+        when: int | None = None,
+        metas: Mapping[str, bytes] | None = None,
+        profiles: Iterable[Profile] | None = None,
     ) -> None:
         self._rows = rows or self._rows
+        self._profiles = self._profiles if profiles is None else tuple(profiles)
         self._metas = {**self._metas, **(metas or {})}
-        self._add(Restarted(self._now_ms if when is None else when, self._rows, self._metas))
+        now_ms = self._now_ms if when is None else when
+        self._add(Restarted(now_ms, self._rows, self._metas, self._profiles))
 
     def _add(self, deed: Deed) -> None:
         self.deeds.append(deed)
@@ -418,7 +427,9 @@ class Story:
         sent: list[Deed] = [deed for deed in self.deeds if isinstance(deed, Sent)]
         sent += [deed for deed in sent if draw.random() < 1 / TWICE]
         draw.shuffle(sent)
-        sent.insert(len(sent) // 2, Restarted(self._now_ms, self._rows, self._metas))
+        sent.insert(
+            len(sent) // 2, Restarted(self._now_ms, self._rows, self._metas, self._profiles)
+        )
         words = [deed for deed in self.deeds if not isinstance(deed, Sent)]
         places = sorted(draw.randint(0, len(sent)) for _ in words)
         for place, word in reversed(list(zip(places, words, strict=True))):
@@ -497,7 +508,7 @@ class Process:
         self._store = store = EmbeddedStore(folder / "ledger.duckdb", GRID_MS, memory_limit="512MB")
         store.open()
         site = Site(SITE, REGION, "厂", "works", "foundry", None, None, None, None)
-        register = Register.of([site], start.rows)
+        register = Register.of([site], start.rows, profiles=start.profiles)
         parameters = Parameters(store.directory, register)
         for place in self._facts.sites():
             parameters.declare(*place, self._facts.declared(*place))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -279,31 +278,3 @@ async def test_without_the_time_nothing_can_be_judged():
     reply = await commands.carry_out(Command("c-1", "restart", 10**13))
     assert reply is not None
     assert reply.error == "unknown command"
-
-
-async def test_only_the_aggregator_may_publish_commands(tmp_path):
-    """The shipped access list, on the real broker."""
-    acl = Path(__file__).parents[2] / "deploy" / "broker" / "acl"
-    passwords = tmp_path / "passwords"
-    passwords.write_text("gw1:secret-1\ngw2:secret-2\naggregator:secret-a\n")
-    subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
-    extra = f"user root\nallow_anonymous false\npassword_file {passwords}\nacl_file {acl}\n"
-    with mosquitto_broker(tmp_path, extra) as broker:
-
-        def client(name: str) -> aiomqtt.Client:
-            password = {"gw1": "secret-1", "gw2": "secret-2", "aggregator": "secret-a"}[name]
-            return aiomqtt.Client(
-                "127.0.0.1", broker.port, username=name, password=password, timeout=5
-            )
-
-        async with client("gw1") as gw1, client("gw2") as gw2, client("aggregator") as centre:
-            await gw1.subscribe(topic(HERE, MessageKind.CMD), qos=1)
-            await centre.subscribe("nenghao/1/#", qos=1)
-            await gw2.publish(topic(HERE, MessageKind.CMD), b"forged", qos=1)
-            await gw1.publish(topic(HERE, MessageKind.CMD), b"own", qos=1)
-            await gw2.publish(topic(HERE, MessageKind.DATA), b"forged", qos=1)
-            await gw1.publish(topic(HERE, MessageKind.DATA), b"true", qos=1)
-            await centre.publish(topic(HERE, MessageKind.CMD), b"order", qos=1)
-            async with asyncio.timeout(10):
-                assert (await anext(aiter(gw1.messages))).payload == b"order"
-                assert (await anext(aiter(centre.messages))).payload == b"true"

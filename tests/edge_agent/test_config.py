@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge_agent.__main__ import main
 from edge_agent.config import EdgeConfig, describe_keys, missing_files, parse_config
 from edge_agent.errors import ConfigError
+from edge_agent.registers import devices_folder
 
 FILE = Path("/etc/nenghao/edge.toml")
 GOOD: dict[str, Any] = {
@@ -296,3 +297,51 @@ def test_more_meters_than_one_meta_takes_is_a_wrong_configuration(tmp_path, caps
     file.write_bytes(toml(table))
     assert main(["run", "--config", str(file)]) == 2
     assert "1200 meters make no meta of one edge" in capsys.readouterr().err
+
+
+def test_meters_that_cannot_be_on_their_bus_are_named(tmp_path, capsys):
+    """What only the device maps can tell: the protocol of a meter and the form of its address."""
+    path = tmp_path / "edge.toml"
+    table = copy.deepcopy(GOOD)
+    table["bus"] = [
+        {"id": "lan", "host": "10.0.0.7", "meter": [
+            {"id": "m1", "model": "dlt645-1997", "address": "123456789012"},
+        ]},
+        {"id": "rs485", "kind": "serial", "device": "/dev/ttyUSB0", "meter": [
+            {"id": "m2", "model": "dlt645-1997", "address": "12345"},
+            {"id": "m3", "model": "cjt188-water", "unit": 3},
+            {"id": "m4", "model": "gwf-mtkcoder", "unit": 251},
+            {"id": "m5", "model": "manual-water", "unit": 5},
+            {"id": "m6", "model": "dlt645-1997", "address": "123456789012"},
+        ]},
+    ]  # fmt: skip
+    path.write_bytes(toml(table))
+    assert main(["check-config", "--config", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    expected = {
+        "bus[0].meter[0].model": "dlt645-1997 speaks dlt645: its bus must be one of tcp, serial",
+        "bus[1].meter[0].address": "'12345' is not a DL/T 645 address: 12 digits",
+        "bus[1].meter[1].address": "'' is not a CJ/T 188 address: 14 digits",
+        "bus[1].meter[2].address": "'251' is not an M-Bus address",
+        "bus[1].meter[3].model": "manual-water speaks manual: its bus must be one of manual",
+    }
+    assert len(said) == len(expected)
+    for line, (key, reason) in zip(said, expected.items(), strict=True):
+        assert line.startswith(f"{path}: {key}: {reason}"), line
+
+
+def test_a_map_of_ones_own_is_found_beside_the_configuration(tmp_path, capsys):
+    path = tmp_path / "edge.toml"
+    table = changed("edge/devices_dir", "maps")
+    table["bus"][0]["meter"] = [{"id": "m1", "model": "our-meter"}]
+    path.write_bytes(toml(table))
+    assert main(["check-config", "--config", str(path)]) == 2
+    assert "there is no device map 'our-meter'" in capsys.readouterr().err
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    product = (devices_folder() / "abb-b23.toml").read_text("utf-8")
+    (folder / "our-meter.toml").write_text(product.replace('"abb-b23"', '"our-meter"'))
+    assert main(["check-config", "--config", str(path)]) == 0
+    (folder / "our-meter.toml").write_text(product)
+    assert main(["check-config", "--config", str(path)]) == 2
+    assert f"{folder}/our-meter.toml model: 'abb-b23' must be" in capsys.readouterr().err

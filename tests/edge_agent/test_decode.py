@@ -18,9 +18,11 @@ from contract.reading import Quality, Reading
 from contract.units import MAX_CUMULATIVE_MICRO, to_micro
 from edge_agent.codecs.dlt645 import Block
 from edge_agent.codecs.mbus import RequestData
+from edge_agent.codecs.mqtt_json import Message
 from edge_agent.config import MeterConfig
 from edge_agent.decoders.mbus import MbusDecoder
 from edge_agent.decoders.modbus import ModbusDecoder
+from edge_agent.decoders.mqtt_json import MqttJsonDecoder
 from edge_agent.decoders.registry import make_decoder
 from edge_agent.maps.modbus import ModbusMap, Register
 from edge_agent.registers import devices_folder, load_device_map
@@ -75,6 +77,8 @@ def from_memory(decoder: ModbusDecoder, case: dict[str, Any]) -> list[Any]:
 
 def from_frames(decoder: Any, case: dict[str, Any]) -> list[Any]:
     """What each question finds in the case's frames, None where it is asked for none of them."""
+    if isinstance(decoder, MqttJsonDecoder):
+        return [[Message(m["topic"], m["payload"].encode(), 0.0) for m in case["message"]]]
     heard = [bytes.fromhex(answer["frame"]) for answer in case["answer"]]
     if isinstance(decoder, MbusDecoder):
         ask = RequestData("m", decoder.questions[0].primary or 0, fcb=True)

@@ -12,8 +12,8 @@ from edge_agent.links.wire import WireLink
 from edge_agent.wires.tcp import TcpWire
 from simulators.dlt645_meter import Dlt645Station
 from simulators.wire import SimulatedWire
+from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
-from tests.edge_agent.ports import free_port
 from tests.suites.link_suite import SerialSuite, WireSuite
 
 

@@ -28,8 +28,8 @@ from edge_agent.maps.mbus import MbusMap, RecordChoice
 from edge_agent.wires.tcp import TcpWire
 from simulators.mbus_meter import MbusStation, Secondary, record
 from simulators.wire import SimulatedWire
+from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
-from tests.edge_agent.ports import free_port
 from tests.suites.link_suite import SerialSuite, WireSuite
 
 EN_13757_EXAMPLE = bytes.fromhex(  # EN 13757-3, and the M-Bus documentation 6.4.2: a heat meter

@@ -4,13 +4,16 @@ import pytest
 
 from contract.channels import catalogue
 from contract.reading import Quality
-from edge_agent.registers import devices_folder
+from edge_agent.registers import devices_folder, load_device_map
 from simulators.devices import load_device
 from simulators.quantities import instantaneous_value
 from tests.edge_agent.field import field_of
 
+WIRED = {"modbus", "dlt645", "cjt188", "mbus"}
 MODELS = sorted(
-    path.stem for path in devices_folder().glob("*.toml") if not path.stem.startswith("manual-")
+    path.stem
+    for path in devices_folder().glob("*.toml")
+    if load_device_map(path.stem).protocol in WIRED
 )
 RAW_STEPS = 0.51
 """An integer number is the true value rounded to it."""

@@ -147,10 +147,17 @@ def test_load_device_maps_reports_each_broken_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_device_maps(["good", "bad", "missing"], tmp_path)
     text = str(caught.value)
-    assert "bad.toml model" in text
-    assert "missing.toml" in text
+    assert f"{tmp_path}/bad.toml model" in text
+    assert f"{devices_folder()}/missing.toml" in text
     assert "good.toml" not in text
     assert set(load_device_maps(["good", "good"], tmp_path)) == {"good"}
+
+
+def test_a_map_of_ones_own_goes_before_the_products(tmp_path):
+    (tmp_path / "abb-b23.toml").write_text(GOOD.replace('"good"', '"abb-b23"'))
+    maps = load_device_maps(["abb-b23", "eastron-sdm630"], tmp_path)
+    assert (maps["abb-b23"].maker, maps["eastron-sdm630"].maker) == ("Maker", "Eastron")
+    assert load_device_maps(["abb-b23"])["abb-b23"].maker == "ABB"
 
 
 def test_meta_meter_carries_rating_of_the_main_channel_and_survives_the_wire():
@@ -162,3 +169,16 @@ def test_meta_meter_carries_rating_of_the_main_channel_and_survives_the_wire():
     assert ratings["mass_flow"] is None
     meta = Meta((meter,))
     assert decode_meta(encode_meta(meta)) == meta
+
+
+def test_rating_of_the_product_holds_where_the_configuration_has_none():
+    device = load_device_map("eastron-sdm72dm-v2")
+    for given, expected in ((None, 82.8), (20.0, 20.0)):
+        meter = meta_meter(MeterConfig(id="em-01", model=device.model, rating=given), device)
+        ratings = {channel.name: channel.rating for channel in meter.channels}
+        assert (ratings["energy_import"], ratings["power"]) == (expected, None)
+        assert meter.channels[0].modulus == 1_000_000
+
+
+def test_a_rating_must_be_positive():
+    assert "positive" in problems(GOOD.replace("side =", "rating = 0\nside ="))["rating"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-ROLLOVER, HELD, SUSPECT, ESTIMATED = 1, 2, 4, 8
+ROLLOVER, HELD, SUSPECT, ESTIMATED, PROFILED = 1, 2, 4, 8, 16
+Profile = tuple[Sequence[int], Sequence[int]]  # 96 weights of a weekday, 96 of a weekend day
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,30 @@ def share(amount: int, part: int, whole: int) -> int:
     return rounded if amount >= 0 else -rounded
 
 
-def ledger(channel: Channel, readings: Sequence[Reading], grid_ms: int) -> Ledger:
-    """All figures of one channel from all of its readings."""
+def weight(profile: Profile | None, start_ms: int, end_ms: int) -> int:
+    """Sum of weight x ms; without a profile every ms weighs the same."""
+    if profile is None:
+        return end_ms - start_ms
+    total, at = 0, start_ms
+    while at < end_ms:
+        day, quarter = divmod((at + 8 * 3_600_000) // 900_000, 96)
+        until = min(end_ms, (at // 900_000 + 1) * 900_000)
+        total += profile[(day + 3) % 7 >= 5][quarter] * (until - at)  # 1970-01-01: a Thursday
+        at = until
+    return total
+
+
+def ledger(
+    channel: Channel,
+    readings: Sequence[Reading],
+    grid_ms: int,
+    frozen: AbstractSet[int] = frozenset(),
+    profiles: Mapping[int, Profile] | None = None,
+) -> Ledger:
+    """All figures of one channel from all of its readings.
+
+    frozen: times of readings that are no polls; profiles: since when which one holds.
+    """
     out = Ledger(good=verdicts(channel, readings))
 
     def row(time_ms: int) -> Row:
@@ -146,7 +170,7 @@ def ledger(channel: Channel, readings: Sequence[Reading], grid_ms: int) -> Ledge
     for i, (time_ms, value) in enumerate(readings):
         if not out.good[i]:
             continue
-        row(time_ms).received += 1
+        row(time_ms).received += time_ms not in frozen
         if previous is not None:
             a = readings[previous]
             kind = step_kind(channel, a, (time_ms, value))
@@ -165,21 +189,27 @@ def ledger(channel: Channel, readings: Sequence[Reading], grid_ms: int) -> Ledge
     for step in out.steps:
         total, whole = step.delta + step.event, step.end_ms - step.start_ms
         start = step.start_ms
+        estimated = not step.held and whole > channel.gap_ms
+        past = [since for since in profiles or {} if since <= step.start_ms]
+        profile = profiles[max(past)] if profiles and past and estimated else None
+        if weight(profile, step.start_ms, step.end_ms) == 0:
+            profile = None
+        heavy = weight(profile, step.start_ms, step.end_ms)
         while start < step.end_ms:
             end = min(step.end_ms, (start // grid_ms + 1) * grid_ms)
-            slice_ = share(total, end - step.start_ms, whole) - share(
-                total, start - step.start_ms, whole
+            slice_ = share(total, weight(profile, step.start_ms, end), heavy) - share(
+                total, weight(profile, step.start_ms, start), heavy
             )
             target = row(start)
             if step.held:
                 target.amount_held += slice_
                 target.held_ms += end - start
                 target.flags |= HELD
-            elif whole > channel.gap_ms:
+            elif estimated:
                 target.amount += slice_
                 target.amount_estimated += slice_
                 target.estimated_ms += end - start
-                target.flags |= ESTIMATED
+                target.flags |= ESTIMATED | (PROFILED if profile else 0)
             else:
                 target.amount += slice_
                 target.measured_ms += end - start

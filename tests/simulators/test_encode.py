@@ -97,8 +97,8 @@ def test_display_never_shows_more_than_there_is(start: int) -> None:
 def test_every_map_can_be_served() -> None:
     models = [path.stem for path in devices_folder().glob("*.toml")]
     for model in models:
-        if model.startswith("manual-"):
-            with pytest.raises(DeviceError, match="nothing speaks 'manual'"):
+        if model.startswith("manual-") or model == "tasmota-energy":  # no wire to be on
+            with pytest.raises(DeviceError, match="nothing speaks 'm"):
                 load_device(model)
             continue
         for item in load_device(model).registers:

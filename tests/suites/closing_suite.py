@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 
 from aggregator.amendments import Amendments
-from aggregator.api.corrections import carrier_corrections, channel_corrections
+from aggregator.api.corrections import (
+    carrier_corrections,
+    channel_corrections,
+    estimates_withdrawn,
+)
 from aggregator.api.main import build_app
 from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
 from aggregator.closings import Closing, ClosingError, Closings, Part, month_of
 from aggregator.config import PaceSection
+from aggregator.directory import SeriesKey
 from aggregator.events import Events
 from aggregator.facts import Facts
 from aggregator.ingest.subscriber import Inbox, Message
@@ -184,6 +189,10 @@ class Works:
     def parts(self) -> Sequence[Part]:
         return month_parts(self.reader, self.site, MONTH_MS)
 
+    def index(self, meter: str) -> int:
+        key = SeriesKey("370114", "works", meter, "energy_import")
+        return self.store.directory.series.find(key)
+
     def close(self, reason: str = "monthly report") -> Closing:
         return self.closings.add(
             "370114", MONTH_MS, self.parts(), author="Li Wei", reason=reason,
@@ -193,9 +202,14 @@ class Works:
     def restated(self, closing: Closing) -> Sequence[Restatement]:
         return self.closings.restated(closing, "works")
 
+    def found(self, closing: Closing) -> Sequence[Restatement]:
+        """With what was withdrawn of the estimates for open registers."""
+        reported, restated = self.closings.reported(closing, "works"), self.restated(closing)
+        return [*restated, *estimates_withdrawn(closing, reported, self.parts(), restated)]
+
     def channel(self, closing: Closing, meter: str):
         reported = self.closings.reported(closing, "works")
-        rows = channel_corrections(reported, self.parts(), self.restated(closing))
+        rows = channel_corrections(reported, self.parts(), self.found(closing))
         return next(row for row in rows if row.meter == meter)
 
     def carrier(self, closing: Closing):
@@ -204,7 +218,7 @@ class Works:
             account_of_parts(self.reader, self.site, parts, MONTH_MS) for parts in (reported, now)
         )
         spans, spans_now = (spans_of_parts("works", parts, MONTH_MS) for parts in (reported, now))
-        (row,) = carrier_corrections(then, today, spans, spans_now, self.restated(closing))
+        (row,) = carrier_corrections(then, today, spans, spans_now, self.found(closing))
         return row
 
     def stop(self) -> None:
@@ -222,6 +236,8 @@ GRID = energy("grid", DAY_29, NOVEMBER_MS)
 PV_GAP = (DAY_31 + 20 * HOUR_MS, NOVEMBER_MS + 15 * MINUTE_MS)
 PV = energy("pv", DAY_29, PV_GAP[0]) + round(Fraction(energy("pv", *PV_GAP) * 16, 17))
 LINE = energy("line", DAY_29, DAY_31 + 12 * HOUR_MS)
+OPEN = energy("line", DAY_30 + 12 * HOUR_MS, DAY_31)
+"""Estimated for the line's last afternoon: as in the two before; no weekend's is known."""
 
 
 class ClosingSuite:
@@ -241,19 +257,26 @@ class ClosingSuite:
         closing = works.close()
         parts = {part.meter: part for part in works.closings.reported(closing, "works")}
         assert {name: part.amount for name, part in parts.items()} == {
-            "grid": GRID, "pv": PV, "line": LINE,
+            "grid": GRID, "pv": PV, "line": LINE + OPEN,
         }  # fmt: skip
         series = np.arange(3, dtype=np.int32)
         stored = works.store.intervals(Level.MONTH, series, MONTH_MS, NOVEMBER_MS)
         for i, index in enumerate(stored.series.tolist()):
             part = parts[works.store.directory.series.key(index).meter]
             for name in stored.__slots__:
-                if name not in ("series", "start_ms"):
+                if name not in ("series", "start_ms") and part.meter != "line":
                     assert getattr(part, name) == getattr(stored, name)[i], name
-        # 26 days were never read; the line's register is open at the end of the month
+        # 28 days were never read; the line's register is open at the end of the month
         assert parts["grid"].missing_ms == 28 * DAY_MS
         assert parts["grid"].estimated_ms == 12 * HOUR_MS
-        assert parts["line"].missing_ms == 28 * DAY_MS + 12 * HOUR_MS
+        line = parts["line"]
+        assert line.missing_ms == 28 * DAY_MS
+        assert (line.open_amount, line.open_ms) == (OPEN, 12 * HOUR_MS)
+        assert (line.amount_estimated, line.estimated_ms) == (OPEN, 12 * HOUR_MS)
+        kept = stored.take(stored.series == works.index("line"))
+        assert line.co2_kg == pytest.approx(kept.co2_kg[0] * (LINE + OPEN) / LINE)
+        assert works.channel(closing, "line").amount_micro == 0  # not read again yet
+        assert works.channel(closing, "line").findings == []
         assert parts["pv"].amount_estimated == PV - energy("pv", DAY_29, PV_GAP[0])
 
     def test_a_month_is_closed_once_and_only_when_its_days_are_settled(self, works):
@@ -349,12 +372,13 @@ class ClosingSuite:
         gap_ms = again_ms - HOUR_MS - (DAY_31 + 12 * HOUR_MS)
         total = energy("line", DAY_31 + 12 * HOUR_MS, again_ms - HOUR_MS)
         share = round(Fraction(total * 12 * HOUR_MS, gap_ms))
-        assert line.amount_micro == share > 0
-        assert (
-            line.reported.integers["missing_ms"] - line.now.integers["missing_ms"] == 12 * HOUR_MS
-        )
+        assert line.reported.integers["amount"] == LINE + OPEN
+        assert line.now.integers["amount"] == LINE + share
+        assert line.amount_micro == share - OPEN != 0
+        assert line.reported.integers["estimated_ms"] == line.now.integers["estimated_ms"]
         assert [(f.cause, f.found_ms, f.amounts) for f in line.findings] == [
-            ("newer readings", again_ms, {"kWh": share})
+            ("newer readings", again_ms, {"kWh": share}),
+            ("open register", again_ms, {"kWh": -OPEN}),
         ]
         assert line.unexplained_micro == 0
         assert works.carrier(closing).findings == []  # a sub-meter is in no total
@@ -389,8 +413,8 @@ class ClosingSuite:
         works.run([])
         site = works.carrier(closing)
         assert site.reported.consumption == {"kWh": GRID + PV}
-        assert site.now.consumption == {"kWh": GRID + PV + LINE}
-        assert (site.findings, site.unexplained) == ([], {"kWh": LINE})
+        assert site.now.consumption == {"kWh": GRID + PV + LINE + OPEN}
+        assert (site.findings, site.unexplained) == ([], {"kWh": LINE + OPEN})
 
     def test_a_meter_registered_afterwards_is_a_correction_with_a_record(self, unread):
         works = unread
@@ -439,7 +463,7 @@ class ClosingSuite:
         parts = [
             energy("line", DAY_29, DAY_30),
             energy("line", DAY_30, DAY_31),
-            energy("line", DAY_31, DAY_31 + 12 * HOUR_MS),
+            energy("line", DAY_31, DAY_31 + 12 * HOUR_MS) + OPEN,
         ]
         assert [(p.role, p.amount) for p in own] == list(
             zip(("sub", "boundary_in", "boundary_out"), parts, strict=True)
@@ -447,11 +471,12 @@ class ClosingSuite:
         pv = PV - energy("pv", DAY_29, DAY_31)
         wanted = GRID + pv + parts[1] - parts[2]
         assert works.carrier(closing).reported.consumption == {"kWh": wanted}
-        # The figures say the same as the account made of intervals
+        # The figures say the same as the account made of intervals, but for what is estimated
         with ApiClient(build_app(works.reader)) as client:
             query = {"site": "works", "from": "2026-10-01", "to": "2026-11-01"}
             answer = client.get("/api/v1/consumption", query).json()
-        assert answer["sites"][0]["carriers"][0]["consumption"] == {"energy_kwh": wanted / MICRO}
+        counted = {"energy_kwh": (wanted + OPEN) / MICRO}
+        assert answer["sites"][0]["carriers"][0]["consumption"] == counted
 
     def test_the_api_tells_both_and_what_lies_between(self, works):
         works.now_ms = SETTLED_MS

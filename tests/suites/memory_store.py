@@ -23,7 +23,7 @@ from aggregator.store.base import (
     check_unique,
 )
 from aggregator.verdict import Verdict
-from contract.reading import COUNTING_CODES
+from contract.reading import COUNTING_CODES, Quality
 from contract.stored import Level, Measurement
 
 Row = tuple[Any, ...]
@@ -130,7 +130,8 @@ class MemoryStore:
         for row in rows:
             series, time_ms, value, quality, source, seq = row
             key = self.directory.sources.key(source)
-            order = (quality not in COUNTING_CODES, key.outbox, key, seq, quality, value)
+            poll = quality != Quality.FREEZE
+            order = (quality not in COUNTING_CODES, not poll, key.outbox, key, seq, quality, value)
             if (series, time_ms) not in best or order < best[series, time_ms][0]:
                 best[series, time_ms] = (order, row)
         lines: dict[int, list[Row]] = {}

@@ -19,6 +19,7 @@ from aggregator.api.closing_shapes import (
 from aggregator.api.corrections import (
     carrier_corrections,
     channel_corrections,
+    estimates_withdrawn,
     summed_corrections,
 )
 from aggregator.api.errors import ApiError
@@ -117,6 +118,7 @@ def _answer(
     restated: Sequence[Restatement] = closings.restated(closing, site.id)
     reported: Sequence[Part] = closings.reported(closing, site.id)
     now = month_parts(reader, site, month_ms)
+    restated = [*restated, *estimates_withdrawn(closing, reported, now, restated)]
     then, today = (account_of_parts(reader, site, parts, month_ms) for parts in (reported, now))
     spans, spans_now = (spans_of_parts(site.id, parts, month_ms) for parts in (reported, now))
     return AnsweredSite(

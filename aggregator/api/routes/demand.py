@@ -1,35 +1,30 @@
-"""Maximum demand (最大需量) and load factor (负荷率) of boundary meters, by month."""
+"""Maximum demand (最大需量), load factor (负荷率) and power factor (功率因数), by month."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from aggregator.api.accounts import of_series
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
+from aggregator.demand import PowerFactor, coincident, demand, power_factor
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Role, Site
+from aggregator.register.roles import consumption_sign
 from contract.channels import catalogue
-from contract.interval import BEIJING_OFFSET_MS, HOUR_MS, month_start, next_month
+from contract.interval import BEIJING_OFFSET_MS, month_start, next_month
 from contract.stored import Level
-from contract.units import MICRO
 
 _BOUNDARY = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT)
 
 
-class DemandRow(Shape):
-    """One channel of one meter in one month. Demand is energy over the length of an interval."""
+class DemandFigures(Shape):
+    """Figures of one load in one month. Demand is energy over the length of an interval."""
 
-    site: str
-    meter: str
-    channel: str
-    role: str
-    month: str
-    """2026-03, at +08:00."""
-    interval_min: int
     max_kw: float | None
     """Of the intervals that were measured from end to end; null when none was."""
     max_start: str | None
@@ -39,18 +34,47 @@ class DemandRow(Shape):
     """Over the same intervals."""
     load_factor: float | None
     """mean_kw / max_kw; null while nothing flowed."""
+    power_factor: float | None
+    """Of the month's energy taken in, active and reactive; null without registers of both."""
+    power_factor_at_max: float | None
+    """Of the interval of the maximum."""
+    power_factor_intervals: int
+    """Those in which both were measured from end to end."""
     measured_intervals: int
     expected_intervals: int
     """Of the month so far. More than measured: a larger demand may have gone unseen."""
 
 
+class DemandRow(DemandFigures):
+    """One channel of one meter in one month."""
+
+    site: str
+    meter: str
+    channel: str
+    role: str
+    month: str
+    """2026-03, at +08:00."""
+    interval_min: int
+
+
+class SiteDemand(DemandFigures):
+    """A site: sums of coincident intervals of its boundary meters, what is given out taken away.
+
+    An interval counts where all of them were measured from end to end.
+    """
+
+    site: str
+    meters: tuple[str, ...]
+
+
 class DemandAnswer(Shape):
-    """Boundary meters of electricity."""
+    """Boundary meters of electricity, and their sites."""
 
     month: str
     from_ms: int
     to_ms: int
     demand: tuple[DemandRow, ...]
+    sites: tuple[SiteDemand, ...]
 
 
 class DemandQuery(Shape):
@@ -72,67 +96,127 @@ def routes(reader: LedgerReader) -> APIRouter:
         from_ms = _month_ms(query.month, reader.now_ms())
         to_ms = next_month(from_ms)
         sites = find_sites(reader, query.site)
-        count = sum(len(_boundary(reader, site, from_ms, to_ms)) for site in sites)
+        borders = [(site, _boundary(reader, site, from_ms, to_ms)) for site in sites]
+        count = sum(len(own) for _, own in borders)
         check_rows(Level.INTERVAL, reader.grid_ms, count, from_ms, to_ms)
-        rows = tuple(row for site in sites for row in _rows(reader, site, from_ms, to_ms))
+        loads = [_SiteLoads(reader, site, own, from_ms, to_ms) for site, own in borders if own]
+        rows = tuple(row for one in loads for row in one.rows())
         if query.format == "csv":
             return csv_response(rows)
-        return DemandAnswer(month=_name(from_ms), from_ms=from_ms, to_ms=to_ms, demand=rows)
+        return DemandAnswer(
+            month=_name(from_ms),
+            from_ms=from_ms,
+            to_ms=to_ms,
+            demand=rows,
+            sites=tuple(one.total() for one in loads),
+        )
 
     return router
 
 
-def _boundary(
-    reader: LedgerReader, site: Site, from_ms: int, to_ms: int
-) -> Sequence[tuple[int, str, str, Role]]:
-    """Return (series, meter, channel, role) of the meters at the border at the month's end."""
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """A channel at the border of a site."""
+
+    series: int
+    meter: str
+    channel: str
+    role: Role
+    sign: int
+    """How it enters the site's demand."""
+
+
+def _boundary(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[_Counter]:
+    """Return the channels at the border at the month's end."""
     at_ms = max(from_ms, min(to_ms, reader.now_ms()) - 1)
     rows = {meter.id: meter for meter in reader.register.meters(site.id, at_ms)}
     found = []
     for series in cumulative(reader.series(site.id), site.region):
         meter, channel = rows.get(series.key.meter), series.key.channel
-        if (
-            meter is not None
-            and meter.role in _BOUNDARY
-            and str(catalogue()[channel].unit) == "kWh"
-            and channel in carriers()[meter.carrier].accounted({channel})
-        ):
-            found.append((series.index, meter.id, channel, meter.role))
-    return sorted(found)
+        if meter is None or meter.role not in _BOUNDARY or str(catalogue()[channel].unit) != "kWh":
+            continue
+        direction = carriers()[meter.carrier].accounted({channel}).get(channel)
+        if direction is not None:
+            sign = consumption_sign(meter.role) * direction
+            found.append(_Counter(series.index, meter.id, channel, meter.role, sign))
+    return sorted(found, key=attrgetter("series"))
 
 
-def _rows(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterator[DemandRow]:
-    chosen = _boundary(reader, site, from_ms, to_ms)
-    if not chosen:
-        return
-    grid_ms = reader.grid_ms
-    figures = reader.figures(Level.INTERVAL, [one[0] for one in chosen], from_ms, to_ms)
-    expected = max(0, min(to_ms, reader.now_ms()) - from_ms) // grid_ms
-    per_kw = MICRO * grid_ms / HOUR_MS
-    for series, meter, channel, role in chosen:
-        rows = of_series(figures, series)
-        rows = rows.take(rows.measured_ms == grid_ms)  # what was estimated or held sets no maximum
-        max_kw = mean_kw = start_ms = None
-        if len(rows):
-            largest = int(rows.amount.argmax())  # the first of equals
-            max_kw = int(rows.amount[largest]) / per_kw
-            mean_kw = int(rows.amount.sum()) / len(rows) / per_kw
-            start_ms = int(rows.start_ms[largest])
-        yield DemandRow(
-            site=site.id,
-            meter=meter,
-            channel=channel,
-            role=str(role),
-            month=_name(from_ms),
-            interval_min=grid_ms // 60_000,
-            max_kw=max_kw,
-            max_start=None if start_ms is None else utc(start_ms),
-            max_start_ms=start_ms,
-            mean_kw=mean_kw,
-            load_factor=mean_kw / max_kw if mean_kw is not None and max_kw else None,
-            measured_intervals=len(rows),
-            expected_intervals=expected,
+class _SiteLoads:
+    """The measured intervals of a site's border in a month."""
+
+    def __init__(
+        self,
+        reader: LedgerReader,
+        site: Site,
+        border: Sequence[_Counter],
+        from_ms: int,
+        to_ms: int,
+    ) -> None:
+        self._site = site
+        self._border = border
+        self._month = _name(from_ms)
+        self._grid_ms = reader.grid_ms
+        self._series = {
+            (found.key.meter, found.key.channel): found.index
+            for found in cumulative(reader.series(site.id), site.region)
+        }
+        self._reactive = {
+            meter: [
+                self._series[meter, f"reactive_energy_{way}"]
+                for way in ("import", "export")
+                if (meter, f"reactive_energy_{way}") in self._series
+            ]
+            for meter in {counter.meter for counter in border}
+        }
+        every = {counter.series for counter in border}
+        every.update(*self._reactive.values())
+        self._figures = reader.figures(Level.INTERVAL, sorted(every), from_ms, to_ms)
+        self._expected = max(0, min(to_ms, reader.now_ms()) - from_ms) // reader.grid_ms
+
+    def rows(self) -> Iterator[DemandRow]:
+        for counter in self._border:
+            yield DemandRow(
+                site=self._site.id,
+                meter=counter.meter,
+                channel=counter.channel,
+                role=str(counter.role),
+                month=self._month,
+                interval_min=self._grid_ms // 60_000,
+                **self._of({counter.series: 1}, [counter]),
+            )
+
+    def total(self) -> SiteDemand:
+        return SiteDemand(
+            site=self._site.id,
+            meters=tuple(dict.fromkeys(counter.meter for counter in self._border)),
+            **self._of({counter.series: counter.sign for counter in self._border}, self._border),
         )
+
+    def _of(self, signs: Mapping[int, int], counters: Sequence[_Counter]) -> dict[str, Any]:
+        load = coincident(self._figures, signs, self._grid_ms)
+        largest = demand(load, self._grid_ms)
+        month = at_max = PowerFactor(None, 0)
+        taken = [counter for counter in counters if counter.sign > 0]
+        if taken and all(self._reactive[counter.meter] for counter in taken):
+            own = {series: 1 for counter in taken for series in self._reactive[counter.meter]}
+            active = coincident(self._figures, {one.series: 1 for one in taken}, self._grid_ms)
+            reactive = coincident(self._figures, own, self._grid_ms)
+            month = power_factor(active, reactive)
+            if largest is not None:
+                at_max = power_factor(active, reactive, largest.start_ms)
+        return {
+            "max_kw": largest and largest.max_kw,
+            "max_start": largest and utc(largest.start_ms),
+            "max_start_ms": largest and largest.start_ms,
+            "mean_kw": largest and largest.mean_kw,
+            "load_factor": largest and largest.load_factor,
+            "power_factor": month.value,
+            "power_factor_at_max": at_max.value,
+            "power_factor_intervals": month.intervals,
+            "measured_intervals": largest.intervals if largest else 0,
+            "expected_intervals": self._expected,
+        }
 
 
 def _month_ms(name: str | None, now_ms: int) -> int:

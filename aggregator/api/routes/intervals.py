@@ -27,6 +27,7 @@ from aggregator.api.shapes import (
     utc,
 )
 from aggregator.batch import IntervalColumns
+from aggregator.kernels.register import ESTIMATED, PROFILED
 from aggregator.ledger.factors import Analysis, Measure
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Meter
@@ -62,6 +63,8 @@ class IntervalRow(Shape):
     received: int
     expected: int
     flags: int
+    estimation: str | None
+    """How it was spread: `linear`, `profile` (of sums: at least some of it), null: none was."""
 
 
 class FactorUse(Shape):
@@ -199,7 +202,14 @@ def _rows(
             received=row["received"],
             expected=row["expected"],
             flags=row["flags"],
+            estimation=_estimation(row["flags"]),
         )
+
+
+def _estimation(flags: int) -> str | None:
+    if flags & PROFILED:
+        return "profile"
+    return "linear" if flags & ESTIMATED else None
 
 
 def _factors(

@@ -1,0 +1,1 @@
+"""`nenghao command`: a thin client of the aggregator's API."""

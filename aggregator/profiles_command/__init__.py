@@ -1,0 +1,1 @@
+"""`nenghao profiles`."""

@@ -1,0 +1,1 @@
+"""One module a dashboard; each makes a `Board` in one language."""

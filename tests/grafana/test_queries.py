@@ -1,0 +1,292 @@
+"""Every query of every panel, menu and rule, against a real InfluxDB with a simulated month."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from aggregator.store.influx1 import Influx1Store
+from contract.interval import DAY_MS, month_start
+from contract.stored import ENERGY, READING
+from grafana import alerts
+from grafana.board import Board
+from grafana.build import MAKERS
+from grafana.influxql import Query
+from grafana.words import LANGUAGES, Words
+from tests.grafana.month import GRID_MS, REGION, Month, Part
+from tests.grafana.seeded import reading_lines, write
+from tests.influx import InfluxServer, influx_server
+
+pytestmark = pytest.mark.influxdb
+__all__ = ["influx_server"]
+
+DATABASE = "dashboards"
+SLOWEST_S = 2.0
+"""Of one query, at 300 meters x 31 days."""
+CHOSEN = {"region": REGION, "site": "paper", "meter": "em-main"}
+OF_BOARD = {"building": {"site": "hospital"}}
+STEPS = {"1d": "1d", "15m": "15m", "5m": "5m", "1h": "1h", "28d": "28d", "": "30m"}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The database, and what is true of it."""
+
+    server: InfluxServer
+    month: Month
+
+    def ask(self, text: str) -> tuple[list[dict[str, Any]], float]:
+        """Series of one query, and how long it took [s]."""
+        begin = time.perf_counter()
+        answer = httpx.post(
+            f"{self.server.url}/query",
+            data={"db": DATABASE, "q": text, "epoch": "ms"},
+            trust_env=False,
+            timeout=30,
+        ).json()
+        took = time.perf_counter() - begin
+        assert "error" not in answer, (text, answer)
+        (result,) = answer["results"]
+        assert "error" not in result, (text, result["error"])
+        return result.get("series", []), took
+
+    def filled(
+        self, text: str, values: Mapping[str, str], from_ms: int, to_ms: int, step: str = "30m"
+    ) -> str:
+        """The query as Grafana sends it."""
+        filled = text.replace("$timeFilter", f"time >= {from_ms}ms AND time <= {to_ms}ms")
+        filled = filled.replace("${__from}", str(from_ms)).replace("${__to}", str(to_ms))
+        filled = filled.replace("$__interval", step)
+        for name, value in values.items():
+            filled = filled.replace(f"${{{name}:regex}}", value)
+        assert "$" not in re.sub(r"\$/", "", filled), filled
+        return filled
+
+
+@pytest.fixture(scope="module")
+def ledger(influx_server: InfluxServer) -> Iterator[Ledger]:
+    month = Month()
+    store = Influx1Store(influx_server.url, DATABASE, GRID_MS)
+    store.open()
+    write(month, store)
+    store.close()
+    influx_server.write(DATABASE, reading_lines(month))
+    yield Ledger(influx_server, month)
+    influx_server.query(DATABASE, f'DROP DATABASE "{DATABASE}"')
+
+
+def boards(language: str) -> Iterator[tuple[Words, Board]]:
+    words = Words(language)
+    for make in MAKERS:
+        yield words, make(words)
+
+
+def menus(ledger: Ledger, board: Board) -> dict[str, str]:
+    """What the menus of a board hold once its region, site and meter are chosen."""
+    values = CHOSEN | OF_BOARD.get(board.id, {})
+    for variable in board.variables:
+        series, _ = ledger.ask(ledger.filled(variable.query.text, values, 0, ledger.month.end_ms))
+        choices = [row[1] for one in series for row in one["values"]]
+        ids = [re.fullmatch(r".* \| (\S+)", choice) for choice in choices]
+        found = {match[1] for match in ids if match}
+        assert len(found) == len(choices) > 0, (board.id, variable.name)
+        if variable.hidden:
+            values[variable.name] = f"({'|'.join(sorted(found))})"
+        else:
+            assert values[variable.name] in found, (board.id, variable.name)
+    return values
+
+
+def targets(board: Board) -> Iterator[tuple[str, str, str, Query]]:
+    """(title, time from, interval, query) of each InfluxQL query of a board."""
+    for row in board.rows:
+        for panel, _ in row.panels:
+            for target in panel.targets or ():
+                if isinstance(target, Query):
+                    yield panel.title or "", panel.time_from or "", panel.interval or "", target
+
+
+def test_every_query_answers_in_time_and_with_rows_where_the_table_says_so(ledger: Ledger) -> None:
+    to_ms = ledger.month.end_ms
+    from_ms = to_ms - 31 * DAY_MS
+    wrong: list[str] = []
+    asked: set[str] = set()
+    for language in LANGUAGES:
+        for words, board in boards(language):
+            values = menus(ledger, board)
+            must = {text.title: text.must_have_rows for text in board_texts(words, board)}
+            for title, time_from, interval, query in targets(board):
+                begin = to_ms - DAY_MS if time_from == "24h" else from_ms
+                text = ledger.filled(query.text, values, begin, to_ms, STEPS[interval])
+                if text in asked:
+                    continue
+                asked.add(text)
+                series, took = ledger.ask(text)
+                rows = sum(len(one["values"]) for one in series)
+                if must[title] and rows == 0:
+                    wrong.append(f"{board.id}: {title}: no rows: {text}")
+                if took > SLOWEST_S:
+                    wrong.append(f"{board.id}: {title}: {took:.2f} s: {text}")
+    assert wrong == []
+    assert len(asked) > 120
+
+
+def board_texts(words: Words, board: Board) -> list[Any]:
+    return [text for (dashboard, _), text in words.panels.items() if dashboard == board.id]
+
+
+def test_no_panel_reads_readings_of_more_than_a_day() -> None:
+    seen = 0
+    for _, board in boards("zh"):
+        for title, _, _, query in targets(board):
+            if f'"{READING}"' in query.text:
+                seen += 1
+                assert "time >= ${__to}ms - 1d AND time < ${__to}ms" in query.text, title
+    assert seen > 0
+
+
+def test_totals_of_the_region_are_the_ledgers(ledger: Ledger) -> None:
+    month, from_ms = ledger.month, month_start(ledger.month.end_ms)
+    shown = {}
+    for _, board in boards("zh"):
+        if board.id in {"region", "carbon"}:
+            for title, _, _, query in targets(board):
+                text = ledger.filled(query.text, CHOSEN, from_ms, month.end_ms, "1d")
+                shown[board.id, title, query.ref] = ledger.ask(text)[0]
+    zh = Words("zh")
+
+    def number(board: str, panel: str) -> float:
+        (series,) = shown[board, zh.panel(board, panel).title, "A"]
+        ((_, value),) = series["values"]
+        return float(value)
+
+    tce = month.total("kgce_equivalent", from_ms=from_ms) / 1000
+    assert number("region", "energy") == pytest.approx(tce, rel=1e-12)
+    tco2 = month.total("co2_kg", from_ms=from_ms) / 1000
+    assert number("region", "carbon") == pytest.approx(tco2, rel=1e-12)
+    micro = month.total("amount", "electricity", from_ms=from_ms)
+    assert number("region", "electricity") == pytest.approx(micro / 1e10, rel=1e-12)
+    # the parts make the whole: by carrier, by day, by site, and by scope
+    for panel in ("carriers", "daily"):
+        parts = shown["region", zh.panel("region", panel).title, "A"]
+        assert sum(v for s in parts for _, v in s["values"]) == pytest.approx(tce, rel=1e-9)
+    sites = shown["region", zh.panel("region", "ranking").title, "B"]
+    assert len(sites) == len(month.sites)
+    assert sum(s["values"][0][1] for s in sites) == pytest.approx(tce, rel=1e-9)
+    scopes = number("carbon", "scope1") + number("carbon", "scope2")
+    assert scopes == pytest.approx(tco2, rel=1e-9)
+
+
+def test_totals_of_a_site_and_a_meter_are_the_ledgers(ledger: Ledger) -> None:
+    month = ledger.month
+    from_ms = month_start(month.end_ms)
+    zh = Words("zh")
+    found = {}
+    for _, board in boards("zh"):
+        if board.id in {"site", "meter"}:
+            values = menus(ledger, board)
+            for title, _, interval, query in targets(board):
+                text = ledger.filled(query.text, values, from_ms, month.end_ms, STEPS[interval])
+                found[board.id, title, query.ref] = ledger.ask(text)[0]
+    energy = found["site", zh.panel("site", "energy").title, "A"][0]["values"][0][1]
+    truth = month.total("kgce_equivalent", ENERGY, "paper", from_ms)
+    assert energy == pytest.approx(truth / 1000, rel=1e-12)
+    (load,) = found["site", zh.panel("site", "load").title, "A"]
+    kwh = sum(kw for _, kw in load["values"]) / 4
+    whole = np.array([p.missing_ms for p in of_paper(month) if p.sign]).sum(axis=0) == 0
+    booked = sum(
+        p.amount[whole & (month.start_ms >= from_ms)].sum() for p in of_paper(month) if p.sign
+    )
+    assert 0 < sum(~whole) < 10  # where something is held the curve has a gap
+    assert kwh == pytest.approx(int(booked) / 1e6, rel=1e-9)
+    (main,) = [p for p in month.parts if (p.site, p.id) == ("paper", "em-main")]
+    used = found["meter", zh.panel("meter", "used").title, "A"][0]["values"][0][1]
+    recent = main.amount[month.start_ms >= from_ms].sum()
+    assert used == pytest.approx(int(recent) / 1e6, rel=1e-12)
+    periods = found["site", zh.panel("site", "tariffs").title, "A"]
+    assert sum(s["values"][0][1] for s in periods) == pytest.approx(recent / 1e10, rel=1e-9)
+
+
+def of_paper(month: Month) -> list[Part]:
+    return [p for p in month.parts if p.site == "paper" and p.carrier == "electricity"]
+
+
+def test_a_gateway_that_says_little_is_listed_too(ledger: Ledger) -> None:
+    """A last will has no horizon and no clock offset; its gateway must not vanish from the list."""
+    now = ledger.month.end_ms
+    (table,) = [
+        query
+        for _, board in boards("zh")
+        for title, _, _, query in targets(board)
+        if title == Words("zh").panel("fleet", "edges").title and query.ref == "B"
+    ]
+    series, _ = ledger.ask(ledger.filled(table.text, CHOSEN, now - 2 * DAY_MS, now))
+    assert {(s["tags"]["site"], s["tags"]["edge"]) for s in series} == set(ledger.month.edges)
+    (offline,) = [s for s in series if s["values"][0][s["columns"].index("online")] == 0]
+    assert offline["tags"]["edge"] == ledger.month.edges[5][1]
+    assert offline["values"][0][offline["columns"].index("horizon")] is None
+
+
+def test_a_withdrawn_measure_is_in_no_total(ledger: Ledger) -> None:
+    """InfluxDB keeps the old field of a point; only `determined` says that it is gone."""
+    (energy,) = [
+        query
+        for _, board in boards("zh")
+        if board.id == "site"
+        for title, _, _, query in targets(board)
+        if title == Words("zh").panel("site", "energy").title
+    ]
+    tags = "region=370114,site=ghost,node=_total,carrier=_energy,unit=kgce"
+    at = ledger.month.end_ms - DAY_MS
+    span = (at - DAY_MS, at + DAY_MS)
+    text = ledger.filled(energy.text, CHOSEN | {"site": "ghost"}, *span)
+    ledger.server.write(DATABASE, f"node_day,{tags} kgce_equivalent=7000,determined=2i {at}")
+    assert ledger.ask(text)[0][0]["values"][0][1] == 7
+    ledger.server.write(DATABASE, f"node_day,{tags} determined=0i {at}")
+    assert ledger.ask(text)[0] == []
+
+
+def firing(ledger: Ledger, rule: alerts.Rule) -> set[str]:
+    """Labels for which a rule fires at the end of the month, by the formula itself."""
+    now = ledger.month.end_ms
+    values: list[dict[tuple[str, ...], float]] = []
+    for asked in rule.asked:
+        span = (now - asked.since_s * 1000, now - asked.until_s * 1000)
+        series, took = ledger.ask(ledger.filled(asked.query.text, {}, *span))
+        assert took < SLOWEST_S
+        names = (
+            [name for name in ("edge", "meter", "carrier") if name in series[0]["tags"]]
+            if series
+            else []
+        )
+        values.append(
+            {tuple(s["tags"][n] for n in ("site", *names)): s["values"][-1][1] for s in series}
+        )
+    found = set()
+    for labels in set.intersection(*(set(one) for one in values)):
+        formula = rule.formula
+        for letter, one in zip("ABC", values, strict=False):
+            formula = formula.replace(f"${letter}", repr(one[labels]))
+        if eval(formula, {"__builtins__": {}, "abs": abs}):
+            found.add(labels[-1] if rule.id in {"edge-offline", "clock", "disk"} else labels[0])
+    return found
+
+
+def test_each_rule_fires_where_it_should_and_nowhere_else(ledger: Ledger) -> None:
+    found = {rule.id: firing(ledger, rule) for rule in alerts.rules()}
+    assert found == ledger.month.alarms
+
+
+def test_rules_say_what_the_files_say() -> None:
+    """The rendered rules hold the very queries that ran here."""
+    text = alerts.provisioning(Words("zh"))
+    groups = json.loads(text)["groups"]
+    queries = [d["model"].get("query") for r in groups[0]["rules"] for d in r["data"]]
+    ran = [asked.query.text for rule in alerts.rules() for asked in rule.asked]
+    assert [query for query in queries if query] == ran

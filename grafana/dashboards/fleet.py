@@ -4,19 +4,10 @@ from contract.stored import BUS, BUS_HISTORY, EDGE, EDGE_HISTORY, SITE
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import HOUR, Names, Query, call, last, over, rate, raw, select, span
+from grafana.looks import SHARE_STEPS, Look, Steps
 from grafana.palette import BAD, ENERGY, GOOD, WATCH
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    Steps,
-    columns,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    timeless,
-)
+from grafana.panels import House
+from grafana.transformations import columns, join, letters, ordered, sorted_by, timeless
 from grafana.words import Words
 
 LATEST = span("1d")
@@ -98,7 +89,7 @@ def _states(house: House) -> Row:
         "meters_ok": raw("meters_ok"),
         "meters": raw("meters"),
     }  # all of the newest state, whose time comes along
-    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE))
+    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE), once=True)
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     order = ("name", EDGE, *fields, "Time", SITE)
     values = {"1": (text("online"), GOOD), "0": (text("offline"), BAD)}

@@ -101,7 +101,9 @@ def check(path: Path, said: dict[int, int]) -> None:
             assert stored is not None
             assert set(readings_in(stored.blocks_json)) == set(content(key))
     if said:
-        assert set(content(said[max(said)])) <= kept, "the newest is neither thinned nor let go"
+        # Its samples may be thinned: by a commit that was durable, and killed before it said so.
+        newest = {r for r in content(said[max(said)]) if r.channel == "energy_import"}
+        assert newest <= kept, "registers are never thinned, and the newest batch is not let go"
     assert outbox.stats().lost_batches == 0
     assert not path.with_name(path.name + ".damaged").exists()
     outbox.close()

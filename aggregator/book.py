@@ -23,6 +23,7 @@ from aggregator.batch import (
     overlaid,
 )
 from aggregator.directory import Directory
+from aggregator.heads import Heads
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
     COUNT,
@@ -39,7 +40,6 @@ from aggregator.kernels.register import (
     advance,
     follow,
     last_times,
-    new_heads,
 )
 from aggregator.ledger.registers import (
     FOR_EVER_MS,
@@ -97,8 +97,7 @@ class Book:
         self._parameters = parameters
         self._measures = measures
         self._vee = Vee(store, parameters)
-        none = np.empty(0, np.int64)
-        self._heads = new_heads(none, none, none, none)
+        self._heads = Heads()
         self._multiplier = np.empty(0, np.int64)
         """Of the register that each head counts."""
         self._until_ms = np.empty(0, np.int64)
@@ -210,7 +209,7 @@ class Book:
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
         self._grow()
-        figures = self._figures(self._run(self._heads, readings))
+        figures = self._figures(self._run(self._heads.rows, readings))
         self._vee.note_figures(figures)
         return figures
 
@@ -539,11 +538,11 @@ class Book:
     ) -> IntervalRows:
         """Run settled readings through heads; sorted by (series, time) as they are.
 
-        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i.
+        Row i of ``heads`` is of series ``listed[i]`` (ascending), or they are the book's own.
         """
         first = np.flatnonzero(np.diff(readings.series, prepend=-1))
         series = readings.series[first]
-        slots = series if listed is None else np.searchsorted(listed, series)
+        slots = self._heads.row_of[series] if listed is None else np.searchsorted(listed, series)
         value = readings.value * self._multiplier[readings.series]
         return self._advance(
             heads,
@@ -608,11 +607,14 @@ class Book:
             return
         added = len(parameters.registered) - len(self._heads)
         if added:
-            room = np.zeros((added, self._heads.shape[1]), np.int64)
-            self._heads = np.concatenate([self._heads, room])
+            channels, keys = catalogue(), self._directory.series.keys(len(self._heads))
+            self._heads.grow([channels[key.channel].cumulative for key in keys[:added]])
             self._multiplier = np.append(self._multiplier, np.ones(added, np.int64))
             self._until_ms = np.append(self._until_ms, np.full(added, FOR_EVER_MS))
             self._unsure = np.append(self._unsure, np.zeros(added, np.bool_))
+        changed = changed[self._heads.row_of[changed] >= 0]
+        if len(changed) == 0:
+            return
         plain = parameters.plain[changed]
         self._multiplier[changed[plain]] = parameters.multiplier[changed[plain]]
         self._until_ms[changed[plain]] = FOR_EVER_MS

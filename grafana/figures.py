@@ -38,17 +38,9 @@ from grafana.influxql import (
     span,
     total,
 )
+from grafana.looks import Look, Looks
 from grafana.palette import CARRIERS, GOOD, QUALITY, UNKNOWN, WATCH
-from grafana.panels import (
-    Look,
-    Looks,
-    columns,
-    join,
-    of_queries,
-    sorted_by,
-    timeless,
-    transform,
-)
+from grafana.transformations import columns, join, of_queries, sorted_by, timeless, transform
 from grafana.words import Words
 
 ELECTRICITY = "electricity"

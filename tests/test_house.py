@@ -33,8 +33,8 @@ WRAPPED = {
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""
 EXTRAS_OF = {"edge_agent": ("edge", "mbus", "opcua"), "aggregator": ("aggregator", "influx2")}
-PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
-"""aiomqtt stands on paho, and which paho it is matters."""
+PINNED_UNSEEN = {("edge_agent", "paho-mqtt"), ("aggregator", "youplot")}
+"""aiomqtt stands on paho, and which paho it is matters; of youplot files are served, no more."""
 COMPANIONS = {"starlette", "urllib3"}
 """Come with fastapi and influxdb-client, which hand out their types and errors."""
 LOCKS = {

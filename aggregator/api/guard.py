@@ -26,6 +26,7 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
     {
         ("GET", "/"): Right.PUBLIC,
         ("GET", "/docs"): Right.PUBLIC,
+        ("GET", "/console/{name}"): Right.PUBLIC,
         ("GET", "/openapi.json"): Right.PUBLIC,
         ("GET", "/metrics"): Right.OPERATE,
         ("GET", "/api/v1/health"): Right.PUBLIC,
@@ -38,7 +39,9 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/cost"): Right.READ,
         ("GET", "/api/v1/factors"): Right.READ,
         ("GET", "/api/v1/demand"): Right.READ,
+        ("GET", "/api/v1/edges"): Right.READ,
         ("GET", "/api/v1/live"): Right.READ,
+        ("GET", "/api/v1/load"): Right.READ,
         ("GET", "/api/v1/plans"): Right.READ,
         ("GET", "/api/v1/proof"): Right.READ,
         ("GET", "/api/v1/proposals"): Right.READ,
@@ -225,5 +228,8 @@ def _refusal(error: ApiError, scope: Scope) -> Response:
     if isinstance(error, _MethodError):
         response.headers["Allow"] = error.allowed
     if error.status == 401 and scope["method"] in ("GET", "HEAD"):
-        response.headers["WWW-Authenticate"] = 'Bearer, Basic realm="nenghao", charset="UTF-8"'
+        # A page that fetches has a form for the token; at Basic the browser would open a window.
+        fetched = dict(scope["headers"]).get(b"sec-fetch-dest") == b"empty"
+        basic = "" if fetched else ', Basic realm="nenghao", charset="UTF-8"'
+        response.headers["WWW-Authenticate"] = f"Bearer{basic}"
     return response

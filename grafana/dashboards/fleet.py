@@ -4,19 +4,10 @@ from contract.stored import BUS, BUS_HISTORY, EDGE, EDGE_HISTORY, SITE
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import HOUR, Names, Query, call, last, over, rate, raw, select, span
+from grafana.looks import SHARE_STEPS, Look, Steps
 from grafana.palette import BAD, ENERGY, GOOD, WATCH
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    Steps,
-    columns,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    timeless,
-)
+from grafana.panels import House
+from grafana.transformations import columns, join, letters, ordered, sorted_by, timeless
 from grafana.words import Words
 
 LATEST = span("1d")

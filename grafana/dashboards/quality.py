@@ -28,18 +28,10 @@ from grafana.influxql import (
     share,
     span,
 )
+from grafana.looks import SHARE_STEPS, Look
 from grafana.palette import BAD, GOOD, QUALITY, WATCH
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    top,
-)
+from grafana.panels import House
+from grafana.transformations import columns, join, letters, ordered, sorted_by, top
 from grafana.words import Words
 
 MAIN = matches(CHANNEL, f.MAIN_CHANNELS)

@@ -4,13 +4,10 @@ from contract.stored import CARRIER, EDGE, EDGE_HISTORY, SITE, Level
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import DAY, YEAR_BEFORE, call, last, over, raw, select, span
+from grafana.looks import BUDGET_STEPS, CHANGE_STEPS, SHARE_STEPS, Look
 from grafana.palette import CARBON, CARRIERS, ENERGY
-from grafana.panels import (
-    BUDGET_STEPS,
-    CHANGE_STEPS,
-    SHARE_STEPS,
-    House,
-    Look,
+from grafana.panels import House
+from grafana.transformations import (
     columns,
     compared,
     join,

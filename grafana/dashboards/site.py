@@ -43,20 +43,10 @@ from grafana.influxql import (
     share,
     total,
 )
+from grafana.looks import BUDGET_STEPS, SHARE_STEPS, Look
 from grafana.palette import BAD, CARBON, CARRIERS, COST, ENERGY, GOOD, LEVELS, TARIFFS, UNKNOWN
-from grafana.panels import (
-    BUDGET_STEPS,
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    compared,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    transform,
-)
+from grafana.panels import House
+from grafana.transformations import columns, compared, join, letters, ordered, sorted_by, transform
 from grafana.words import Words
 
 BOUNDARY = "boundary"

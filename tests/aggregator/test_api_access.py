@@ -170,7 +170,7 @@ def test_a_route_that_somebody_adds_without_a_rule_is_not_there(door: Door) -> N
 
 
 def filled(path: str, id_: int = 999) -> str:
-    values = {"region": REGION, "month": "2026-03", "id": str(id_)}
+    values = {"region": REGION, "month": "2026-03", "id": str(id_), "name": "main.js"}
     values |= {"site": "foundry", "edge": "gw1", "command": COMMAND}
     return re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
 

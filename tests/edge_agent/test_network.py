@@ -216,13 +216,13 @@ async def test_edges_that_lost_their_broker_come_back_one_after_the_other():
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    edges = [Edge(port, reconnect_min_s=0.25, reconnect_max_s=60) for _ in range(40)]
+    edges = [Edge(port, reconnect_min_s=0.5, reconnect_max_s=60) for _ in range(40)]
     async with running(*(edge.uplink for edge in edges)):
         await until(lambda: len(arrivals) >= 80, "each twice")
     server.close()
     began = arrivals[39]
     again = [at - began for at in arrivals[40:80]]
-    tenths = Counter(int(at / (0.25 * SPREAD / 10)) for at in again)
+    tenths = Counter(int(at / (2 * 0.5 * SPREAD / 10)) for at in again)
     assert max(tenths.values()) <= 16, f"a storm: {tenths}"
     assert len(tenths) >= 5
 

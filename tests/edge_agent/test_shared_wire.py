@@ -41,7 +41,7 @@ host = "broker"
 SPOIL: dict[str, Callable[[Station], None]] = {
     "silent": lambda s: setattr(s.faults, "silent", True),
     "garbled": lambda s: setattr(s.faults, "broken_checksum", True),
-    "slow": lambda s: setattr(s.faults, "delay_s", 2.0),
+    "slow": lambda s: setattr(s.faults, "delay_s", 1.2),
 }
 
 

@@ -55,9 +55,8 @@ def run_child(
         outbox.append(content(seq))
         written = outbox.commit(NOW)
         os.write(report, f"{written.stop - 1} {seq}\n".encode())
-        if (
-            acking and seq % ACKED_EACH == 0
-        ):  # the others stay: there is something to thin and to evict
+        # The others stay: there is something to thin and to evict.
+        if acking and seq % ACKED_EACH == 0:
             outbox.acknowledge(0, [(written.stop - 1, written.stop - 1)])
         if seq % 5 == 0:
             outbox._db.execute("PRAGMA wal_checkpoint(PASSIVE)")

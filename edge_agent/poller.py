@@ -207,7 +207,12 @@ class BusPoller:
     async def _run_endpoint(self, endpoint: _Endpoint) -> None:
         period = self._period_ms
         done = self._clock.time_ms() // period
+        task = asyncio.current_task()
         while True:
+            if task is not None and task.cancelling():
+                # Some library below took the cancellation for its own: wait_for of Python 3.11
+                # does when the answer comes at the same moment.
+                raise asyncio.CancelledError
             await self._clock.sleep_until((done + 1) * period)
             if period != self._period_ms:
                 period = self._period_ms

@@ -108,6 +108,7 @@ class Rollups:
                 low, high = self._redone.get(day, span)
                 self._redone[day] = min(low, span[0]), max(high, span[1])
             self._events.count(Counter.ROLLUP_DAYS, len(days))
+        self._keep_months()
         if self._nodes is not None:
             self._keep_regions(self._nodes)
             self._nodes.keep_balances(((d.region, d.site), d.day_ms) for d in self._redone)
@@ -124,6 +125,19 @@ class Rollups:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
         return self._nodes is not None and self._nodes.catch_up()
 
+    def _keep_months(self) -> None:
+        """Sum up the months of redone days, each once however many of its days were redone."""
+        found = {(month_start(day.day_ms), day.region, day.site) for day in self._redone}
+        for month_ms, of_month in groupby(sorted(found), key=lambda one: one[0]):
+            end_ms = next_month(month_ms)
+            for places, series in self._together((one[1], one[2]) for one in of_month):
+                days = self._store.intervals(Level.DAY, series, month_ms, end_ms)
+                starts = np.full(len(days), month_ms)
+                month = summed(days, starts, end_ms - month_ms, self._store.grid_ms)
+                self._write(Level.MONTH, month)
+                if self._nodes is not None:
+                    self._nodes.keep(Level.MONTH, places, month, month_ms, end_ms)
+
     def _keep_regions(self, nodes: NodeFigures) -> None:
         spans: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         for day, span in self._redone.items():
@@ -134,20 +148,27 @@ class Rollups:
             nodes.keep_region_month(region, month_ms)
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
-        """Yield the sites of one Beijing day, as many at once as memory may hold."""
+        """Yield the sites of one Beijing day, some at once."""
         sure = (day for day in self._marked if day[:2] not in self._unsure)
         marked = sorted(sure, key=lambda day: (day.day_ms, day))
-        for _, of_day in groupby(marked, key=lambda day: day.day_ms):
-            days: list[DirtyDay] = []
-            parts: list[Int32] = []
-            for day in of_day:
-                days.append(day)
-                parts.append(self._cumulative(day))
-                if sum(map(len, parts)) >= _PORTION:
-                    yield days, np.concatenate(parts)
-                    days, parts = [], []
-            if days:
-                yield days, np.concatenate(parts)
+        for day_ms, of_day in groupby(marked, key=lambda day: day.day_ms):
+            for places, series in self._together((day.region, day.site) for day in of_day):
+                yield [DirtyDay(*place, day_ms) for place in places], series
+
+    def _together(
+        self, places: Iterable[tuple[str, str]]
+    ) -> Iterator[tuple[list[tuple[str, str]], Int32]]:
+        """Yield sites with their series, as many at once as memory may hold."""
+        some: list[tuple[str, str]] = []
+        parts: list[Int32] = []
+        for place in places:
+            some.append(place)
+            parts.append(self._cumulative(*place))
+            if sum(map(len, parts)) >= _PORTION:
+                yield some, np.concatenate(parts)
+                some, parts = [], []
+        if some:
+            yield some, np.concatenate(parts)
 
     def _redo(self, days: list[DirtyDay], series: Int32) -> None:
         """Redo the hours that were touched, the day from its hours, the month from its days."""
@@ -163,11 +184,6 @@ class Rollups:
         self.judge(of_day, series, low_ms, high_ms)
         day = summed(of_day, np.full(len(of_day), day_ms), DAY_MS, grid_ms)
         self._write(Level.DAY, day)
-        month_ms, month_end_ms = month_start(day_ms), next_month(day_ms)
-        of_month = store.intervals(Level.DAY, series, month_ms, month_end_ms)
-        starts = np.full(len(of_month), month_ms)
-        month = summed(of_month, starts, month_end_ms - month_ms, grid_ms)
-        self._write(Level.MONTH, month)
         if self._nodes is not None:
             places = [(day.region, day.site) for day in days]
             self._nodes.follow(places)
@@ -175,7 +191,6 @@ class Rollups:
                 (Level.INTERVAL, base, low_ms, high_ms),
                 (Level.HOUR, hours, low_ms, high_ms),
                 (Level.DAY, day, day_ms, end_ms),
-                (Level.MONTH, month, month_ms, month_end_ms),
             ):
                 self._nodes.keep(level, places, rows, from_ms, to_ms)
 
@@ -193,9 +208,9 @@ class Rollups:
         result = self._store.write_intervals(level, figures)
         self._events.count(Counter.REFUSED, len(result.refused))
 
-    def _cumulative(self, day: DirtyDay) -> Int32:
+    def _cumulative(self, region: str, site: str) -> Int32:
         directory, channels = self._store.directory, catalogue()
-        series = directory.series_of_site(day.region, day.site).tolist()
+        series = directory.series_of_site(region, site).tolist()
         return np.array(
             [i for i in series if channels[directory.series.key(i).channel].cumulative],
             np.int32,

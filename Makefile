@@ -25,7 +25,7 @@ check: $(VENV)/.dev ## lint, format, types and dependency rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then all tests but the slow ones; installs mosquitto, influxdb, postgresql where it may
+test: check ## check, then all tests but the slow ones; installs mosquitto, influxdb, postgresql, chromium where it may
 	@tools/test-servers install
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 	@tools/test-servers warn

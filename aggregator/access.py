@@ -25,8 +25,14 @@ class Right(StrEnum):
     """Figures, register and events of the sites in scope."""
     DECIDE = "decide"
     """Say what happened to meters, and decide what is held."""
+    COMMAND = "command"
+    """Tell gateways what to do."""
     OPERATE = "operate"
     """How the aggregator itself is: counters of all sites together."""
+
+
+WRITES = frozenset({Right.DECIDE, Right.COMMAND})
+"""Rights to change something: nobody has them before a token is made, and each use is noted."""
 
 
 class TokenRole(StrEnum):
@@ -42,7 +48,7 @@ RIGHTS: Mapping[TokenRole, frozenset[Right]] = MappingProxyType(
     {
         TokenRole.SUPERVISOR: frozenset({Right.PUBLIC, Right.READ, Right.DECIDE}),
         TokenRole.ENTERPRISE: frozenset({Right.PUBLIC, Right.READ}),
-        TokenRole.ENGINEER: frozenset({Right.PUBLIC, Right.READ, Right.DECIDE, Right.OPERATE}),
+        TokenRole.ENGINEER: frozenset(Right),
         TokenRole.MACHINE: frozenset({Right.PUBLIC, Right.READ, Right.OPERATE}),
     }
 )
@@ -121,6 +127,7 @@ def visible(register: Register, access: Access) -> Register:
         deductions={id_: rows for id_, rows in register.deductions.items() if id_ in sites},
         contracts={key: rows for key, rows in register.contracts.items() if key[0] in sites},
         integrated={key: rows for key, rows in register.integrated.items() if key[0] in sites},
+        profiles={id_: rows for id_, rows in register.profiles.items() if id_ in sites},
         aims=replace(
             aims,
             production=tuple(one for one in aims.production if one.site in sites),

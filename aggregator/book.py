@@ -23,6 +23,7 @@ from aggregator.batch import (
     overlaid,
 )
 from aggregator.directory import Directory
+from aggregator.heads import Heads
 from aggregator.integration import Integration
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
@@ -40,7 +41,6 @@ from aggregator.kernels.register import (
     advance,
     follow,
     last_times,
-    new_heads,
 )
 from aggregator.ledger.registers import (
     FOR_EVER_MS,
@@ -88,8 +88,7 @@ class Book:
         self._measures = measures
         self._vee = Vee(store, parameters)
         self.integration = Integration(store, parameters, measures, self.refresh)
-        none = np.empty(0, np.int64)
-        self._heads = new_heads(none, none, none, none)
+        self._heads = Heads()
         self._multiplier = np.empty(0, np.int64)
         """Of the register that each head counts."""
         self._until_ms = np.empty(0, np.int64)
@@ -202,7 +201,7 @@ class Book:
     def advance(self, readings: ReadingColumns) -> IntervalColumns:
         """Take counted readings that are newer than their heads; return changed intervals."""
         self._grow()
-        figures = self._figures(self._run(self._heads, readings))
+        figures = self._figures(self._run(self._heads.rows, readings))
         self._vee.note_figures(figures)
         return figures
 
@@ -224,8 +223,12 @@ class Book:
         if len(first) == 0 or self._parameters.integrated[series]:
             low, high = self.integration.extent(series, from_ms, to_ms)
         else:
-            low, high = max(from_ms, int(first[0])), min(to_ms, last + DAY_MS)
+            cuts = [cut.at_ms for cut in self._parameters.registers(series).cuts]
+            low = max(from_ms, min([int(first[0]), *cuts]))
+            high = min(to_ms, max([last, *cuts]) + DAY_MS)
             spans = [*self._spans(own, low, low, none), *self._spans(own, high, high, none)]
+            if not spans:  # no reading counts any more, so neither do declarations
+                low, high = min([low, *cuts]), max([high, *cuts])
             low = min([low, *(span.start_ms for span in spans)])
             high = max([high, *(span.end_ms for span in spans)])
         for day_ms in range(day_start(low), high, _REDO_MS) if low < high else ():
@@ -303,6 +306,7 @@ class Book:
             from_ms, to_ms = from_ms - gap_ms, to_ms + gap_ms
         series = np.unique(near.series)
         low, high = _extent(near, from_ms, to_ms)
+        self._reach_declared(series, near, (from_ms, to_ms), low, high)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
@@ -311,6 +315,29 @@ class Book:
                 all_there = start_ms <= span[0] and span[1] <= end_ms
                 readings = near.take(np.isin(near.series, group)) if all_there else None
                 yield _Span(group, *span, readings)
+
+    def _reach_declared(
+        self,
+        series: Int32,
+        near: ReadingColumns,
+        span: tuple[int, int],
+        low: Int64,
+        high: Int64,
+    ) -> None:
+        """Widen extents [low, high] that end with a channel's readings.
+
+        Registers that are declared before the first or after the last reading count beside them.
+        """
+        declared = np.flatnonzero(~self._parameters.plain[series])
+        if len(declared) == 0:
+            return
+        _, _, before, after = _around(near, *span)
+        for i in declared.tolist():
+            cuts = [cut.at_ms for cut in self._parameters.registers(int(series[i])).cuts]
+            if cuts and before[i] < NEIGHBOURS:
+                low[i] = min(int(low[i]), *cuts)
+            if cuts and after[i] < NEIGHBOURS:
+                high[i] = max(int(high[i]), *cuts)
 
     def _outdated(self, series: Int32, end_ms: int) -> NDArray[np.bool_]:
         """Tell which heads a rewrite of intervals up to ``end_ms`` outdates.
@@ -493,11 +520,11 @@ class Book:
     ) -> IntervalRows:
         """Run settled readings through heads; sorted by (series, time) as they are.
 
-        Row i of ``heads`` is of series ``listed[i]`` (ascending), or of series i.
+        Row i of ``heads`` is of series ``listed[i]`` (ascending), or they are the book's own.
         """
         first = np.flatnonzero(np.diff(readings.series, prepend=-1))
         series = readings.series[first]
-        slots = series if listed is None else np.searchsorted(listed, series)
+        slots = self._heads.row_of[series] if listed is None else np.searchsorted(listed, series)
         value = readings.value * self._multiplier[readings.series]
         return self._advance(
             heads,
@@ -562,11 +589,14 @@ class Book:
             return
         added = len(parameters.registered) - len(self._heads)
         if added:
-            room = np.zeros((added, self._heads.shape[1]), np.int64)
-            self._heads = np.concatenate([self._heads, room])
+            channels, keys = catalogue(), self._directory.series.keys(len(self._heads))
+            self._heads.grow([channels[key.channel].cumulative for key in keys[:added]])
             self._multiplier = np.append(self._multiplier, np.ones(added, np.int64))
             self._until_ms = np.append(self._until_ms, np.full(added, FOR_EVER_MS))
             self._unsure = np.append(self._unsure, np.zeros(added, np.bool_))
+        changed = changed[self._heads.row_of[changed] >= 0]
+        if len(changed) == 0:
+            return
         plain = parameters.plain[changed]
         self._multiplier[changed[plain]] = parameters.multiplier[changed[plain]]
         self._until_ms[changed[plain]] = FOR_EVER_MS

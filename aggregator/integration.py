@@ -158,6 +158,11 @@ class Integration:
         low = int(months[0]) if from_ms == _SINCE_MS else max(from_ms - DAY_MS, _SINCE_MS)
         return low, min(to_ms + DAY_MS, next_month(int(months[-1])))
 
+    def extents(self, series: Int32) -> Sequence[Span]:
+        """Return in which whole months those of some channels that are integrated have figures."""
+        own = series[self._parameters.integrated[series]].tolist()
+        return [span for index in own if (span := self.extent(index)) != (0, 0)]
+
     # ------------------------------------------------------------------ figures
 
     def made(

@@ -116,12 +116,12 @@ class Replayer:
             first = self._store.readings(series, 0, 0, after=1).time_ms
             last = self._store.last_times(series)
             times = [*first.tolist(), *last[last != NO_TIME].tolist()]
-            for index in series.tolist():  # rates, of which no register tells where they begin
-                times += [at for at in self._book.integration.extent(index) if at]
-            if not times:
-                continue
             # A day on either side, for readings whose clock people have put right.
-            low, high = day_start(min(times)) - DAY_MS, day_start(max(times)) + 2 * DAY_MS
+            spans = [(day_start(at) - DAY_MS, day_start(at) + 2 * DAY_MS) for at in times]
+            spans += self._book.integration.extents(series)
+            if not spans:
+                continue
+            low, high = min(low for low, _ in spans), max(high for _, high in spans)
             low = low if from_ms is None else max(low, day_start(from_ms))
             high = high if to_ms is None else min(high, day_start(to_ms - 1) + DAY_MS)
             while low < high:

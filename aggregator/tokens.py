@@ -3,7 +3,8 @@
 Of a token only its SHA-256 is kept: it is 256 random bits, so nobody finds it from there, and no
 slow hash is needed. Each check asks the database: what is revoked is refused from then on.
 SQLAlchemy Core over SQLite (default) or PostgreSQL. Methods may be called from any thread; each is
-one transaction. Errors: StoreRetriable when the database does not do what it is asked now.
+one transaction. Errors: StoreRetriable when the database does not do what it is asked now,
+StoreRefused when it never will.
 """
 
 import hashlib

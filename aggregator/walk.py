@@ -245,8 +245,11 @@ def _lives(
 ) -> Iterator[tuple[int, Sequence[Reading], bool]]:
     """Yield per register its multiplier and all it is known to have shown, as read or declared.
 
-    A step that a person accepted is a register of its own, which does not wrap: True.
+    A step that a person accepted is a register of its own, which does not wrap: True. Of a channel
+    of which no reading counts, declarations alone tell nothing.
     """
+    if not readings:
+        return
     ratios = dict(registers.multipliers[1:])
     declared = {cut.at_ms: cut for cut in registers.cuts}
     ratio, life = registers.multipliers[0][1], list[Reading]()
@@ -261,11 +264,9 @@ def _lives(
                 final = start = None
             else:
                 final = start = _on_the_way(readings[i - 1], (time, value), at)
-            if final is not None and life:
-                life.append((at, final))
-            yield ratio, life, False
+            yield from _ended(registers, ratio, life, at, final)
             ratio, life = ratios.get(at, ratio), [] if start is None else [(at, start)]
-        if time in registers.accepted and life:
+        if time in registers.accepted and life and life[-1][0] != time:
             yield ratio, life, False
             yield ratio, [life[-1], (time, value)], True
             life = []
@@ -273,13 +274,24 @@ def _lives(
             life.append((time, value))
     for at in changes:
         final = known(declared[at].final_micro, ratio) if at in declared else None
-        if final is not None and life:
-            life.append((at, final))
-        yield ratio, life, False
+        yield from _ended(registers, ratio, life, at, final)
         ratio = ratios.get(at, ratio)
         start = known(declared[at].start_micro, ratio) if at in declared else None
         life = [] if start is None else [(at, start)]
     yield ratio, life, False
+
+
+def _ended(
+    registers: Registers, ratio: int, life: list[Reading], time: int, final: int | None
+) -> Iterator[tuple[int, Sequence[Reading], bool]]:
+    """Yield a register that ends at a time, with what it is known to have shown last."""
+    if final is None or not life:
+        yield ratio, life, False
+    elif time in registers.accepted:
+        yield ratio, life, False
+        yield ratio, [life[-1], (time, final)], True
+    else:
+        yield ratio, [*life, (time, final)], False
 
 
 def _on_the_way(a: Reading, b: Reading, time: int) -> int | None:

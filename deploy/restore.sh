@@ -67,14 +67,20 @@ if [ -d "$backup/influx1" ]; then
     [ -n "$etc" ] || admin=${NENGHAO_INFLUX_ADMIN:-/etc/nenghao/secrets/influxdb-admin}
     # It restores into a database that is not there, and into no other.
     python3 - "$url" "$admin" <<'EOF'
-import base64, sys, urllib.parse, urllib.request
+import base64, sys, time, urllib.parse, urllib.request
 url, file = sys.argv[1:]
 login = base64.b64encode(f"admin:{open(file).read().strip()}".encode()).decode()
-body = urllib.parse.urlencode({"q": 'DROP DATABASE "nenghao"'}).encode()
-request = urllib.request.Request(f"{url}/query", body, {"Authorization": f"Basic {login}"})
-said = urllib.request.urlopen(request).read().decode()
-if "error" in said:
-    sys.exit(f"restore: {said}")
+def ask(statement):
+    body = urllib.parse.urlencode({"q": statement}).encode()
+    request = urllib.request.Request(f"{url}/query", body, {"Authorization": f"Basic {login}"})
+    return urllib.request.urlopen(request).read().decode()
+for _ in range(5):
+    said = ask('DROP DATABASE "nenghao"')
+    if '"nenghao"' not in ask("SHOW DATABASES"):
+        break
+    time.sleep(1)
+else:
+    sys.exit(f"restore: the database cannot be dropped: {said}")
 EOF
     influxd restore -portable -host "$rpc" -db nenghao "$backup/influx1" >/dev/null
 fi

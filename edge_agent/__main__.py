@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.config import EdgeConfig, describe_keys, load_config, missing_files
+from contract.topics import Address
+from edge_agent.config import EdgeConfig, EdgeIdentity, describe_keys, load_config, missing_files
 from edge_agent.errors import ConfigError, EdgeError, Problem
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ SIGTERM or Ctrl-C: polling stops, the outbox is committed, the uplink drains, st
 
 def main(argv: Sequence[str]) -> int:
     """Run `nenghao edge` with `argv`; returns the exit code."""
+    if argv and argv[0] == "handover":
+        return _handover(argv[1:])
     arguments = _parser().parse_args(list(argv))
     try:
         return int(arguments.function(arguments))
@@ -79,6 +82,35 @@ def _parser() -> argparse.ArgumentParser:
     _config_argument(check, required=False)
     check.add_argument("--keys", action="store_true", help="list all keys, bounds and defaults")
     check.set_defaults(function=_check_config)
+
+    enrol = commands.add_parser(
+        "enrol",
+        help="make a key on this device and a request to sign it",
+        description="Make key.pem (for nobody else to read, kept when it is there) and "
+        "request.csr, to be signed by deploy/ca. The name in it is region/site/edge.",
+    )
+    enrol.add_argument("--config", type=Path, metavar="FILE", help="takes the names from it")
+    for name in ("region", "site", "edge"):
+        enrol.add_argument(f"--{name}", metavar="ID")
+    enrol.add_argument("--folder", type=Path, required=True, help="where key and request go")
+    enrol.set_defaults(function=_enrol)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="poll all meters some times and say what is wrong with this gateway",
+        description="Meters, cycle budget, wiring, clock, certificate, disk and outbox. Stores and "
+        "sends nothing. Exit code 1 when something is wrong.",
+    )
+    _config_argument(doctor)
+    doctor.add_argument("--rounds", type=int, default=3, metavar="N", help="polls (default: 3)")
+    doctor.set_defaults(function=_doctor)
+
+    commands.add_parser(
+        "handover",
+        help="cut, kill, jump, swap and fill beside simulated meters, then prove the energy",
+        description="The handover test: needs the demo's parts on this machine.",
+        add_help=False,
+    )
 
     show = commands.add_parser(
         "show-outbox",
@@ -232,6 +264,52 @@ def _check_config(arguments: argparse.Namespace) -> int:
         f"outbox {config.outbox_path}"
     )
     return 0
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    from edge_agent.enrol import enrol
+
+    if arguments.config is not None:
+        identity = load_config(arguments.config).edge
+    else:
+        names = (arguments.region, arguments.site, arguments.edge)
+        if None in names:
+            raise ConfigError(
+                "nenghao edge enrol", [Problem("", "give --config, or --region, --site and --edge")]
+            )
+        try:
+            address = Address(*names)
+        except ValueError as error:
+            raise ConfigError("nenghao edge enrol", [Problem("", str(error))]) from error
+        identity = EdgeIdentity(address.region, address.site, address.edge, Path())
+    done = enrol(identity, arguments.folder)
+    print(f"key      {done.key} ({'made' if done.made else 'kept'}; it stays on this device)")
+    print(f"request  {done.request}, for {done.subject}")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_agent.examination import examine
+
+    findings = asyncio.run(examine(_checked_config(arguments.config), max(1, arguments.rounds)))
+    for finding in findings:
+        hint = f"  -> {finding.hint}" if finding.hint else ""
+        print(f"{'ok ' if finding.good else 'BAD'} {finding.where:<14} {finding.text}{hint}")
+    bad = sum(not finding.good for finding in findings)
+    print(f"{bad} of {len(findings)} findings need a person" if bad else "all is well")
+    return EXIT_FAILED if bad else 0
+
+
+def _handover(argv: Sequence[str]) -> int:
+    """The conductor is no part of the edge: another process, of another package."""
+    import importlib.util
+    import subprocess
+
+    if importlib.util.find_spec("simulators") is None:
+        print("nenghao edge handover: needs pip install 'nenghao[demo]'", file=sys.stderr)
+        return EXIT_CONFIG
+    command = [sys.executable, "-m", "simulators.demo.handover", *argv]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - ours
 
 
 def _show_outbox(arguments: argparse.Namespace) -> int:

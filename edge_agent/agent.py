@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.command import Reply
 from contract.meta import Meta, encode_meta
-from contract.reading import Reading
+from contract.reading import Quality, Reading
 from contract.topics import Address
 from edge_agent.clock import Clock, save_offset
 from edge_agent.commands import Commands
@@ -45,6 +45,7 @@ from edge_agent.events import (
     ReadingsThinned,
     UnackedEvicted,
 )
+from edge_agent.gaps import Since
 from edge_agent.heartbeat import Heartbeat, agent_versions
 from edge_agent.links.registry import PROTOCOLS, make_link
 from edge_agent.maps.base import DeviceMap
@@ -61,6 +62,8 @@ MAX_PENDING_READINGS = 50_000
 """Uncommitted readings kept in memory while the outbox does not take them: about 10 MB."""
 
 
+NOT_OURS = frozenset({Quality.MANUAL, Quality.FREEZE})
+"""Readings whose time does not come from the gateway's clock."""
 VOLATILE_BYTES = 16 << 20
 """Room of an outbox that has only memory."""
 STUCK_S = 600.0
@@ -70,7 +73,8 @@ again, it keeps readings in memory and sends them."""
 
 def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
     """The maps of all configured models; ConfigError with all that does not fit together."""
-    devices = load_device_maps(meter.model for bus in config.buses for meter in bus.meters)
+    models = [meter.model for bus in config.buses for meter in bus.meters]
+    devices = load_device_maps(models, config.edge.devices_dir)
     problems = list(_misfits(config, devices))
     if problems:
         raise ConfigError("", problems)  # the keys are the configuration's own
@@ -133,10 +137,15 @@ def open_outbox(config: EdgeConfig, emit: Emit) -> Outbox:
 
 
 def make_pollers(
-    config: EdgeConfig, devices: dict[str, DeviceMap], clock: Clock, sink: Sink, emit: Emit
+    config: EdgeConfig,
+    devices: dict[str, DeviceMap],
+    clock: Clock,
+    sink: Sink,
+    emit: Emit,
+    since: Since | None = None,
 ) -> tuple[BusPoller, ...]:
-    """One poller per bus."""
-    return build_pollers(config.buses, config.poll, devices, make_link, clock, sink, emit)
+    """One poller per bus; `since` = what is known of the time before this process."""
+    return build_pollers(config.buses, config.poll, devices, make_link, clock, sink, emit, since)
 
 
 class TimedSink:
@@ -147,11 +156,18 @@ class TimedSink:
         self._keeper = keeper
 
     def append(self, readings: Sequence[Reading]) -> None:
-        """Take readings whose times were asked of the keeper just now."""
+        """Take readings whose times were asked of the keeper just now, or are somebody else's.
+
+        What a meter froze or a person wrote down bears a time that no clock here has made.
+        """
         if self._keeper.known:
             self._outbox.append(readings)
             return
-        since_boot = moved(readings, -self._keeper.guess_ms, None)
+        timed = [reading for reading in readings if reading.quality in NOT_OURS]
+        if timed:
+            self._outbox.append(timed)
+        ours = [reading for reading in readings if reading.quality not in NOT_OURS]
+        since_boot = moved(ours, -self._keeper.guess_ms, None)
         self._outbox.hold(since_boot, self._keeper.boot, self._keeper.guess_ms)
 
 
@@ -252,7 +268,8 @@ async def run_agent(
     with contextlib.closing(outbox):
         outbox.use_meta(meta)
         sink = outbox if keeper is None else TimedSink(outbox, keeper)
-        pollers = make_pollers(config, devices, clock, sink, emit)
+        since = Since(outbox.newest_ms(), lambda: keeper is None or keeper.known)
+        pollers = make_pollers(config, devices, clock, sink, emit, since)
         committer = Committer(outbox, clock, emit, config.uplink.commit_period_s, keeper)
         trials = Trials(file or config.edge.data_dir / "none", config.edge.data_dir)
         again = asyncio.Event()

@@ -49,6 +49,10 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def uptime_s(self) -> float:
+        """Seconds since boot."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     async def sleep_until(self, time_ms: int) -> None:
         # The longest wait is fixed at entry on the monotonic clock, so that a backward jump of
         # the wall clock (NTP after a boot without battery) cannot make the caller sleep for years.

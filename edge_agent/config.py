@@ -44,14 +44,14 @@ class MeterConfig:
     """One meter on a bus."""
 
     id: Annotated[str, Rule("meter id, unique in the site", form="id")]
-    model: Annotated[str, Rule("device map: stem of a file in edge_agent/devices", form="id")]
+    model: Annotated[str, Rule("device map: name of a file, see docs/devices.md", form="id")]
     unit: Annotated[int, Rule("unit address on the bus (Modbus unit id)", 0, 255)] = 1
     address: Annotated[
         str,
         Rule(
             "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
-            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT the "
-            "device's name in its topics",
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT and "
+            "OPC UA the device's name in topics or nodes",
             0,
             63,
         ),
@@ -80,9 +80,9 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine; mqtt = a broker devices publish to; manual = a file of readings entered by "
-            "hand. Which protocol a meter speaks says its device map",
-            form="modbus-tcp|tcp|serial|mqtt|manual",
+            "machine; mqtt = a broker devices publish to; opcua = a plant's server; manual = a "
+            "file of readings entered by hand. Which protocol a meter speaks says its device map",
+            form="modbus-tcp|tcp|serial|mqtt|opcua|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
@@ -183,7 +183,10 @@ class UplinkConfig:
     max_tries: Annotated[
         int, Rule("a batch unacked after so many tries while others pass is given up", 3, 1000)
     ] = 20
-    reconnect_min_s: Annotated[float, Rule("first pause before reconnecting [s]", 0.05, 60)] = 1.0
+    reconnect_min_s: Annotated[
+        float,
+        Rule("shortest pause before reconnecting [s], about; the first is up to 8 x", 0.05, 60),
+    ] = 1.0
     reconnect_max_s: Annotated[float, Rule("longest pause before reconnecting [s]", 0.05, 3600)] = (
         60.0
     )
@@ -198,6 +201,10 @@ class EdgeIdentity:
     site: Annotated[str, Rule("site id", form="id")]
     id: Annotated[str, Rule("edge id, unique in the site", form="id")]
     data_dir: Annotated[Path, Rule("folder of outbox.sqlite; made when missing", form="path")]
+    devices_dir: Annotated[
+        Path | None,
+        Rule("folder of device maps of your own; go before the product's", 0, form="path"),
+    ] = None
     rtc: Annotated[
         bool,
         Rule(

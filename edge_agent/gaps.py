@@ -3,7 +3,8 @@
 One step is one freeze: a slow bus is not held up by a meter that was away for a month.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 from contract.reading import Reading
 from edge_agent.clock import Clock
@@ -18,19 +19,29 @@ GAP_MS = 1_800_000
 """A meter not read for so long has a gap worth filling [ms]: the catalogue's `gap_limit_s`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What an agent that begins knows of the time before."""
+
+    last_ms: int | None = None
+    """When meters were last read before this process [ms UTC], None = unknown."""
+    knows_time: Callable[[], bool] = lambda: True
+    """Whether the gateway's clock is believed by now."""
+
+
 class GapFiller:
     """The gaps of one meter; does nothing for a meter that keeps no freezes."""
 
     def __init__(
-        self, meter: str, decoder: Decoder, clock: Clock, emit: Emit, since_ms: int | None
+        self, meter: str, decoder: Decoder, clock: Clock, emit: Emit, since: Since
     ) -> None:
-        """`since_ms` = when the meter was last read before this process, None = unknown."""
         self._meter = meter
         self._decoder = decoder if isinstance(decoder, Dlt645Decoder) else None
         self._fills = can_fill(decoder)
         self._clock = clock
         self._emit = emit
-        self._seen_ms = since_ms
+        self._since = since
+        self._seen_ms = since.last_ms
         self._gap: tuple[int, int] | None = None
         self._freezes: AsyncIterator[list[Reading]] | None = None
         self._filled = 0
@@ -48,6 +59,8 @@ class GapFiller:
 
     def read_at(self, time_ms: int) -> None:
         """Say that the meter was read; what lies before may be a gap."""
+        if not self._since.knows_time():
+            return  # a guessed time makes gaps where there are none
         seen_ms, self._seen_ms = self._seen_ms, time_ms
         if seen_ms is not None and self._gap is None and time_ms - seen_ms > GAP_MS:
             self.want(seen_ms + MARGIN_MS, time_ms - MARGIN_MS)

@@ -37,7 +37,7 @@ from edge_agent.decoders.base import Decoder
 from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import LinkError, LinkGarbledError, LinkTimeoutError, MeterError
 from edge_agent.events import Emit, MeterBack, MeterLost, MeterRefused, PollMissed
-from edge_agent.gaps import GapFiller
+from edge_agent.gaps import GapFiller, Since
 from edge_agent.links.base import MeterLink
 from edge_agent.links.registry import LinkFactory
 from edge_agent.maps.base import DeviceMap
@@ -106,7 +106,7 @@ class BusPoller:
         clock: Clock,
         sink: Sink,
         emit: Emit,
-        since_ms: int | None = None,
+        since: Since | None = None,
     ) -> None:
         """Work out reads and formats; nothing is opened yet.
 
@@ -118,7 +118,7 @@ class BusPoller:
             clock: the only source of time.
             sink: takes the readings.
             emit: takes events: a meter lost, back or refused, polls missed.
-            since_ms: when meters were last read before this process [ms UTC], None = unknown.
+            since: what is known of the time before this process, None = nothing.
         """
         self.id = bus.id
         self._kind = bus.kind
@@ -131,7 +131,7 @@ class BusPoller:
         endpoints: dict[tuple[str, int], _Endpoint] = {}
         for config in bus.meters:
             decoder = make_decoder(config, devices[config.model], by_hand=bus.kind == "manual")
-            gaps = GapFiller(config.id, decoder, clock, emit, since_ms)
+            gaps = GapFiller(config.id, decoder, clock, emit, since or Since())
             meter = _Meter(config.id, decoder, gaps)
             where = (config.host or bus.host, config.port or bus.port)
             if where not in endpoints:
@@ -207,7 +207,12 @@ class BusPoller:
     async def _run_endpoint(self, endpoint: _Endpoint) -> None:
         period = self._period_ms
         done = self._clock.time_ms() // period
+        task = asyncio.current_task()
         while True:
+            if task is not None and task.cancelling():
+                # Some library below took the cancellation for its own: wait_for of Python 3.11
+                # does when the answer comes at the same moment.
+                raise asyncio.CancelledError
             await self._clock.sleep_until((done + 1) * period)
             if period != self._period_ms:
                 period = self._period_ms
@@ -385,6 +390,9 @@ def build_pollers(
     clock: Clock,
     sink: Sink,
     emit: Emit,
+    since: Since | None = None,
 ) -> tuple[BusPoller, ...]:
     """Return one poller per bus; see `BusPoller` for the arguments."""
-    return tuple(BusPoller(bus, poll, devices, link_factory, clock, sink, emit) for bus in buses)
+    return tuple(
+        BusPoller(bus, poll, devices, link_factory, clock, sink, emit, since) for bus in buses
+    )

@@ -22,6 +22,7 @@ from edge_agent.maps.manual import parse_manual
 from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
 from edge_agent.maps.mqtt_json import parse_mqtt_json
+from edge_agent.maps.opcua import parse_opcua
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -30,6 +31,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "mbus": parse_mbus,
     "manual": parse_manual,
     "mqtt-json": parse_mqtt_json,
+    "opcua": parse_opcua,
 }
 """Protocol of a map -> what reads it."""
 
@@ -53,17 +55,24 @@ def load_device_map(model: str, folder: Path | None = None) -> DeviceMap:
     return parse_device_map(text, path)
 
 
-def load_device_maps(models: Iterable[str], folder: Path | None = None) -> dict[str, DeviceMap]:
-    """Load the maps of `models` by model. ConfigError with the problems of all of them."""
+def load_device_maps(models: Iterable[str], own: Path | None = None) -> dict[str, DeviceMap]:
+    """Load the maps of `models` by model. ConfigError with the problems of all of them.
+
+    Args:
+        models: which.
+        own: a folder of the site's own maps; one of the same name goes before the product's.
+    """
     maps: dict[str, DeviceMap] = {}
     problems: list[Problem] = []
     for model in sorted(set(models)):
+        is_own = own is not None and (own / f"{model}.toml").is_file()
         try:
-            maps[model] = _cached(model) if folder is None else load_device_map(model, folder)
+            maps[model] = load_device_map(model, own) if is_own else _cached(model)
         except ConfigError as error:
-            problems += (Problem(f"{model}.toml {p.key}".strip(), p.reason) for p in error.problems)
+            where = f"{own if is_own else devices_folder()}/{model}.toml"
+            problems += (Problem(f"{where} {p.key}".strip(), p.reason) for p in error.problems)
     if problems:
-        raise ConfigError(str(folder or devices_folder()), problems)
+        raise ConfigError("", problems)
     return maps
 
 

@@ -38,17 +38,9 @@ from grafana.influxql import (
     span,
     total,
 )
+from grafana.looks import Look, Looks
 from grafana.palette import CARRIERS, GOOD, QUALITY, UNKNOWN, WATCH
-from grafana.panels import (
-    Look,
-    Looks,
-    columns,
-    join,
-    of_queries,
-    sorted_by,
-    timeless,
-    transform,
-)
+from grafana.transformations import columns, join, of_queries, sorted_by, timeless, transform
 from grafana.words import Words
 
 ELECTRICITY = "electricity"
@@ -62,7 +54,21 @@ PUBLIC = (
 """Sectors of the register that are public buildings."""
 MAIN_CHANNELS = "^(energy_import|volume_standard|mass|volume|heat)$"
 """Of the channels of a meter the ones that its carrier is accounted by."""
-RULES = ("dip", "peak", "rollover", "unconfirmed", "stuck")
+RULES = (
+    "impossible-time",
+    "before-commissioning",
+    "clock-not-set",
+    "value-range",
+    "duplicate-time",
+    "spike-and-return",
+    "step-above-rating",
+    "step-above-half-modulus",
+    "backward-step",
+    "rollover",
+    "stuck-register",
+    "long-gap",
+)
+"""Of the verdicts; a test compares them with the aggregator's."""
 UNIT_TEXTS = {
     "m3": ("m³", ""),
     "kgce/m2": ("kgce/m²", ""),

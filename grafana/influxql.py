@@ -234,12 +234,12 @@ def select(
     time: Sequence[str] = RANGE,
     by: Sequence[str] = (),
     each: str = "",
-    newest: bool = False,
-    limit: int = 0,
+    once: bool = False,
 ) -> Query:
     """Build a query; ValueError for a tag or field that `of` has not.
 
-    by: tags to group by. each: length of time buckets. newest: newest rows first.
+    by: tags to group by. each: length of time buckets. once: its points are written once, so that
+    what is absent was never there, and rows without an optional field are wanted too.
     """
     fields = tuple(name for column in columns.values() for name in column.fields)
     filtered = tuple(name for condition in where for name in condition.names)
@@ -250,7 +250,8 @@ def select(
     for tag in by:
         if tag not in of.tags:
             raise ValueError(f"{of.name}.{tag} is a field: nothing can be grouped by it")
-    conditions = [*time, *(condition.text for condition in where), *_there(of, fields + filtered)]
+    there = [] if once else _there(of, fields + filtered)
+    conditions = [*time, *(condition.text for condition in where), *there]
     selected = ", ".join(f'{column.text} AS "{name}"' for name, column in columns.items())
     text = f'SELECT {selected} FROM "{of.name}"'
     if conditions:
@@ -261,10 +262,6 @@ def select(
         text += f" GROUP BY {', '.join(groups)}"
     if each:
         text += " fill(none)"
-    if newest:
-        text += " ORDER BY time DESC"
-    if limit:
-        text += f" LIMIT {limit}"
     return Query(text, of.name)
 
 

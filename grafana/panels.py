@@ -4,14 +4,12 @@ A `House` makes the panels of one dashboard in one language; title and descripti
 from panels.csv. Plugin options are set by the typed builders.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from grafana_foundation_sdk.builders import (
     bargauge,
     common,
-    expr,
     geomap,
     stat,
     statetimeline,
@@ -24,136 +22,14 @@ from grafana_foundation_sdk.models import common as cm
 from grafana_foundation_sdk.models import dashboard as m
 from grafana_foundation_sdk.models import geomap as geomap_models
 
-from grafana.influxql import DATASOURCE_TYPE, DATASOURCE_UID, EXPRESSION_UID, Query
-from grafana.palette import BAD, GOOD, UNKNOWN, WATCH
+from grafana.influxql import DATASOURCE_TYPE, DATASOURCE_UID
+from grafana.looks import Look, Looks, Steps, mappings, overrides, thresholds
+from grafana.palette import UNKNOWN
 from grafana.words import Unit, Words
 
 SOURCE = m.DataSourceRef(type_val=DATASOURCE_TYPE, uid=DATASOURCE_UID)
-EXPRESSIONS = m.DataSourceRef(type_val=EXPRESSION_UID, uid=EXPRESSION_UID)
-Steps = Sequence[tuple[float | None, str]]
-"""Thresholds: (from this value on, colour); the first has None."""
-
-SHARE_STEPS: Steps = ((None, BAD), (0.9, WATCH), (0.97, GOOD))
-"""Completeness and measured share: 90 % is the target of the national system."""
-BUDGET_STEPS: Steps = ((None, GOOD), (0.9, WATCH), (1.0, BAD))
-CHANGE_STEPS: Steps = ((None, GOOD), (0.0, WATCH), (0.05, BAD))
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How one field or series is shown; None leaves the panel's way."""
-
-    name: str = ""
-    color: str = ""
-    unit: Unit | None = None
-    width: int = 0
-    steps: Steps = ()
-    paint: str = ""
-    """In tables: text, background, bar."""
-    mappings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Value -> (text, colour)."""
-    link: tuple[str, str] = ("", "")
-    """(title, address)."""
-    most: float | None = None
-    line: bool = False
-    hidden: bool = False
-
-
 _NO_TILE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 """One transparent dot: an address is needed, or Grafana asks a map service on the internet."""
-
-Looks = Mapping[str, Look]
-
-
-def compared(formula: str, *queries: Query) -> tuple[Dataquery, ...]:
-    """Return queries A, B ... and arithmetic over their last numbers, done by Grafana's server.
-
-    The formula calls them $A, $B ...; one alias for all, or Grafana finds nothing to match.
-    """
-    numbers: list[Dataquery] = []
-    for place, query in enumerate(queries):
-        letter = chr(ord("A") + place)
-        numbers.append(query.as_series("value").named(letter, hidden=True))
-        reduced = expr.TypeReduce().ref_id(f"R{letter}").expression(letter).reducer("last")
-        numbers.append(reduced.datasource(EXPRESSIONS).hide(True).build())
-        formula = formula.replace(f"${letter}", f"${{R{letter}}}")
-    result = expr.TypeMath().ref_id("Z").expression(formula).datasource(EXPRESSIONS)
-    return (*numbers, result.build())
-
-
-def transform(kind: str, **options: Any) -> m.DataTransformerConfig:
-    """Return one transformation."""
-    return m.DataTransformerConfig(id_val=kind, options=options)
-
-
-def of_queries(which: str, of: m.DataTransformerConfig) -> m.DataTransformerConfig:
-    """Let a transformation touch only some answers: `A|B`, or a pattern between slashes."""
-    only = m.MatcherConfig(id_val="byRefId", options=which)
-    return m.DataTransformerConfig(id_val=of.id_val, options=of.options, filter_val=only)
-
-
-def join(by: str, *, mode: str = "inner") -> m.DataTransformerConfig:
-    """Put tables side by side where a column is equal."""
-    return transform("joinByField", byField=by, mode=mode)
-
-
-def columns(*names: str) -> m.DataTransformerConfig:
-    """Keep these columns, in this order."""
-    return transform("filterFieldsByName", include={"names": list(names)})
-
-
-def ordered(*names: str, rename: Mapping[str, str] | None = None) -> m.DataTransformerConfig:
-    """Set the order of columns."""
-    return transform(
-        "organize",
-        indexByName={name: place for place, name in enumerate(names)},
-        renameByName=dict(rename or {}),
-    )
-
-
-def timeless(which: str) -> m.DataTransformerConfig:
-    """Drop the time column of answers that have none to tell."""
-    return of_queries(which, transform("organize", excludeByName={"Time": True}))
-
-
-def sorted_by(name: str, *, ascending: bool = False) -> m.DataTransformerConfig:
-    """Sort rows."""
-    return transform("sortBy", sort=[{"field": name, "desc": not ascending}])
-
-
-def top(rows: int) -> m.DataTransformerConfig:
-    """Keep the first rows."""
-    return transform("limit", limitField=rows)
-
-
-def ratio(name: str, left: str, operator: str, right: str) -> m.DataTransformerConfig:
-    """Add a column computed from two others."""
-    return transform(
-        "calculateField",
-        mode="binary",
-        alias=name,
-        binary={
-            "left": {"matcher": {"id": "byName", "options": left}},
-            "operator": operator,
-            "right": {"matcher": {"id": "byName", "options": right}},
-        },
-    )
-
-
-def thresholds(steps: Steps) -> m.ThresholdsConfig:
-    """Return absolute thresholds."""
-    return m.ThresholdsConfig(
-        mode=m.ThresholdsMode.ABSOLUTE, steps=[m.Threshold(value=v, color=c) for v, c in steps]
-    )
-
-
-def mappings(of: Mapping[str, tuple[str, str]]) -> list[m.ValueMapping]:
-    """Return value mappings: value -> (text, colour)."""
-    options = {
-        value: m.ValueMappingResult(text=text, color=color, index=place)
-        for place, (value, (text, color)) in enumerate(of.items())
-    }
-    return [m.ValueMap(options=options)]
 
 
 class House:
@@ -193,7 +69,7 @@ class House:
         elif color:
             defaults.color = m.FieldColor(mode=m.FieldColorModeId.FIXED, fixed_color=color)
         config.defaults = defaults
-        config.overrides = [*(config.overrides or []), *_overrides(looks or {})]
+        config.overrides = [*(config.overrides or []), *overrides(looks or {})]
         panel.field_config = config
         return panel
 
@@ -497,70 +373,3 @@ def _says_when_empty(panel: m.Panel, text: str) -> m.Panel:
     if panel.field_config is not None and panel.field_config.defaults is not None:
         panel.field_config.defaults.no_value = text
     return panel
-
-
-def _overrides(looks: Looks) -> list[m.DashboardFieldConfigSourceOverrides]:
-    """Return one override per field, found by name; a single letter is that of a query."""
-    made = []
-    for name, look in looks.items():
-        kind = "byFrameRefID" if len(name) == 1 else "byName"
-        made.append(
-            m.DashboardFieldConfigSourceOverrides(
-                matcher=m.MatcherConfig(id_val=kind, options=name),
-                properties=[m.DynamicConfigValue(id_val=i, value=v) for i, v in _properties(look)],
-            )
-        )
-    return made
-
-
-def _properties(look: Look) -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = [*_numbers(look), *_marks(look)]
-    for name, value in (
-        ("displayName", look.name),
-        ("custom.width", look.width),
-        ("mappings", mappings(look.mappings) if look.mappings else None),
-        ("custom.hidden", look.hidden),
-        ("max", look.most),
-    ):
-        if value:
-            found.append((name, value))
-    if look.link[1]:
-        found.append(("links", [m.DashboardLink(title=look.link[0], url=look.link[1])]))
-    return found
-
-
-def _numbers(look: Look) -> Iterator[tuple[str, object]]:
-    if look.unit is not None:
-        yield "unit", look.unit.grafana
-        yield "decimals", look.unit.decimals
-    if look.steps:
-        yield "thresholds", thresholds(look.steps)
-        yield "color", m.FieldColor(mode=m.FieldColorModeId.THRESHOLDS)
-    elif look.color:
-        yield "color", m.FieldColor(mode=m.FieldColorModeId.FIXED, fixed_color=look.color)
-
-
-def _marks(look: Look) -> Iterator[tuple[str, object]]:
-    if look.paint:
-        yield "custom.cellOptions", _PAINTS[look.paint]
-    if look.paint == "bar":
-        yield "min", 0
-    if look.paint == "bar" and look.most is None:  # as long as its share of the column's largest
-        yield "fieldMinMax", True
-    if look.line:
-        yield "custom.drawStyle", "line"
-        yield "custom.lineWidth", 2
-        yield "custom.fillOpacity", 0
-        yield "custom.stacking", {"mode": "none", "group": "B"}
-
-
-_PAINTS: Mapping[str, object] = {
-    "text": {"type": "color-text"},
-    "background": {"type": "color-background", "mode": "basic"},
-    "bar": {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
-}
-
-
-def letters(*queries: Query) -> tuple[Query, ...]:
-    """Name queries A, B, C ..."""
-    return tuple(query.named(chr(ord("A") + place)) for place, query in enumerate(queries))

@@ -13,9 +13,9 @@ from grafana_client import GrafanaApi, TokenAuth
 from grafana_client.client import GrafanaClientError
 
 from grafana.compare import differences
+from grafana.words import Words
 
 FOLDER_UID = "nenghao"
-FOLDER_TITLE = {"zh": "能耗", "en": "Energy"}
 GROUP = "nenghao"
 TIMEOUT_S = 15.0
 
@@ -29,7 +29,7 @@ class Remote:
 
     def __init__(self, url: str, token: str, rendered: Path, language: str, docs: str) -> None:
         self._api = GrafanaApi.from_url(url, TokenAuth(token), timeout=TIMEOUT_S)
-        self._title = FOLDER_TITLE[language]
+        self._title = Words(language)["folder"]
         self._dashboards = {
             path.stem: json.loads(path.read_text(encoding="utf-8"))
             for path in sorted((rendered / language / "dashboards").glob("*.json"))

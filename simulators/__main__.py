@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.interval import DAY_MS, day_start
-from simulators.bench import FAULTS, build_bench
-from simulators.devices import DeviceError
+from simulators.bench import DEFECTS, FAULTS, build_bench, spoil
 from simulators.district import (
     District,
-    DistrictError,
     districts_folder,
     find_district,
     load_district,
@@ -101,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NUMBER=KIND",
-        help=f"what is wrong with meter NUMBER (from 1): {', '.join(FAULTS)}; may be repeated",
+        help=f"what is wrong with meter NUMBER (from 1): {', '.join([*FAULTS, *DEFECTS])}; may be "
+        "repeated",
     )
     commands.add_parser(
         "list",
@@ -123,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.command == "workspace":
             return _workspace(district, arguments)
         return asyncio.run(_serve(district, arguments))
-    except (DistrictError, DeviceError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"nenghao simulate: {error}", file=sys.stderr)
         return 2
 
@@ -175,9 +174,7 @@ async def _serve_wire(arguments: argparse.Namespace) -> int:
     bench = build_bench(arguments.models, origin_ms, _wall_ms)
     for text in arguments.fault:
         number, _, kind = text.partition("=")
-        if kind not in FAULTS or not number.isdigit() or not 0 < int(number) <= len(bench.meters):
-            raise DistrictError(f"--fault {text}: NUMBER=KIND, one of {', '.join(FAULTS)}")
-        bench.stations[int(number) - 1].faults = FAULTS[kind]
+        spoil(bench, int(number) if number.isdigit() else 0, kind, _wall_ms())
     wire = SimulatedWire(bench.stations, arguments.baud, echo=arguments.echo)
     try:
         if arguments.pty is not None:

@@ -4,6 +4,8 @@
     {"group": G, "live": true}            follow the wall clock
     {"served": true}                      first and last answer of every counter, with the truth
     {"power": true}                       true net rate of every meter now
+    {"exchange": "site/meter", "shown_micro": N}
+                                          put another meter in its place; what the old one shows
     {"ping": true}                        groups, and whether the port is alive
 
 A group is a site or one of its edges. Each edge also has a control port of its own, where its
@@ -71,6 +73,8 @@ class ControlPort:
             return {"served": [row for meter in self._meters for row in meter.served()]}
         if request.get("power") is True:
             return {"power": [self._power_row(meter) for meter in self._meters]}
+        if isinstance(request.get("exchange"), str):
+            return self._exchange(str(request["exchange"]), request.get("shown_micro"))
         if request.get("ping") is True:
             return {"groups": list(self._timeline.edges)}
         group, time_ms = request.get("group"), request.get("time_ms")
@@ -88,6 +92,17 @@ class ControlPort:
             raise TimeError('"time_ms" must be an integer (or "live": true)')
         self._timeline.freeze(edges, time_ms, rewind=request.get("rewind") is True)
         return {}
+
+    def _exchange(self, name: str, shown_micro: object) -> dict[str, object]:
+        if not isinstance(shown_micro, int) or isinstance(shown_micro, bool) or shown_micro < 0:
+            raise TimeError('"shown_micro" must be what the new meter shows')
+        for meter in self._meters:
+            if f"{meter.identity.site}/{meter.identity.id}" == name:
+                time_ms = self._timeline.now_ms(meter.identity.edge)
+                final = meter.shown_micro(time_ms)
+                meter.defects.exchange(time_ms, shown_micro)
+                return {"time_ms": time_ms, "final": final}
+        raise TimeError(f"no meter {name!r}")
 
     def _power_row(self, meter: SimulatedMeter) -> dict[str, object]:
         identity = meter.identity

@@ -205,6 +205,13 @@ class SimulatedMeter:
         self._note(counter, time_ms, unwrapped, number * in_micro(register.scale))
         return number
 
+    def shown_micro(self, time_ms: int) -> dict[str, int]:
+        """What stands on each counter's display; not recorded."""
+        return {
+            channel: shown_micro(counter.register, self._unwrapped(counter, time_ms))
+            for channel, counter in self._counters.items()
+        }
+
     def number_frozen(self, register: Register, time_ms: int) -> int:
         """What stood on a counter at a past time, from the meter's memory; not recorded."""
         unwrapped = self._unwrapped(self._counters[register.channel], time_ms)

@@ -1,7 +1,7 @@
 """What every test may rely on: Hypothesis profiles and the markers of real servers.
 
-`@pytest.mark.mosquitto`, `influxdb` and `postgres` skip where the server is not installed, and
-fail where NENGHAO_REQUIRE_SERVERS=1 says that it must be.
+`@pytest.mark.mosquitto`, `influxdb`, `postgres` and `chromium` skip where the program is not
+installed, and fail where NENGHAO_REQUIRE_SERVERS=1 says that it must be.
 """
 
 import os
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SERVERS = {
+    "chromium": ("chromium", "chromium"),
     "mosquitto": ("mosquitto", "mosquitto"),
     "influxdb": ("influxd", "influxdb"),
     "postgres": ("postgres", "postgresql"),
@@ -61,6 +62,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in SERVERS:
         if item.get_closest_marker(marker) is not None:
             require_server(marker)
+
+
+@pytest.fixture(scope="session")
+def chromium_program() -> str:
+    """Path of Debian's chromium."""
+    return require_server("chromium")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ WRAPPED = {
         *(str(p.relative_to(ROOT)) for p in (ROOT / MIGRATIONS).glob("v*.py")),
     },
     "aiomqtt": {"edge_agent/links/mqtt.py", "edge_agent/uplink.py"},
+    "asyncua": {"edge_agent/links/opcua.py"},
     "duckdb": {"aggregator/store/embedded.py"},
     "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
@@ -31,9 +32,9 @@ WRAPPED = {
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""
-EXTRAS_OF = {"edge_agent": ("edge", "mbus"), "aggregator": ("aggregator", "influx2")}
-PINNED_UNSEEN = {("edge_agent", "paho-mqtt")}
-"""aiomqtt stands on paho, and which paho it is matters."""
+EXTRAS_OF = {"edge_agent": ("edge", "mbus", "opcua"), "aggregator": ("aggregator", "influx2")}
+PINNED_UNSEEN = {("edge_agent", "paho-mqtt"), ("aggregator", "youplot")}
+"""aiomqtt stands on paho, and which paho it is matters; of youplot files are served, no more."""
 COMPANIONS = {"starlette", "urllib3"}
 """Come with fastapi and influxdb-client, which hand out their types and errors."""
 LOCKS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from aggregator.access import Right
+from aggregator.access import WRITES, Right
 from aggregator.api.guard import MAX_BODY_BYTES, RULES
 
 _REFUSAL = {
@@ -75,7 +75,7 @@ def _complete(operation: dict[str, Any], right: Right, *, has_body: bool) -> Non
     if right is not Right.PUBLIC:
         codes["401"] = "A token is needed, or the one given does not hold."
         codes["403"] = "The token does not give this."
-        operation["security"] = _WRITE if right is Right.DECIDE else _READ
+        operation["security"] = _WRITE if right in WRITES else _READ
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     answers.pop("422", None)
     for code, text in codes.items():

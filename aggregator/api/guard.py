@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aggregator.access import NOBODY, OPEN, Access, Right
+from aggregator.access import NOBODY, OPEN, WRITES, Access, Right
 from aggregator.api.errors import ApiError, error_response
 from aggregator.store.base import StoreError
 from aggregator.tokens import Grant, Tokens
@@ -26,6 +26,7 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
     {
         ("GET", "/"): Right.PUBLIC,
         ("GET", "/docs"): Right.PUBLIC,
+        ("GET", "/console/{name}"): Right.PUBLIC,
         ("GET", "/openapi.json"): Right.PUBLIC,
         ("GET", "/metrics"): Right.OPERATE,
         ("GET", "/api/v1/health"): Right.PUBLIC,
@@ -38,7 +39,9 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/cost"): Right.READ,
         ("GET", "/api/v1/factors"): Right.READ,
         ("GET", "/api/v1/demand"): Right.READ,
+        ("GET", "/api/v1/edges"): Right.READ,
         ("GET", "/api/v1/live"): Right.READ,
+        ("GET", "/api/v1/load"): Right.READ,
         ("GET", "/api/v1/plans"): Right.READ,
         ("GET", "/api/v1/proof"): Right.READ,
         ("GET", "/api/v1/proposals"): Right.READ,
@@ -50,12 +53,12 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/restatements"): Right.READ,
         ("GET", "/api/v1/events"): Right.READ,
         ("GET", "/api/v1/commands/{command}"): Right.OPERATE,
-        ("POST", "/api/v1/edges/{site}/{edge}/commands"): Right.DECIDE,
+        ("POST", "/api/v1/edges/{site}/{edge}/commands"): Right.COMMAND,
         ("POST", "/api/v1/events"): Right.DECIDE,
         ("POST", "/api/v1/events/{id}/undo"): Right.DECIDE,
     }
 )
-"""(method, path as it is routed) -> right. `DECIDE` is what writes, and what is noted."""
+"""(method, path as it is routed) -> right. What is in `WRITES` is noted."""
 
 MAX_BODY_BYTES = 65_536
 """Largest body of a request that writes."""
@@ -81,7 +84,7 @@ class Doorkeeper:
         none_made = self.tokens is None or not self.tokens.ever_made()
         if none_made or self.tokens is None:
             access, grant = OPEN if self.open_reading else NOBODY, None
-            if right is Right.DECIDE:
+            if right in WRITES:
                 raise ApiError(403, "", "the API is read-only: no token was made, `nenghao tokens`")
         else:
             grant = self._grant(self.tokens, authorization, right)
@@ -96,7 +99,7 @@ class Doorkeeper:
         """Return the token of a header; None without a header, and for what is public anyway."""
         if not authorization:
             return None
-        grant = tokens.find(_secret(authorization, basic=right is not Right.DECIDE))
+        grant = tokens.find(_secret(authorization, basic=right not in WRITES))
         if grant is not None and grant.holds(self.now_ms()):
             return grant
         if right is Right.PUBLIC:
@@ -150,7 +153,7 @@ class Guard:
             access, grant = await run_in_threadpool(self._keeper.admit, given, right)
             before = visitor.set(access)
             try:
-                if right is Right.DECIDE and grant is not None and self._keeper.tokens is not None:
+                if right in WRITES and grant is not None and self._keeper.tokens is not None:
                     await self._noted(self._keeper.tokens, grant, scope, receive, send)
                 else:
                     await self._app(scope, receive, send)
@@ -225,5 +228,8 @@ def _refusal(error: ApiError, scope: Scope) -> Response:
     if isinstance(error, _MethodError):
         response.headers["Allow"] = error.allowed
     if error.status == 401 and scope["method"] in ("GET", "HEAD"):
-        response.headers["WWW-Authenticate"] = 'Bearer, Basic realm="nenghao", charset="UTF-8"'
+        # A page that fetches has a form for the token; at Basic the browser would open a window.
+        fetched = dict(scope["headers"]).get(b"sec-fetch-dest") == b"empty"
+        basic = "" if fetched else ', Basic realm="nenghao", charset="UTF-8"'
+        response.headers["WWW-Authenticate"] = f"Bearer{basic}"
     return response

@@ -1,11 +1,8 @@
 """Builds the HTTP API on a LedgerReader. Handlers are plain functions: they run in threads."""
 
-from importlib.resources import files
-
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 
-from aggregator.api import document, errors
+from aggregator.api import document, errors, pages
 from aggregator.api.guard import Doorkeeper, Guard
 from aggregator.api.reader import LedgerReader
 from aggregator.api.routes import (
@@ -14,11 +11,13 @@ from aggregator.api.routes import (
     consumption,
     cost,
     demand,
+    edges,
     events,
     factors,
     health,
     intervals,
     live,
+    load,
     plans,
     proof,
     proposals,
@@ -59,7 +58,7 @@ def build_app(
             "Units are in the field names. Null means not determined, never zero. "
             'Refusals read `{"error": {"parameter": ..., "reason": ...}}`.'
         ),
-        docs_url=None,  # FastAPI's page loads scripts from the internet; ours is below
+        docs_url=None,  # FastAPI's page loads scripts from the internet; ours is in pages
         redoc_url=None,
     )
     errors.install(app)
@@ -76,7 +75,9 @@ def build_app(
         cost,
         factors,
         demand,
+        edges,
         live,
+        load,
         plans,
         proof,
         proposals,
@@ -94,11 +95,5 @@ def build_app(
     if orders is not None:
         app.include_router(commands.routes(scoped, orders), prefix=PREFIX)
     app.include_router(health.metrics_routes(scoped))
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    def page() -> HTMLResponse:
-        """Show what the API offers; works without internet."""
-        return HTMLResponse(files("aggregator.api").joinpath("page.html").read_text("utf-8"))
-
+    app.include_router(pages.routes())
     return app

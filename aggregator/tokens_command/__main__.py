@@ -111,7 +111,7 @@ def _add(tokens: "Tokens", arguments: argparse.Namespace) -> int:
         role,
         **scope,
         everything=arguments.everything,
-        author=arguments.author or getpass.getuser(),
+        author=arguments.author or _user(),
         now_ms=now_ms,
         expires_ms=None if arguments.days is None else now_ms + arguments.days * _DAY_MS,
     )
@@ -151,7 +151,7 @@ def _list(tokens: "Tokens", arguments: argparse.Namespace) -> int:
 
 
 def _revoke(tokens: "Tokens", arguments: argparse.Namespace) -> int:
-    grant = tokens.revoke(arguments.id, arguments.author or getpass.getuser(), _now_ms())
+    grant = tokens.revoke(arguments.id, arguments.author or _user(), _now_ms())
     if grant is None:
         print(f"nenghao tokens: there is no token {arguments.id}", file=sys.stderr)
         return EXIT_FAILED
@@ -194,6 +194,11 @@ def _document(grant: "Grant") -> dict[str, object]:
         "revoked_ms": grant.revoked_ms,
         "revoked_by": grant.revoked_by,
     }
+
+
+def _user() -> str:
+    """Return who sits there, also behind sudo."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def _now_ms() -> int:

@@ -8,6 +8,7 @@ from edge_agent.decoders.manual import ManualDecoder
 from edge_agent.decoders.mbus import MbusDecoder
 from edge_agent.decoders.modbus import ModbusDecoder
 from edge_agent.decoders.mqtt_json import MqttJsonDecoder
+from edge_agent.decoders.opcua import OpcUaDecoder
 from edge_agent.maps.base import DeviceMap
 from edge_agent.maps.cjt188 import Cjt188Map
 from edge_agent.maps.dlt645 import Dlt645Map
@@ -15,6 +16,7 @@ from edge_agent.maps.manual import ManualMap
 from edge_agent.maps.mbus import MbusMap
 from edge_agent.maps.modbus import ModbusMap
 from edge_agent.maps.mqtt_json import MqttJsonMap
+from edge_agent.maps.opcua import OpcUaMap
 
 
 def make_decoder(meter: MeterConfig, device: DeviceMap, *, by_hand: bool = False) -> Decoder:
@@ -37,4 +39,6 @@ def make_decoder(meter: MeterConfig, device: DeviceMap, *, by_hand: bool = False
         return MbusDecoder(meter, device)
     if isinstance(device, MqttJsonMap):
         return MqttJsonDecoder(meter, device)
+    if isinstance(device, OpcUaMap):
+        return OpcUaDecoder(meter, device)
     raise TypeError(f"no decoder for {type(device).__name__}")

@@ -7,6 +7,7 @@ from edge_agent.links.base import MeterLink
 from edge_agent.links.manual import ManualLink
 from edge_agent.links.modbus import ModbusTcpLink
 from edge_agent.links.mqtt import MqttJsonLink
+from edge_agent.links.opcua import OpcUaLink
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.base import Wire
 from edge_agent.wires.serial import SerialSettings, SerialWire
@@ -21,7 +22,8 @@ PROTOCOLS: Mapping[str, frozenset[str]] = {
     "tcp": WIRE_PROTOCOLS,
     "serial": WIRE_PROTOCOLS,
     "mqtt": frozenset({"mqtt-json"}),
-    "manual": WIRE_PROTOCOLS | {"manual", "mqtt-json"},  # any meter has a display
+    "opcua": frozenset({"opcua"}),
+    "manual": WIRE_PROTOCOLS | {"manual", "mqtt-json", "opcua"},  # any meter has a display
 }
 """Kind of bus -> protocols of the meters that may be on it."""
 
@@ -32,6 +34,8 @@ def make_link(bus: BusConfig, host: str, port: int) -> MeterLink:
         return ModbusTcpLink(host, port, bus.timeout_s)
     if bus.kind == "mqtt":
         return MqttJsonLink(host, port, bus.timeout_s)
+    if bus.kind == "opcua":
+        return OpcUaLink(host, port, bus.timeout_s)
     if bus.kind == "manual" and bus.file is not None:
         return ManualLink(bus.file)
     wire: Wire

@@ -83,6 +83,9 @@ class OutboxStats:
         return max((level for level in ALARM_PERCENT if share >= level), default=0)
 
 
+LAST_BATCHES = 256
+"""Batches `newest_ms` looks at: the last may be of old readings, thinned or late."""
+
 Evicted = Callable[[int, int, int], None]
 """Told (first_seq, last_seq, readings) when unacked batches had to go."""
 
@@ -198,6 +201,10 @@ class Outbox(Protocol):
 
     def meta(self, name: str) -> bytes | None:
         """Payload of a meta in use or referred to by a held batch."""
+        ...
+
+    def newest_ms(self) -> int | None:
+        """Time of the newest reading of the last batches [ms UTC]; None when there is none."""
         ...
 
     def stats(self) -> OutboxStats:
@@ -474,6 +481,10 @@ class MemoryOutbox:
 
     def meta(self, name: str) -> bytes | None:
         return self._metas.get(name)
+
+    def newest_ms(self) -> int | None:
+        last = sorted(self._batches)[-LAST_BATCHES:]
+        return max((self._batches[seq].last_ms for seq in last), default=None)
 
     def stats(self) -> OutboxStats:
         open_batches = [self._batches[seq] for seq in self.unsettled(newest_first=False)]

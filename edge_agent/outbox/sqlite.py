@@ -56,6 +56,7 @@ from edge_agent.errors import OutboxError, OutboxFullError
 from edge_agent.outbox import file
 from edge_agent.outbox.base import (
     DAY_MS,
+    LAST_BATCHES,
     Evicted,
     Ledger,
     OutboxStats,
@@ -621,6 +622,15 @@ class SqliteOutbox:
         with self._errors("reading a meta"):
             row = self._db.execute("SELECT payload FROM meta WHERE hash = ?", (name,)).fetchone()
         return row and bytes(row[0])
+
+    def newest_ms(self) -> int | None:
+        with self._errors("reading"):
+            row = self._db.execute(
+                "SELECT max(last_ms) FROM (SELECT last_ms FROM batch ORDER BY seq DESC LIMIT ?)",
+                (LAST_BATCHES,),
+            ).fetchone()
+        newest: int | None = row[0]
+        return newest
 
     def stats(self) -> OutboxStats:
         with self._errors("reading"):

@@ -24,19 +24,10 @@ from grafana.influxql import (
     select,
     total,
 )
+from grafana.looks import SHARE_STEPS, Look
 from grafana.palette import CARRIERS, ENERGY, LEVELS, SUB_ITEMS, UNKNOWN
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    compared,
-    join,
-    letters,
-    ordered,
-    ratio,
-    sorted_by,
-)
+from grafana.panels import House
+from grafana.transformations import columns, compared, join, letters, ordered, ratio, sorted_by
 from grafana.words import Words
 
 HEATING = "heating"

@@ -4,20 +4,11 @@ from contract.stored import CARRIER, GENERATION, NODE, OUT, SITE, Level
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import DAY, YEAR_BEFORE, equal, matches, raw, total
+from grafana.looks import CHANGE_STEPS, SHARE_STEPS, Look
 from grafana.palette import CARBON, SCOPES
 from grafana.palette import GENERATION as GREEN
-from grafana.panels import (
-    CHANGE_STEPS,
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    compared,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-)
+from grafana.panels import House
+from grafana.transformations import columns, compared, join, letters, ordered, sorted_by
 from grafana.words import Words
 
 FUELS = matches(CARRIER, f"^({f.FUELS})$")

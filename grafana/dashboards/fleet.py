@@ -4,19 +4,10 @@ from contract.stored import BUS, BUS_HISTORY, EDGE, EDGE_HISTORY, SITE
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import HOUR, Names, Query, call, last, over, rate, raw, select, span
+from grafana.looks import SHARE_STEPS, Look, Steps
 from grafana.palette import BAD, ENERGY, GOOD, WATCH
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    Steps,
-    columns,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    timeless,
-)
+from grafana.panels import House
+from grafana.transformations import columns, join, letters, ordered, sorted_by, timeless
 from grafana.words import Words
 
 LATEST = span("1d")
@@ -98,7 +89,7 @@ def _states(house: House) -> Row:
         "meters_ok": raw("meters_ok"),
         "meters": raw("meters"),
     }  # all of the newest state, whose time comes along
-    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE))
+    table = select(fields, EDGE_HISTORY, f.IN_REGION, time=LATEST, by=(SITE, EDGE), once=True)
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     order = ("name", EDGE, *fields, "Time", SITE)
     values = {"1": (text("online"), GOOD), "0": (text("offline"), BAD)}
@@ -120,7 +111,7 @@ def _states(house: House) -> Row:
                         "name": Look(name=text("site"), link=to_site),
                         EDGE: Look(name=text("edge"), width=122),
                         "online": Look(
-                            name=text("online"), mappings=values, paint="text", width=50
+                            name=text("online"), mappings=values, paint="text", width=60
                         ),
                         "outbox": Look(
                             name=text("outbox"), unit=unit("count"), steps=BACKLOG_STEPS,
@@ -135,8 +126,8 @@ def _states(house: House) -> Row:
                             name=text("clock_offset"), unit=unit("milliseconds"),
                             steps=CLOCK_STEPS, paint="text", width=74,
                         ),
-                        "version": Look(name=text("version"), width=58),
-                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=72),
+                        "version": Look(name=text("version"), width=62),
+                        "meters_ok": Look(name=text("meters_ok"), unit=unit("count"), width=66),
                         "meters": Look(name=text("meters"), unit=unit("count"), width=45),
                         "Time": Look(name=text("last_seen"), unit=unit("moment"), width=100),
                         SITE: Look(hidden=True),

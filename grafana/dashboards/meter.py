@@ -21,17 +21,10 @@ from grafana.influxql import (
     span,
     total,
 )
+from grafana.looks import SHARE_STEPS, Look
 from grafana.palette import BAD, CARRIERS, ENERGY, GOOD, QUALITY
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    letters,
-    ordered,
-    sorted_by,
-    transform,
-)
+from grafana.panels import House
+from grafana.transformations import columns, letters, ordered, sorted_by, transform
 from grafana.words import Words
 
 ONE_METER = (f.IN_REGION, chosen("site"), chosen(METER))
@@ -161,9 +154,9 @@ def _checks(house: House) -> Row:
                     "proof", proof,
                     transformations=(ordered("Time", *numbers, "closes"), sorted_by("Time")),
                     looks={
-                        "Time": Look(name=text("day"), unit=unit("day"), width=105),
+                        "Time": Look(name=text("day"), unit=unit("day")),
                         **{
-                            name: Look(name=text(name), unit=unit("amount_fine"), width=112)
+                            name: Look(name=text(name), unit=unit("amount_fine"))
                             for name in numbers
                         },
                         "closes": Look(

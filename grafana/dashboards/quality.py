@@ -28,18 +28,10 @@ from grafana.influxql import (
     share,
     span,
 )
+from grafana.looks import SHARE_STEPS, Look
 from grafana.palette import BAD, GOOD, QUALITY, WATCH
-from grafana.panels import (
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    top,
-)
+from grafana.panels import House
+from grafana.transformations import columns, join, letters, ordered, sorted_by, top
 from grafana.words import Words
 
 MAIN = matches(CHANNEL, f.MAIN_CHANNELS)
@@ -142,7 +134,7 @@ def _lists(house: House) -> Row:
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
 
     def share_look(name: str) -> Look:
-        return Look(name=text(name), unit=unit("share"), steps=SHARE_STEPS, paint="text", width=90)
+        return Look(name=text(name), unit=unit("share"), steps=SHARE_STEPS, paint="text", width=82)
 
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     to_meter = (
@@ -217,11 +209,11 @@ def _lists(house: House) -> Row:
                         top(50),
                     ),
                     looks={
-                        "name": Look(name=text("site"), width=130),
+                        "name": Look(name=text("site"), width=112),
                         METER: Look(name=text("meter"), link=to_meter),
                         SITE: Look(hidden=True),
                         "completeness": share_look("completeness"),
-                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=80),
+                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=66),
                     },
                 ),
                 7,

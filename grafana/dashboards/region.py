@@ -4,13 +4,10 @@ from contract.stored import CARRIER, EDGE, EDGE_HISTORY, SITE, Level
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import DAY, YEAR_BEFORE, call, last, over, raw, select, span
+from grafana.looks import BUDGET_STEPS, CHANGE_STEPS, SHARE_STEPS, Look
 from grafana.palette import CARBON, CARRIERS, ENERGY
-from grafana.panels import (
-    BUDGET_STEPS,
-    CHANGE_STEPS,
-    SHARE_STEPS,
-    House,
-    Look,
+from grafana.panels import House
+from grafana.transformations import (
     columns,
     compared,
     join,
@@ -49,7 +46,7 @@ def make(words: Words) -> Board:
         tce=last("kgce_equivalent") / unit("tce").divisor,
     )  # fmt: skip
     numbers = Row(
-        4,
+        3,
         (
             (house.number("energy", energy, unit=unit("tce"), color=ENERGY), 4),
             (
@@ -91,7 +88,7 @@ def make(words: Words) -> Board:
     course = f.figures(*by_carrier, tce=f.tce(words), by=(CARRIER,), each=DAY)
     whole = f.figures(*by_carrier, tce=f.tce(words), by=(CARRIER,))
     courses = Row(
-        7,
+        6,
         (
             (
                 house.course(
@@ -128,7 +125,7 @@ def make(words: Words) -> Board:
         by_site,
     )
     where = Row(
-        8,
+        9,
         (
             (
                 house.map(
@@ -175,7 +172,7 @@ def make(words: Words) -> Board:
         *hours, level=Level.HOUR, time=span("14d", "7d"), before=f.tce(words), by=(SITE,)
     )
     details = Row(
-        7,
+        8,
         (
             (
                 house.rows(

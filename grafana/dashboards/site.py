@@ -43,20 +43,10 @@ from grafana.influxql import (
     share,
     total,
 )
+from grafana.looks import BUDGET_STEPS, SHARE_STEPS, Look
 from grafana.palette import BAD, CARBON, CARRIERS, COST, ENERGY, GOOD, LEVELS, TARIFFS, UNKNOWN
-from grafana.panels import (
-    BUDGET_STEPS,
-    SHARE_STEPS,
-    House,
-    Look,
-    columns,
-    compared,
-    join,
-    letters,
-    ordered,
-    sorted_by,
-    transform,
-)
+from grafana.panels import House
+from grafana.transformations import columns, compared, join, letters, ordered, sorted_by, transform
 from grafana.words import Words
 
 BOUNDARY = "boundary"
@@ -167,7 +157,7 @@ def _courses(house: House) -> Row:
                         sorted_by("tce"),
                     ),
                     looks={
-                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=80),
+                        CARRIER: Look(name=text("carrier"), mappings=names, paint="text", width=88),
                         "amount": Look(name=text("amount"), unit=unit("amount")),
                         UNIT: Look(name=text("unit"), width=52, mappings=f.UNIT_TEXTS),
                         "tce": Look(name=text("tce"), unit=unit("tce_fine"), width=98),
@@ -384,7 +374,7 @@ def _checks(house: House) -> Row:
                         "Time": Look(name=text("time"), width=100, unit=unit("moment")),
                         METER: Look(name=text("meter"), link=to_meter),
                         "rule": Look(
-                            name=text("rule"), width=70, mappings=f.rule_mappings(words)
+                            name=text("rule"), width=88, mappings=f.rule_mappings(words)
                         ),
                         "outcome": Look(
                             name=text("outcome"), width=60, mappings=outcomes, paint="text"

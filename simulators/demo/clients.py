@@ -73,6 +73,15 @@ class Api:
         """Close the connections."""
         await self._client.aclose()
 
+    def authorize(self, token: str) -> None:
+        """Say who asks, from now on."""
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    async def tell(self, event: Mapping[str, object]) -> None:
+        """Tell what happened to a meter; httpx.HTTPError when it is refused."""
+        answer = await self._client.post("/api/v1/events", json=dict(event))
+        answer.raise_for_status()
+
     async def healthy(self) -> bool:
         """Whether it answers and its store is well."""
         try:

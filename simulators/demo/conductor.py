@@ -148,6 +148,8 @@ class Demo:
         )
         child = await self._processes.start("aggregator", "aggregator", ["--config", str(config)])
         await self._processes.until_ready(child, api.healthy, READY_S)
+        address = f"console 能耗在线监测: http://{HOST}:{api_port}/"
+        self._console.print(address, markup=False, soft_wrap=True)
         return child
 
     # ----------------------------------------------------------------- phases

@@ -15,17 +15,19 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route
 
-from aggregator.access import RIGHTS, Access, Right, TokenRole, visible
+from aggregator.access import RIGHTS, WRITES, Access, Right, TokenRole, visible
 from aggregator.api.guard import MAX_BODY_BYTES, RULES, Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.closings import Closings, Part
 from aggregator.facts import Facts
+from aggregator.orders import Order, Orders
 from aggregator.register.folder import load_folder
 from aggregator.register.model import Register
 from aggregator.restatements import Restatement, Restatements
 from aggregator.tokens import Tokens
+from contract.command import Command
 from contract.interval import DAY_MS, month_start
 from contract.state import EdgeState, OutboxState
 from contract.topics import Address
@@ -34,6 +36,7 @@ from tests.aggregator.doors import NOW_MS, keeper_of, tokens_in
 from tests.register_example import example, write_folder
 
 ELSEWHERE = "370112"
+COMMAND = "c-0123456789abcdef"
 SECRETS = {
     name: f"nenghao-{name}-0123456789"
     for name in (
@@ -74,7 +77,10 @@ class Door:
         self.app = self.application(keeper_of(self.tokens))
 
     def application(self, keeper: Doorkeeper) -> FastAPI:
-        return build_app(self.ledger.reader, self.writer, keeper, self.closings)
+        orders = Orders(lambda _topic, _payload: None, lambda: NOON_MS)
+        command = Command(COMMAND, "restart", NOON_MS, {})
+        orders._orders[COMMAND] = Order(Address(REGION, "foundry", "gw1"), command, NOON_MS)
+        return build_app(self.ledger.reader, self.writer, keeper, self.closings, orders=orders)
 
     def _give(self, name: str, role: TokenRole, **scope: Any) -> None:
         self.tokens.add(SECRETS[name], name, role, author="the tests", now_ms=1, **scope)
@@ -148,7 +154,7 @@ def test_every_route_has_a_rule_and_every_rule_a_route(door: Door) -> None:
 
 def test_what_changes_something_is_noted_and_reading_is_not(door: Door) -> None:
     for (method, path), right in RULES.items():
-        assert (right is Right.DECIDE) == (method != "GET"), path
+        assert (right in WRITES) == (method != "GET"), path
 
 
 def test_a_route_that_somebody_adds_without_a_rule_is_not_there(door: Door) -> None:
@@ -164,7 +170,8 @@ def test_a_route_that_somebody_adds_without_a_rule_is_not_there(door: Door) -> N
 
 
 def filled(path: str, id_: int = 999) -> str:
-    values = {"region": REGION, "month": "2026-03", "id": str(id_)}
+    values = {"region": REGION, "month": "2026-03", "id": str(id_), "name": "main.js"}
+    values |= {"site": "foundry", "edge": "gw1", "command": COMMAND}
     return re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
 
 
@@ -249,6 +256,20 @@ def test_no_route_tells_anything_of_a_site_out_of_scope(client: ApiClient, name:
     assert [where for where, text in shown(client, name).items() if HIDDEN.search(text)] == []
 
 
+@pytest.mark.parametrize("name", ["office", "elsewhere", "local-machine"])
+def test_an_edge_out_of_scope_is_sent_nothing_and_its_commands_are_not_shown(
+    client: ApiClient, name: str
+) -> None:
+    body = {"name": "poll-now", "args": {}}
+    path = "/api/v1/edges/foundry/gw1/commands"
+    sent = client.post(path, body, SECRETS["engineer"])
+    assert sent.status_code == 202, sent.text
+    asked = f"/api/v1/commands/{sent.json()['id']}"
+    assert client.get(asked, token=SECRETS["engineer"]).json()["edge"] == "gw1"
+    assert client.post(path, body, SECRETS[name]).status_code in (403, 404)
+    assert client.get(asked, token=SECRETS[name]).status_code in (403, 404)
+
+
 def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: ApiClient) -> None:
     """The test above can fail: the same questions, asked by who may, name the foundry."""
     everything, own, district = (shown(client, name) for name in ("engineer", "foundry", "city"))
@@ -261,7 +282,8 @@ def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: 
     )  # fmt: skip
     assert silent == {f"/api/v1/{name}" for name in quiet}
     for one in (own, district):
-        assert {where.split()[0] for where, text in one.items() if HIDDEN.search(text)} == telling
+        told = {where.split()[0] for where, text in one.items() if HIDDEN.search(text)}
+        assert told == {path for path in telling if RULES["GET", path] is Right.READ}
     assert "office" in everything["/api/v1/sites {}"]
     assert "office" not in own["/api/v1/sites {}"]
 
@@ -375,7 +397,7 @@ def test_before_the_first_token_only_the_host_itself_reads(door: Door, tmp_path:
                 status = ask(client, method, path).status_code
                 if right is Right.PUBLIC:
                     assert status == 200
-                elif right is Right.DECIDE:
+                elif right in WRITES:
                     assert status == 403
                 else:
                     assert (status in (200, 422)) if local else (status == 401), (path, status)

@@ -1,6 +1,9 @@
 """Exchanges, resets, new ratios, decisions: any order ends in the oracle's figures."""
 
+from itertools import permutations
+
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +13,7 @@ from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import differing
 from aggregator.proof import prove
 from aggregator.store.base import Commit
-from contract.interval import GRID_MS, MINUTE_MS
+from contract.interval import DAY_MS, GRID_MS, MINUTE_MS
 from contract.stored import Level
 from tests.aggregator.test_book import (
     ADDRESS,
@@ -174,4 +177,45 @@ def test_an_exchange_told_before_the_old_meters_last_readings_come():
         district.take([("em-1", *reading)], seq)
     changes: dict[int, tuple[int | None, int | None]] = {at_ms: (10_700_000, 0)}
     assert district.known() == expected(oracle.Declared({0: 40}, changes), walk)
+    assert district.proves()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_registers_of_which_only_declarations_tell_count_beside_the_only_reading(order):
+    """Another meter was put in before, and one more after, the only reading; far apart."""
+    changes: dict[int, tuple[int | None, int | None]] = {
+        T0 - 5 * DAY_MS: (None, 90_000_000),
+        T0 + 5 * DAY_MS: (120_000_000, 0),
+    }
+    reading = (T0, 100_000_000)
+    district = Told()
+    facts = [event(EventKind.EXCHANGE, at, final_micro=final, start_micro=start)
+             for at, (final, start) in changes.items()]  # fmt: skip
+    for step in order:
+        if step < 2:
+            district.say(facts[step])
+        else:
+            district.take([("em-1", *reading)], 1)
+    assert district.known() == expected(oracle.Declared({0: 40}, changes), [reading])
+    assert sum(row[0] for row in district.known().values()) == 30 * 40 * 1_000_000
+    assert district.proves()
+    district.say(event(EventKind.REJECT, T0, until_ms=T0 + 1))
+    assert district.known() == {}
+    assert district.proves()
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_step_that_a_person_accepted_may_end_with_a_declared_register(rejected):
+    readings = [(T0, 100_000_000), (T0 + MINUTE_MS, 5_000_000)]
+    district = Told()
+    district.take([("em-1", *reading) for reading in readings], 1)
+    at = T0 + MINUTE_MS
+    district.say(event(EventKind.EXCHANGE, at, final_micro=900_000_000, start_micro=0))
+    district.say(event(EventKind.ACCEPT, at))
+    if rejected:
+        district.say(event(EventKind.REJECT, at, until_ms=at + 1))
+    declared = oracle.Declared(
+        {0: 40}, {at: (900_000_000, 0)}, frozenset([at]), frozenset([at] if rejected else [])
+    )
+    assert district.known() == expected(declared, readings)
     assert district.proves()

@@ -38,7 +38,9 @@ def test_check_counts_or_names_every_problem(folder, capsys):
 def test_import_export_log(config, folder, tmp_path, capsys):
     call = ["import", str(folder), "--config", config, "--author", "district"]
     assert main(call) == 0
-    assert "changed: budgets 3, documents 1, entities 2, meters 6" in capsys.readouterr().out
+    changed = capsys.readouterr().out
+    for part in ("budgets 3", "documents 1", "entities 2", "meters 6"):
+        assert part in changed
     assert main(call) == 0
     assert capsys.readouterr().out == "changed: nothing\n"
 

@@ -158,6 +158,8 @@ def _start_edge(
         folder / "edges",
         Pace(gateway.poll_s, COMMIT_S, COMMIT_S),
     )
+    text = files.config.read_text("utf-8")  # without it the one off line would hold all for ever
+    files.config.write_text(text.replace("[edge]\n", "[edge]\nrtc = true\n"), "utf-8")
     log = folder / f"{gateway.site}.log"
     process = stack.enter_context(child("edge_agent", ["run", "--config", str(files.config)], log))
     wait_for_event(log, "agent_started", process)

@@ -189,12 +189,17 @@ def test_grafana_is_given_what_its_provisioning_asks_for() -> None:
     if not folder.exists():
         pytest.skip("grafana/ is not in this tree")
     grafana = SERVICES["grafana"]
-    given = grafana["environment"].keys() | set(re.findall(r"(\w+)=\$\$", grafana["entrypoint"][2]))
+    given = grafana["environment"].keys()
+    secrets = [
+        f"{target}/influxdb-token" for _, target, _ in mounts(grafana) if "secrets" in target
+    ]
     for source, _, _ in mounts(grafana):
         path = DEPLOY / source
         if "provisioning" in source:
             for file in [path] if path.is_file() else path.rglob("*.yaml"):
-                assert set(re.findall(r"\$\{(\w+)\}", file.read_text("utf-8"))) <= given, file
+                text = file.read_text("utf-8")
+                assert set(re.findall(r"\$\{(\w+)\}", text)) <= given, file
+                assert set(re.findall(r"\$__file\{(.*?)\}", text)) <= set(secrets), file
 
 
 def test_the_demo_is_set_up_by_what_it_runs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from contract.reading import Reading
 from edge_agent.clock import SteppingClock
 from edge_agent.config import BusConfig, MeterConfig, PollConfig
 from edge_agent.events import Event
+from edge_agent.gaps import Since
 from edge_agent.links.registry import make_link
 from edge_agent.poller import BusPoller
 from edge_agent.registers import load_device_maps
@@ -52,7 +53,12 @@ def simulated(model: str) -> SimulatedMeter:
 
 @contextlib.asynccontextmanager
 async def field_of(
-    model: str, path: Path | None = None, *, clock_broadcast: bool = False, timeout_s: float = 1.0
+    model: str,
+    path: Path | None = None,
+    *,
+    clock_broadcast: bool = False,
+    timeout_s: float = 1.0,
+    since: Since | None = None,
 ) -> AsyncIterator[tuple[Field, BusPoller]]:
     """Serve one meter of `model`: on TCP, or on a pseudo-terminal at `path`."""
     meter = simulated(model)
@@ -70,7 +76,7 @@ async def field_of(
         bus = replace(bus, kind="serial", device=str(path), baud=115_200)
     poller = BusPoller(
         bus, PollConfig(60), load_device_maps([model]), make_link, clock, found,
-        found.events.append,
+        found.events.append, since,
     )  # fmt: skip
     try:
         yield found, poller

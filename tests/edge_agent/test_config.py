@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge_agent.__main__ import main
 from edge_agent.config import EdgeConfig, describe_keys, missing_files, parse_config
 from edge_agent.errors import ConfigError
+from edge_agent.registers import devices_folder
 
 FILE = Path("/etc/nenghao/edge.toml")
 GOOD: dict[str, Any] = {
@@ -327,3 +328,20 @@ def test_meters_that_cannot_be_on_their_bus_are_named(tmp_path, capsys):
     assert len(said) == len(expected)
     for line, (key, reason) in zip(said, expected.items(), strict=True):
         assert line.startswith(f"{path}: {key}: {reason}"), line
+
+
+def test_a_map_of_ones_own_is_found_beside_the_configuration(tmp_path, capsys):
+    path = tmp_path / "edge.toml"
+    table = changed("edge/devices_dir", "maps")
+    table["bus"][0]["meter"] = [{"id": "m1", "model": "our-meter"}]
+    path.write_bytes(toml(table))
+    assert main(["check-config", "--config", str(path)]) == 2
+    assert "there is no device map 'our-meter'" in capsys.readouterr().err
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    product = (devices_folder() / "abb-b23.toml").read_text("utf-8")
+    (folder / "our-meter.toml").write_text(product.replace('"abb-b23"', '"our-meter"'))
+    assert main(["check-config", "--config", str(path)]) == 0
+    (folder / "our-meter.toml").write_text(product)
+    assert main(["check-config", "--config", str(path)]) == 2
+    assert f"{folder}/our-meter.toml model: 'abb-b23' must be" in capsys.readouterr().err

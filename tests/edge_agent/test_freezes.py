@@ -7,6 +7,7 @@ import pytest
 from contract.reading import Quality
 from edge_agent.codecs.dlt645 import SetClocks
 from edge_agent.events import ClocksSet, GapFilled, MeterBack, MeterClockWrong, MeterLost
+from edge_agent.gaps import Since
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.tcp import TcpWire
 from simulators.dlt645_meter import Dlt645Station
@@ -46,6 +47,22 @@ async def test_midnights_of_a_gap_are_read_newest_first_and_marked():
             assert of_time(late, midnight) == frozen(found.meter, midnight)
         assert found.events == [GapFilled("m1", 18)]
         assert poller.meter_states()[0].failures == {}
+
+
+async def test_a_gateway_that_was_off_fills_the_gap_once_its_clock_is_known():
+    known = False
+    since = Since(ORIGIN_MS + HOUR_MS, lambda: known)
+    async with field_of(MODEL, since=since) as (found, poller):
+        found.clock.advance(ORIGIN_MS + 2 * DAY_MS + HOUR_MS)
+        for _ in range(2):
+            await poller.poll_once()
+        assert all(r.quality == Quality.GOOD for r in found.readings)
+        known = True
+        for _ in range(4):
+            await poller.poll_once()
+        late = [r for r in found.readings if r.quality == Quality.FREEZE]
+        assert times(late) == [ORIGIN_MS + 2 * DAY_MS, ORIGIN_MS + DAY_MS]
+        assert found.events == [GapFilled("m1", 12)]
 
 
 async def test_short_gaps_and_gaps_without_midnight_are_left_alone():
@@ -104,7 +121,7 @@ async def test_a_meter_with_a_wrong_clock_fills_nothing_and_says_so(off_ms):
 
 
 async def test_a_meter_lost_in_between_goes_on_where_it_got_to():
-    async with field_of(MODEL, timeout_s=0.3) as (found, poller):
+    async with field_of(MODEL, timeout_s=0.6) as (found, poller):
         station = found.station
         assert isinstance(station, Dlt645Station)
         image, asked = station._image, []

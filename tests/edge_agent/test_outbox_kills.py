@@ -15,6 +15,7 @@ from edge_agent.outbox.sqlite import SqliteOutbox
 from tests.suites.outbox_suite import META, NOW, registers, some
 
 MAX_BYTES = 3 << 14
+ACKED_EACH = 9
 STEPS = (
     "BEGIN",
     "SELECT id FROM meta",
@@ -54,7 +55,8 @@ def run_child(
         outbox.append(content(seq))
         written = outbox.commit(NOW)
         os.write(report, f"{written.stop - 1} {seq}\n".encode())
-        if acking and seq % 9 == 0:  # the others stay: there is something to thin and to evict
+        # The others stay: there is something to thin and to evict.
+        if acking and seq % ACKED_EACH == 0:
             outbox.acknowledge(0, [(written.stop - 1, written.stop - 1)])
         if seq % 5 == 0:
             outbox._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -100,8 +102,10 @@ def check(path: Path, said: dict[int, int]) -> None:
             stored = outbox.batch(seq)
             assert stored is not None
             assert set(readings_in(stored.blocks_json)) == set(content(key))
-    if said:
-        assert set(content(said[max(said)])) <= kept, "the newest is neither thinned nor let go"
+    if said and said[max(said)] % ACKED_EACH:  # an acked one may have made room
+        # Its samples may be thinned: by a commit that was durable, and killed before it said so.
+        newest = {r for r in content(said[max(said)]) if r.channel == "energy_import"}
+        assert newest <= kept, "registers are never thinned, and the newest batch is not let go"
     assert outbox.stats().lost_batches == 0
     assert not path.with_name(path.name + ".damaged").exists()
     outbox.close()

@@ -1,6 +1,7 @@
 """The poller: grid, deadline, back-off, statistics, and one poll through real sockets."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self, cast
@@ -333,6 +334,27 @@ async def test_silent_meter_on_its_own_endpoint_does_not_hold_up_the_bus():
     assert states[0].ok
     assert not states[1].ok
     assert {reading.meter for reading in sink.readings} == {"m0"}
+
+
+async def test_run_ends_though_a_library_swallows_the_cancellation(monkeypatch):
+    rig = Rig(1)
+    whole, reached = rig.wire.read, asyncio.Event()
+
+    async def swallows(question):
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await whole(question)
+
+    monkeypatch.setattr(rig.wire, "read", swallows)
+    task = asyncio.create_task(rig.poller.run())
+    await settle()
+    rig.clock.advance(T0 + PERIOD_MS)
+    async with asyncio.timeout(5):
+        await reached.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
 
 
 async def test_run_ends_when_the_sink_is_broken():

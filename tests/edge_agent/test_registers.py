@@ -147,10 +147,17 @@ def test_load_device_maps_reports_each_broken_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_device_maps(["good", "bad", "missing"], tmp_path)
     text = str(caught.value)
-    assert "bad.toml model" in text
-    assert "missing.toml" in text
+    assert f"{tmp_path}/bad.toml model" in text
+    assert f"{devices_folder()}/missing.toml" in text
     assert "good.toml" not in text
     assert set(load_device_maps(["good", "good"], tmp_path)) == {"good"}
+
+
+def test_a_map_of_ones_own_goes_before_the_products(tmp_path):
+    (tmp_path / "abb-b23.toml").write_text(GOOD.replace('"good"', '"abb-b23"'))
+    maps = load_device_maps(["abb-b23", "eastron-sdm630"], tmp_path)
+    assert (maps["abb-b23"].maker, maps["eastron-sdm630"].maker) == ("Maker", "Eastron")
+    assert load_device_maps(["abb-b23"])["abb-b23"].maker == "ABB"
 
 
 def test_meta_meter_carries_rating_of_the_main_channel_and_survives_the_wire():

@@ -41,7 +41,7 @@ host = "broker"
 SPOIL: dict[str, Callable[[Station], None]] = {
     "silent": lambda s: setattr(s.faults, "silent", True),
     "garbled": lambda s: setattr(s.faults, "broken_checksum", True),
-    "slow": lambda s: setattr(s.faults, "delay_s", 0.5),
+    "slow": lambda s: setattr(s.faults, "delay_s", 1.2),
 }
 
 
@@ -56,7 +56,7 @@ async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
     wire = SimulatedWire(stations)
     wire.plug(tmp_path / "rs485")
     (bus,) = edge_config(bench.edge_bus(device=tmp_path / "rs485", baud=115_200)).buses
-    bus = replace(bus, timeout_s=0.2)
+    bus = replace(bus, timeout_s=0.6)
     taken: list[str] = []
     events: list[Event] = []
 
@@ -82,6 +82,40 @@ async def test_one_bad_meter_costs_only_its_own_readings(tmp_path, fault, bad):
         await poller.poll_once()
         assert sorted(taken) == ["m1", "m2", "m3", "m4"]
         assert isinstance(events[-1], MeterBack)
+    finally:
+        await poller.close()
+        await wire.stop()
+
+
+async def test_an_adapter_pulled_out_and_put_back_loses_the_meters_and_finds_them(tmp_path):
+    clock = SteppingClock(ORIGIN_MS + 3_600_000)
+    bench = build_bench(MODELS[:2], ORIGIN_MS, clock.time_ms)
+    wire = SimulatedWire(bench.stations)
+    path = tmp_path / "rs485"
+    wire.plug(path)
+    (bus,) = edge_config(bench.edge_bus(device=path)).buses
+    taken: list[str] = []
+    events: list[Event] = []
+
+    class Sink:
+        def append(self, readings):
+            taken.append(readings[0].meter)
+
+    poller = BusPoller(
+        bus, PollConfig(60, 60), load_device_maps(MODELS), make_link, clock, Sink(), events.append
+    )
+    try:
+        await poller.poll_once()
+        wire.unplug()
+        for _ in range(3):
+            await poller.poll_once()
+        assert [type(event) for event in events] == [MeterLost, MeterLost]
+        assert "No such file" in str(events[-1])
+        wire.plug(path)
+        taken.clear()
+        await poller.poll_once()
+        assert taken == ["m1", "m2"]
+        assert [type(event) for event in events[2:]] == [MeterBack, MeterBack]
     finally:
         await poller.close()
         await wire.stop()

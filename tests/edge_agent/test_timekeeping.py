@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.interval import DAY_MS, HOUR_MS
-from contract.reading import Reading
+from contract.reading import Quality, Reading
 from edge_agent.agent import TimedSink
 from edge_agent.clock import LinuxMachine, SteadyClock, load_offset, save_offset
 from edge_agent.outbox.base import MemoryOutbox
@@ -154,3 +154,20 @@ def test_the_guess_of_the_start_stays_though_the_wall_clock_jumps():
     machine.wall_off_ms = YEAR_MS
     machine.up_ms += 10_000
     assert keeper.time_ms() == before + 10_000
+
+
+def test_what_others_dated_is_not_moved_with_the_gateways_clock():
+    machine = FakeMachine(-30 * YEAR_MS)
+    keeper = Timekeeper(machine, rtc=False)
+    outbox = MemoryOutbox(1 << 24, 190)
+    outbox.use_meta(META)
+    sink = TimedSink(outbox, keeper)
+    assert not keeper.known
+    frozen = Reading("m", "energy_import", BEGIN - DAY_MS, 5, Quality.FREEZE)
+    written = Reading("w", "volume", BEGIN - DAY_MS, 7, Quality.MANUAL)
+    sink.append([frozen, Reading("m", "power", SteadyClock(keeper).time_ms(), 1.0), written])
+    outbox.commit(0)
+    batch = outbox.batch(1)
+    assert batch is not None
+    assert list(readings_in(batch.blocks_json)) == [frozen, written]
+    assert outbox.stats().timeless_readings == 1

@@ -115,7 +115,7 @@ class Edge:
         self.outbox.use_meta(META)
         self.events: list[Event] = []
         self.uplink = Uplink(
-            UplinkConfig(host="127.0.0.1", port=port, **{**defaults, **settings}),
+            UplinkConfig(port=port, **{"host": "127.0.0.1", **defaults, **settings}),
             HERE,
             self.outbox,
             SystemClock(),

@@ -419,10 +419,16 @@ def fleet(month: Month) -> Iterator[Points]:
                         "outbox_held_bytes": 260_000_000 + number * 4_000_000,
                         "outbox_limit_bytes": 2_000_000_000,
                         "dropped": 0,
-                        "horizon_ms": 2 * DAY_MS if number == 11 else (190 - number) * DAY_MS,
+                        "horizon_ms": None
+                        if not online
+                        else 2 * DAY_MS
+                        if number == 11
+                        else (190 - number) * DAY_MS,
                         "clock_synchronised": 1,
                         "clock_offset_ms": int(np.sin(n / 40 + number) * 35)
-                        + (6200 if number == 9 else 0),
+                        + (6200 if number == 9 else 0)
+                        if online
+                        else None,
                         "certificate_expires_ms": month.end_ms + (400 - number * 9) * DAY_MS,
                         "connects": 1 + n // 300,
                         "sent": n * 10,
@@ -459,11 +465,11 @@ def fleet(month: Month) -> Iterator[Points]:
 
 def verdicts(month: Month) -> Points:
     rules = (
-        ("dip", "left_out"),
-        ("peak", "left_out"),
+        ("spike-and-return", "left_out"),
         ("rollover", "booked"),
-        ("unconfirmed", "held"),
-        ("stuck", "flagged"),
+        ("step-above-rating", "held"),
+        ("stuck-register", "flagged"),
+        ("long-gap", "flagged"),
     )
     rows = []
     for i, part in enumerate(month.parts):
@@ -477,6 +483,10 @@ def verdicts(month: Month) -> Points:
                     {"rule": rule, "outcome": outcome, "value": int(part.amount[-1])},
                 )
             )
+        if part.held.any():
+            at = int(month.start_ms[np.flatnonzero(part.held)[0]])
+            row = {"rule": "step-above-rating", "outcome": "held", "value": int(part.held.max())}
+            rows.append(((REGION, part.site, part.id, CHANNELS[part.carrier]), at, row))
     return Points.of_rows(VERDICTS, rows)
 
 

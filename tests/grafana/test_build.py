@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from aggregator.verdict import Outcome, RuleId
 from contract.stored import NODE_FIGURES, NODE_INFO, PLAN, Level
 from grafana import alerts, palette
 from grafana.board import IDS, uid
 from grafana.build import FOLDER, MAKERS, rendered, stale, write
 from grafana.compare import differences
+from grafana.figures import RULES, outcome_mappings
 from grafana.influxql import RANGE, call, equal, last, raw, select, total
 from grafana.words import LANGUAGES, Words, table
 
@@ -88,6 +90,11 @@ def test_english_is_english() -> None:
         for name in ("title", "description", "label", "text", "summary", "noValue", "unit"):
             for value in members(document, name):
                 assert not re.search("[\u4e00-\u9fff]", str(value)), (path.name, value)
+
+
+def test_rules_of_verdicts_are_the_aggregators() -> None:
+    assert set(RULES) == {str(rule) for rule in RuleId}
+    assert set(outcome_mappings(Words("zh"))) == {str(one) for one in Outcome} - {""}
 
 
 def test_every_word_is_used() -> None:

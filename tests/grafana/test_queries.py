@@ -217,6 +217,22 @@ def of_paper(month: Month) -> list[Part]:
     return [p for p in month.parts if p.site == "paper" and p.carrier == "electricity"]
 
 
+def test_a_gateway_that_says_little_is_listed_too(ledger: Ledger) -> None:
+    """A last will has no horizon and no clock offset; its gateway must not vanish from the list."""
+    now = ledger.month.end_ms
+    (table,) = [
+        query
+        for _, board in boards("zh")
+        for title, _, _, query in targets(board)
+        if title == Words("zh").panel("fleet", "edges").title and query.ref == "B"
+    ]
+    series, _ = ledger.ask(ledger.filled(table.text, CHOSEN, now - 2 * DAY_MS, now))
+    assert {(s["tags"]["site"], s["tags"]["edge"]) for s in series} == set(ledger.month.edges)
+    (offline,) = [s for s in series if s["values"][0][s["columns"].index("online")] == 0]
+    assert offline["tags"]["edge"] == ledger.month.edges[5][1]
+    assert offline["values"][0][offline["columns"].index("horizon")] is None
+
+
 def test_a_withdrawn_measure_is_in_no_total(ledger: Ledger) -> None:
     """InfluxDB keeps the old field of a point; only `determined` says that it is gone."""
     (energy,) = [

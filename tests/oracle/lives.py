@@ -47,6 +47,8 @@ def on_the_way(a: Reading, b: Reading, time: int) -> int | None:
 
 def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, list[Reading]]]:
     """(multiplier, readings) of each register, before the multiplier."""
+    if not readings:  # declarations alone tell nothing
+        return []
     since = sorted(declared.ratios)
     new_ratios = {b for a, b in pairwise(since) if declared.ratios[a] != declared.ratios[b]}
     borders = sorted({*declared.changes, *new_ratios})

@@ -16,6 +16,7 @@ from edge_agent.links.registry import make_link
 from edge_agent.poller import BusPoller
 from edge_agent.registers import load_device_maps
 from simulators.__main__ import main
+from simulators.bench import build_bench, spoil
 from tests.edge_agent.test_shared_wire import edge_config
 
 MODELS = ("chint-dtsu666", "dlt645-2007-single-phase", "kamstrup-multical-601")
@@ -44,7 +45,7 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
                 taken[readings[0].meter] = len(readings)
 
         poller = BusPoller(
-            replace(bus, timeout_s=0.5), PollConfig(60), load_device_maps(MODELS), make_link,
+            replace(bus, timeout_s=1.5), PollConfig(60), load_device_maps(MODELS), make_link,
             SystemClock(), Sink(), events.append,
         )  # fmt: skip
         await poller.poll_once()
@@ -62,7 +63,8 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
     ("arguments", "says"),
     [
         (["wire", "acme-1"], "no register map acme-1.toml"),
-        (["wire", "abb-b23", "--fault", "2=silent"], "--fault 2=silent"),
+        (["wire", "abb-b23", "--fault", "2=silent"], "2=silent: NUMBER=KIND"),
+        (["wire", "abb-b23", "--fault", "one=silent"], "NUMBER=KIND"),
         (["wire", "abb-b23", "--fault", "1=asleep"], "silent, garbled"),
         (["wire", "manual-water"], "nothing speaks 'manual'"),
     ],
@@ -70,3 +72,21 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
 def test_wrong_calls_are_named(capsys, arguments, says):
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_defects_by_name_change_what_a_meter_shows():
+    hour_ms = 3_600_000
+    for kind, channel in (
+        ("stuck", "energy_import"), ("reset", "energy_import"), ("swapped", "power_b"),
+        ("reversed", "power_a"), ("ratio", "power"),
+    ):  # fmt: skip
+        shown = []
+        for spoiled in (False, True):
+            bench = build_bench(["dlt645-2007-three-phase"], 0, lambda: 0)
+            (meter,) = bench.meters
+            if spoiled:
+                spoil(bench, 1, kind, 5 * hour_ms)
+            register = next(r for r in meter.device.registers if r.channel == channel)
+            shown.append(meter.number(register, 7 * hour_ms))
+        if kind != "swapped":  # the phases of this load are alike
+            assert shown[0] != shown[1], kind

@@ -70,6 +70,17 @@ class OutboxSuite:
         read = [r for seq in (1, 2, 3) for r in readings_of(sent(outbox, seq))]
         assert read == some(15)
 
+    def test_newest_reading_though_a_late_one_came_last(self, outbox):
+        assert outbox.newest_ms() is None
+        outbox.append(some(3, 10))
+        assert outbox.newest_ms() is None  # not committed
+        outbox.commit(NOW)
+        outbox.append(some(1))
+        outbox.commit(NOW)
+        assert outbox.newest_ms() == NOW + 12_000
+        assert outbox.acknowledge(2)
+        assert outbox.newest_ms() == NOW + 12_000
+
     def test_an_empty_commit_writes_nothing(self, outbox):
         assert list(outbox.commit(NOW)) == []
         assert outbox.next_seq == 1

@@ -41,10 +41,10 @@ class TokensSuite:
             assert secret not in repr(db.execute(select(TOKEN)).all())
 
     def test_two_cannot_have_one_token(self, tokens):
-        from aggregator.store.base import StoreRetriable
+        from aggregator.store.base import StoreRefused
 
         self.give(tokens, "same")
-        with pytest.raises(StoreRetriable):
+        with pytest.raises(StoreRefused):
             self.give(tokens, "same")
 
     def test_revoked_it_holds_no_longer_and_the_first_who_did_it_is_kept(self, tokens):

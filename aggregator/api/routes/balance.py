@@ -1,19 +1,22 @@
 """What the nodes and meters of a site account for, and what nobody accounts for."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from aggregator.api.errors import ApiError
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import (
     Amounts,
+    Format,
     Id,
     LevelName,
     Period,
     Shape,
     check_rows,
+    csv_response,
     find_site,
     utc,
 )
@@ -114,20 +117,28 @@ class BalanceAnswer(Shape):
     carriers: tuple[CarrierRow, ...]
 
 
+class FlatRow(NodeRow):
+    """A line of the CSV table."""
+
+    site: str
+    carrier: str
+
+
 class BalanceQuery(Period):
     """Parameters of /balance."""
 
     site: Id
     carrier: str | None = Field(None, max_length=63)
     level: LevelName = "interval"
+    format: Format = "json"
 
 
 def routes(reader: LedgerReader) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["ledger"])
 
-    @router.get("/balance", response_model_exclude_unset=True)
-    def balances(query: Annotated[BalanceQuery, Query()]) -> BalanceAnswer:
+    @router.get("/balance", response_model=BalanceAnswer, response_model_exclude_unset=True)
+    def balances(query: Annotated[BalanceQuery, Query()]) -> BalanceAnswer | Response:
         """Return what each node of a site accounts for (default: today)."""
         from_ms, to_ms = query.resolve(reader.now_ms())
         site = find_site(reader, query.site)
@@ -150,20 +161,30 @@ def routes(reader: LedgerReader) -> APIRouter:
             node.id: (node.parent, node.name_zh)
             for node in reader.register.nodes_of(site.id, to_ms - 1)
         }
+        rows = tuple(
+            _carrier(one, limit_of(reader.register, site, one.carrier, month), names)
+            for one in found
+            if query.carrier in (None, one.carrier)
+        )
+        if query.format == "csv":
+            return csv_response(_flat(site.id, rows))
         return BalanceAnswer(
             site=site.id,
             level=query.level,
             figures_level=level.value,
             from_ms=from_ms,
             to_ms=to_ms,
-            carriers=tuple(
-                _carrier(one, limit_of(reader.register, site, one.carrier, month), names)
-                for one in found
-                if query.carrier in (None, one.carrier)
-            ),
+            carriers=rows,
         )
 
     return router
+
+
+def _flat(site: str, rows: Sequence[CarrierRow]) -> Iterator[FlatRow]:
+    for row in rows:
+        for node in row.nodes:
+            parts = {name: getattr(node, name) for name in NodeRow.model_fields}
+            yield FlatRow(site=site, carrier=row.carrier, **parts)
 
 
 Names = dict[str, tuple[str, str]]

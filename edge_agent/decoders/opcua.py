@@ -1,0 +1,56 @@
+"""Make readings of the values of OPC UA nodes. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from contract.reading import Reading
+from edge_agent.codecs.opcua import NODE, ReadNodes
+from edge_agent.config import MeterConfig
+from edge_agent.decoders.base import NO_VALUE, Converted, converter
+from edge_agent.maps.opcua import ADDRESS, NodeValue, OpcUaMap
+
+
+class OpcUaDecoder:
+    """The question for one meter's nodes and how to make readings of their values."""
+
+    __slots__ = ("_registers", "meter", "questions")
+
+    def __init__(self, meter: MeterConfig, device: OpcUaMap) -> None:
+        """ValueError when the meter has no name to put into its nodes, or none that fits."""
+        self.meter = meter
+        self._registers = device.registers
+        nodes = tuple(
+            register.node.replace(ADDRESS, meter.address) for register in device.registers
+        )
+        needed = any(ADDRESS in register.node for register in device.registers)
+        if (needed and not meter.address) or not all(map(NODE.fullmatch, nodes)):
+            raise ValueError(f"{meter.address!r} is no name for the nodes of {device.model}")
+        self.questions = (ReadNodes(meter.id, nodes),)
+
+    def decode(
+        self, index: int, answer: Sequence[Any], time_ms: int, drops: Counter[str]
+    ) -> list[Reading]:
+        readings = []
+        for register, value in zip(self._registers, answer, strict=True):
+            done = _converted(register, value)
+            if isinstance(done, str):
+                drops[done] += 1
+            else:
+                readings.append(Reading(self.meter.id, register.channel, time_ms, done[0], done[1]))
+        return readings
+
+
+def _converted(register: NodeValue, value: Any) -> Converted:
+    """The shortest decimal that means the same double is what the server's screen shows."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return NO_VALUE
+    number = Decimal(repr(value))
+    if not number.is_finite() or abs(number.adjusted()) > 20:
+        return NO_VALUE
+    sign, digits, exponent = number.as_tuple()
+    raw = int("".join(map(str, digits))) * (-1 if sign else 1)
+    scale = register.scale * Decimal(1).scaleb(int(exponent))
+    return converter(replace(register, scale=scale))(raw)

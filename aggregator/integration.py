@@ -32,17 +32,16 @@ from aggregator.register.rates import Rate, rates
 from aggregator.store.base import DirtyDay, Store, counts
 from contract.channels import catalogue
 from contract.interval import DAY_MS, SECOND_MS, day_start, next_month
-from contract.reading import COUNTING_CODES
+from contract.reading import COUNTING_CODES, MAX_TIME_MS
 from contract.stored import Level
 from contract.units import MICRO
 
 Span = tuple[int, int]
 Part = tuple[Int32, int, int]
-"""Channels, from, to: whole Beijing days."""
+"""Channels, from, to: borders of intervals, at most a day apart."""
 
 _SINCE_MS = day_ms(FIRST_DAY)
 """The door lets in nothing older."""
-_LATEST_MS = 9_000_000_000_000
 _TOGETHER = 200
 """Channels that are integrated at once: a day of them, read every 15 s, is a million readings."""
 _CHUNK_MS = 31 * DAY_MS
@@ -116,9 +115,9 @@ class Integration:
             for span in _joined(spans):
                 by_span.setdefault(span, []).append(index)
         return [
-            (np.array(own[first : first + _TOGETHER], np.int32), low, min(low + _CHUNK_MS, end_ms))
+            (np.array(own[first : first + _TOGETHER], np.int32), low, min(low + DAY_MS, end_ms))
             for (start_ms, end_ms), own in sorted(by_span.items())
-            for low in range(start_ms, end_ms, _CHUNK_MS)
+            for low in range(start_ms, end_ms, DAY_MS)
             for first in range(0, len(own), _TOGETHER)
         ]
 
@@ -152,7 +151,7 @@ class Integration:
         (0, 0): it has no figures at all.
         """
         own = np.array([series], np.int32)
-        months = self._store.intervals(Level.MONTH, own, 0, _LATEST_MS).start_ms
+        months = self._store.intervals(Level.MONTH, own, 0, MAX_TIME_MS).start_ms
         if len(months) == 0:
             return 0, 0
         low = int(months[0]) if from_ms == _SINCE_MS else max(from_ms - DAY_MS, _SINCE_MS)

@@ -2,6 +2,8 @@
 
 import json
 import random
+import socket
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,10 @@ from tests.aggregator.test_replay_command import (
     stored,
     write_config,
 )
+from tests.influx import influx_server
 from tests.oracle.integral import integral
+
+__all__ = ["influx_server"]
 
 FLOW = SeriesKey(REGION, "hall", "ht-1", "heat_flow")
 HEAT = FLOW._replace(channel="heat")
@@ -33,7 +38,11 @@ HEAT = FLOW._replace(channel="heat")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    config = write_config(tmp_path)
+    return declared(tmp_path)
+
+
+def declared(tmp_path: Path, store: str = "", port: int = 0) -> Path:
+    config = write_config(tmp_path, store, port)
     register = tmp_path / "register"
     with (register / "meters.csv").open("a", encoding="utf-8") as file:
         file.write("hall,ht-1,heat,boundary_in,,1,,,\n")
@@ -69,6 +78,11 @@ def take(parts: Parts, rates: dict[int, float], seq: int) -> None:
     parts.store.commit(Commit(nothing.cumulative, raw, nothing.intervals, {}, days))
 
 
+def truth_of(shown: dict[int, float]) -> dict[int, int]:
+    rates = {at: round(rate * 1e6) for at, rate in shown.items()}
+    return {start: one.amount for start, one in integral(rates, 900_000, GRID_MS).items()}
+
+
 def known(parts: Parts) -> dict[int, int]:
     series = np.array([parts.store.directory.series.find(HEAT)], np.int32)
     rows = parts.store.intervals(Level.INTERVAL, series, 0, 2**44)
@@ -77,17 +91,18 @@ def known(parts: Parts) -> dict[int, int]:
 
 def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys):
     shown = walk(4)
-    truth = {
-        start: one.amount
-        for start, one in integral(
-            {at: round(rate * 1e6) for at, rate in shown.items()}, 900_000, GRID_MS
-        ).items()
-    }
+    truth = truth_of(shown)
     with opening(config) as parts:
         take(parts, dict(list(shown.items())[::2]), 1)  # and is killed here
+    assert replay(["--config", str(config)]) == 0
     with opening(config) as parts:
-        take(parts, dict(list(shown.items())[1::2]), 2)
+        take(parts, dict(list(shown.items())[1::2]), 2)  # and here once more
+        assert known(parts) != truth
+        made = parts.book.integration.touched()
+    with opening(config) as parts:
         assert parts.store.dirty_days()
+        again = parts.book.integration.touched()
+        assert sum(high - low for _, low, high in again) >= sum(high - low for _, low, high in made)
     assert replay(["--config", str(config)]) == 0
     with opening(config) as parts:
         assert known(parts) == truth
@@ -125,3 +140,23 @@ def test_figures_whose_rates_are_gone_stay(config: Path):
     spoil(config, f"DELETE FROM instant_202510 WHERE time_ms < {FIRST_MS + DAY_MS + HOUR_MS}")
     assert replay(["--config", str(config)]) == 0
     assert same(now(config), right)
+
+
+@pytest.mark.influxdb
+def test_on_influxdb_after_a_kill(tmp_path: Path, influx_server):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    database = f"integrated_{uuid.uuid4().hex}"
+    store = f'[store]\nkind = "influx1"\nurl = "{influx_server.url}"\ndatabase = "{database}"\n'
+    config, shown = declared(tmp_path, store, port), walk(3)
+    later = {at: rate for at, rate in shown.items() if at // 60_000 % 5 == 0}
+    with opening(config) as parts:
+        take(parts, {at: rate for at, rate in shown.items() if at not in later}, 1)
+        found = parts.book.integration.lacking(REGION, "hall", FIRST_MS + 4 * DAY_MS)
+        parts.store.commit(Commit.without_readings(found))
+        assert known(parts) != truth_of(shown)
+        take(parts, later, 2)  # and is killed: what is left is the marks
+    assert replay(["--config", str(config)]) == 0
+    with opening(config) as parts:
+        assert known(parts) == truth_of(shown)
+        assert not parts.store.dirty_days()

@@ -27,7 +27,7 @@ check: $(VENV)/.dev ## lint, format, types and dependency rules
 
 test: check ## check, then all tests but the slow ones; installs mosquitto, influxdb, postgresql, chromium where it may
 	@tools/test-servers install
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
 	@tools/test-servers warn
 
 test-all: check ## test, and what takes longer: slow cases, many more random examples

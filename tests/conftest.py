@@ -58,6 +58,14 @@ def require_server(marker: str) -> str:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares servers in one of the processes that run side by side."""
+    for item in items:
+        folder, file = item.path.parent.name, item.path.name
+        group = folder if folder == "grafana" else f"{folder}/{file}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in SERVERS:
         if item.get_closest_marker(marker) is not None:

@@ -137,6 +137,8 @@ def test_every_view_fits_every_screen_without_a_word_in_the_console(
                 assert (pictures / name).stat().st_size > 10_000
         browser.evaluate("document.getElementById('language').click()")
         browser.until(f"{SHOWN}.endsWith(document.documentElement.lang.slice(0, 2))")
+    browser.go(f"{open_door.url}docs")
+    browser.until("document.querySelectorAll('#paths h2').length > 15")
     assert browser.problems == []
     elsewhere = [url for url in browser.requested
                  if not url.startswith((open_door.url, "about:"))]  # fmt: skip

@@ -45,12 +45,16 @@ class Wire:
         self.open.set()
 
     async def _pump(self, reader, writer, alive: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(4096):
-                await alive.wait()
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError):
+                while chunk := await reader.read(4096):
+                    await alive.wait()
+                    writer.write(chunk)
+                    await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _join(self, reader, writer) -> None:
         alive = self.open  # of this connection: it stays dead when the next one works
@@ -213,6 +217,8 @@ async def test_edges_that_lost_their_broker_come_back_one_after_the_other():
         arrivals.append(time.monotonic())
         writers.append(writer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

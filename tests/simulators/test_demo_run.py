@@ -88,6 +88,7 @@ def test_the_whole_road_twice(demo: Callable[..., subprocess.Popen[str]], tmp_pa
     output, _ = first.communicate(timeout=200)
     assert first.returncode == 0, output
     assert "All 6 registers agree" in output
+    assert re.search(r"console .*: http://127\.0\.0\.1:\d+/\n", output)
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S*", picture.read_text("utf-8")) == []
 
     second = demo("--seconds", "0")

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { el } from "./dom.js";
-import { clock, figure, isMissing, mark, number, span, sum } from "./format.js";
+import { figure, isMissing, mark, number, span, sum } from "./format.js";
 import { card, exportLink, headlines, table } from "./parts.js";
 import { named, t } from "./words.js";
 
@@ -50,8 +50,7 @@ function columns(register, nowMs) {
     { title: t("site"), cell: (row) => el("a", { id: `site-of-${row.edge}`, href: `#/site/${row.site}` }, named(register.get(row.site) ?? {}, row.site)) },
     { title: t("state"), cell: (row) => state(row) },
     { title: t("meters_ok"), number: true, cell: (row) => (isMissing(row.meters_polled) ? figure(null) : mark(row.meters_answering === row.meters_polled ? "good" : "watch", `${row.meters_answering} / ${row.meters_polled}`)) },
-    { title: t("last_reading"), number: true, cell: (row) => clock(row.last_reading_ms) },
-    { title: t("age"), number: true, cell: (row) => (isMissing(age(row)) ? figure(null) : mark(age(row) <= FRESH_S ? "good" : "bad", span(age(row)))) },
+    { title: t("last_reading"), number: true, cell: (row) => (isMissing(age(row)) ? figure(null) : mark(age(row) <= FRESH_S ? "good" : "bad", span(age(row)))) },
     { title: t("outbox"), unit: t("readings"), number: true, cell: count("outbox_depth_readings") },
     { title: t("oldest"), number: true, cell: (row) => (row.outbox_depth_readings === 0 ? "–" : span(row.oldest_age_s)) },
     { title: t("horizon"), number: true, cell: (row) => span(row.horizon_s) },

@@ -104,14 +104,17 @@ function qualityCard(now, meters, nowMs) {
 
 function carriersCard(id, today, month, balanceDay, balanceMonth, monthly) {
   const of = (balance, carrier) => balance.carriers.find((row) => row.carrier === carrier);
-  const rows = month.carriers.map((row) => ({
+  const days = new Map(today.carriers.map((row) => [row.carrier, row]));
+  const months = new Map(month.carriers.map((row) => [row.carrier, row]));
+  const rows = [...new Map([...days, ...months]).values()].map((row) => ({
     ...row,
-    day: today.carriers.find((one) => one.carrier === row.carrier),
+    day: days.get(row.carrier),
+    month: months.get(row.carrier),
     dayShare: of(balanceDay, row.carrier)?.measured_share,
     monthShare: of(balanceMonth, row.carrier)?.measured_share,
   }));
   const tce = (row) => {
-    if (row && !row.counted) return el("span", { class: "missing", title: t("not_counted") }, "–");
+    if (row?.counted === false) return el("span", { class: "missing", title: t("not_counted") }, "–");
     return isMissing(row?.kgce_calorific) ? figure(null) : number(row.kgce_calorific / 1000, 3);
   };
   const columns = [
@@ -119,8 +122,8 @@ function carriersCard(id, today, month, balanceDay, balanceMonth, monthly) {
     { title: t("amount"), group: t("today"), number: true, cell: (row) => amount(row.day?.consumption) },
     { title: t("energy"), unit: "tce", group: t("today"), number: true, cell: (row) => tce(row.day) },
     { title: t("share"), group: t("today"), cell: (row) => share(row.dayShare) },
-    { title: t("amount"), group: t("month"), number: true, cell: (row) => amount(row.consumption) },
-    { title: t("energy"), unit: "tce", group: t("month"), number: true, cell: (row) => tce(row) },
+    { title: t("amount"), group: t("month"), number: true, cell: (row) => amount(row.month?.consumption) },
+    { title: t("energy"), unit: "tce", group: t("month"), number: true, cell: (row) => tce(row.month) },
     { title: t("share"), group: t("month"), cell: (row) => share(row.monthShare) },
   ];
   const links = [

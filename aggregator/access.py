@@ -126,6 +126,7 @@ def visible(register: Register, access: Access) -> Register:
         calorific={key: rows for key, rows in register.calorific.items() if key[0] in sites},
         deductions={id_: rows for id_, rows in register.deductions.items() if id_ in sites},
         contracts={key: rows for key, rows in register.contracts.items() if key[0] in sites},
+        integrated={key: rows for key, rows in register.integrated.items() if key[0] in sites},
         profiles={id_: rows for id_, rows in register.profiles.items() if id_ in sites},
         aims=replace(
             aims,

@@ -165,6 +165,17 @@ _INTERVAL_DTYPES: tuple[tuple[str, tuple[type[np.generic], ...]], ...] = tuple(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """Whole days of some channels, before and after, sorted by (series, start)."""
+
+    old: IntervalColumns
+    new: IntervalColumns
+    """All intervals of `old`, and more."""
+    changed: IntervalColumns
+    """Those of `new` that differ."""
+
+
 def overlaid(*parts: IntervalColumns) -> IntervalColumns:
     """Put figures over others: of several of one (series, start) the first given counts.
 

@@ -7,7 +7,6 @@ with what is about to be committed, and run through fresh heads. Both end in the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +18,13 @@ from aggregator.batch import (
     Int64,
     IntervalColumns,
     ReadingColumns,
+    Redone,
     differing,
     overlaid,
 )
 from aggregator.directory import Directory
 from aggregator.heads import Heads
+from aggregator.integration import Integration
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import (
     COUNT,
@@ -77,17 +78,6 @@ class _Span(NamedTuple):
     """All readings that a rewriting of them takes, when they have been read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redone:
-    """Whole days of some channels, before and after, sorted by (series, start)."""
-
-    old: IntervalColumns
-    new: IntervalColumns
-    """All intervals of `old`, and more."""
-    changed: IntervalColumns
-    """Those of `new` that differ."""
-
-
 class Book:
     """Not thread-safe: the pipeline's thread owns it."""
 
@@ -97,6 +87,7 @@ class Book:
         self._parameters = parameters
         self._measures = measures
         self._vee = Vee(store, parameters)
+        self.integration = Integration(store, parameters, measures, self.refresh)
         self._heads = Heads()
         self._multiplier = np.empty(0, np.int64)
         """Of the register that each head counts."""
@@ -119,7 +110,7 @@ class Book:
         """Return the readings that enter the ledger, one per (series, time), sorted so."""
         self._grow()
         counted = self._admitted(readings)
-        registered = self._parameters.registered[readings.series]
+        registered = self._parameters.metered[readings.series]
         if np.count_nonzero(registered) != len(counted):
             self._vee.note_uncounted(readings.take(registered), counted)
         return counted
@@ -133,7 +124,7 @@ class Book:
 
     def _admitted(self, readings: ReadingColumns) -> ReadingColumns:
         """Leave out what does not enter the ledger; sorted by (series, time) and one per key."""
-        readings = readings.take(self._parameters.registered[readings.series])
+        readings = readings.take(self._parameters.metered[readings.series])
         rank, edited = self._directory.outbox_rank(), self._parameters.edited[readings.series]
         plain = readings.take(counts(readings) & ~edited)
         largest = MAX_VALUE_MICRO // self._parameters.multiplier[plain.series]
@@ -174,6 +165,7 @@ class Book:
             return IntervalColumns.empty()
         self._grow()
         series, none = np.array(found, np.int32), ReadingColumns.empty(cumulative=True)
+        series = series[~self._parameters.integrated[series]]
         self._reload(series, none)
         spans = list(self._lacking(series))
         if not self._store.atomic:
@@ -228,7 +220,9 @@ class Book:
         own, none = np.array([series], np.int32), ReadingColumns.empty(cumulative=True)
         first = self._store.readings(own, 0, 0, after=1).time_ms
         last = int(self._store.last_times(own)[0])
-        if len(first):
+        if len(first) == 0 or self._parameters.integrated[series]:
+            low, high = self.integration.extent(series, from_ms, to_ms)
+        else:
             cuts = [cut.at_ms for cut in self._parameters.registers(series).cuts]
             low = max(from_ms, min([int(first[0]), *cuts]))
             high = min(to_ms, max([last, *cuts]) + DAY_MS)
@@ -237,10 +231,10 @@ class Book:
                 low, high = min([low, *cuts]), max([high, *cuts])
             low = min([low, *(span.start_ms for span in spans)])
             high = max([high, *(span.end_ms for span in spans)])
-            for day_ms in range(day_start(low), high, _REDO_MS):
-                redone = self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
-                if redone is not None:
-                    yield redone
+        for day_ms in range(day_start(low), high, _REDO_MS) if low < high else ():
+            redone = self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
+            if redone is not None:
+                yield redone
         registers = self._parameters.registers(series)
         self._heads[own] = self._blank(own)
         self._multiplier[own] = registers.multiplier(SINCE_EVER_MS)
@@ -268,29 +262,17 @@ class Book:
 
     def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
         """Compare whole days as stored with what readings and facts say now."""
-        self._vee.note(series.tolist(), start_ms, end_ms)
+        metered = series[~self._parameters.integrated[series]]
+        self._vee.note(metered.tolist(), start_ms, end_ms)
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
-        made = self._rewrite(series, start_ms, end_ms, ReadingColumns.empty(cumulative=True))
-        new = overlaid(made, self._emptied(old))
+        none = ReadingColumns.empty(cumulative=True)
+        new = overlaid(
+            self._rewrite(metered, start_ms, end_ms, none),
+            self.integration.made(series, start_ms, end_ms, old),
+            self._measures.of_nothing(old, self._store.grid_ms),
+        )
         differs = differing(old, new)
         return Redone(old, new, new.take(differs)) if differs.any() else None
-
-    def _emptied(self, rows: IntervalColumns) -> IntervalColumns:
-        """Return rows that say of the same intervals that nothing is known.
-
-        Their measures are those of no amount: NaN would make the whole day and month undetermined.
-        """
-        zero = np.zeros(len(rows), np.int64)
-        kept = {
-            "series": rows.series,
-            "start_ms": rows.start_ms,
-            "expected": rows.expected,
-            "missing_ms": np.full(len(rows), self._store.grid_ms),
-        }
-        columns: dict[str, Any] = {field.name: zero for field in fields(rows)}
-        columns |= kept
-        columns |= self._measures.of(rows.series, rows.start_ms, zero)
-        return IntervalColumns(**columns)
 
     def _window(self, late: ReadingColumns, fresh: ReadingColumns) -> IntervalColumns:
         """Rewrite the neighbourhood of ``late``; all of ``fresh`` is about to be committed."""
@@ -387,7 +369,7 @@ class Book:
             return made
         # Between two registers there may be intervals of which nothing is known any more.
         old = self._store.intervals(Level.INTERVAL, declared, start_ms, end_ms)
-        return overlaid(made, self._emptied(old))
+        return overlaid(made, self._measures.of_nothing(old, self._store.grid_ms))
 
     def _reload(self, series: Int32, fresh: ReadingColumns) -> None:
         """Rebuild heads from the last readings of each channel."""
@@ -426,7 +408,7 @@ class Book:
         Of ``fresh`` only what lies in the span or is as near as the neighbours: further ones would
         leave unread readings between. Tells also whether a freeze was among what was looked at.
         """
-        series = series[self._parameters.registered[series]]
+        series = series[self._parameters.metered[series]]
         own = fresh.take(np.isin(fresh.series, series))
         found, wider = self._stored(series, from_ms, to_ms, asked)
         kept = self._admitted(found)

@@ -42,6 +42,8 @@ class Counter(StrEnum):
     """Metas, states and quarantined payloads that the records did not take: metas are asked for
     again, states written again, payloads lost here."""
     UNREGISTERED = "unregistered_readings"
+    REVERSE_RATES = "reverse_rate_readings"
+    """Rates below zero of meters that are integrated: they count as no flow."""
     INTERVALS = "written_intervals"
     REFUSED = "refused_lines"
     STORE_RETRIES = "store_retries"

@@ -136,7 +136,7 @@ class Facts:
         table = AUDIT.c
         query = (
             select(table.id, table.author, table.note, table.row_key)
-            .where(table.table_name == "meters")
+            .where(table.table_name.in_(("meters", "integrated_channels")))
             .order_by(table.id.desc())
         )
         with self._transaction() as db:

@@ -5,11 +5,12 @@ by the tariff it was bought at.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from aggregator.batch import Float64, Int32, Int64
+from aggregator.batch import Float64, Int32, Int64, IntervalColumns
 from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.account import account
 from aggregator.ledger.factors import Analysis, FactorSet, Measure, Steps
@@ -91,6 +92,22 @@ class Measures:
                 prices = made.priced.steps(int(starts.min()), int(starts.max()) + 1)
                 columns[COST][rows] = account(amounts, starts, prices.valid_from_ms, prices.price)
         return columns
+
+    def of_nothing(self, rows: IntervalColumns, grid_ms: int) -> IntervalColumns:
+        """Return rows that say of the same intervals that nothing is known.
+
+        Their measures are those of no amount: NaN would make the whole day and month undetermined.
+        """
+        zero = np.zeros(len(rows), np.int64)
+        columns: dict[str, Any] = {field.name: zero for field in fields(rows)}
+        columns |= {
+            "series": rows.series,
+            "start_ms": rows.start_ms,
+            "expected": rows.expected,
+            "missing_ms": np.full(len(rows), grid_ms),
+        }
+        columns |= self.of(rows.series, rows.start_ms, zero)
+        return IntervalColumns(**columns)
 
     def rows(self, series: int, measure: str, from_ms: int, to_ms: int) -> str:
         """Return the ids of the rows behind a measure of a channel in [from_ms, to_ms).

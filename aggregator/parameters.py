@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.analyses import analyses_of
 from aggregator.batch import Int32
@@ -52,6 +53,7 @@ class Parameters:
     """Per-series parameters; ``refresh`` before use when the directory has grown or facts came.
 
     registered   bool   the register knows meter and channel's carrier
+    integrated   bool   ... and that no register counts, but the integral of a rate
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
     edited       bool   some readings do not count as they came
     multiplier   int64  CT x VT in force, the largest where it changes
@@ -81,10 +83,21 @@ class Parameters:
         self._profiles = tuple(profiles.values())
         self._weights = np.array([weekly(one.weekday, one.weekend) for one in self._profiles])
         self.registered = np.empty(0, np.bool_)
+        self.integrated = np.empty(0, np.bool_)
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
         self.commissioned = np.empty(0, np.int64)
+
+    @property
+    def metered(self) -> NDArray[np.bool_]:
+        """Tell of which series the readings of a register are what counts."""
+        return self.registered & ~self.integrated
+
+    def declared_integrated(self, key: SeriesKey) -> Sequence[str]:
+        """Return the channels of a series' meter that are integrated."""
+        rows = self._register.integrated.get((key.site, key.meter), ())
+        return [row.channel for row in rows] if rows and self._meter(key) is not None else ()
 
     def lean(self, meta: Meta) -> Meta:
         """Return what is needed of a meta: its registers, and what many say alike kept once."""
@@ -210,7 +223,8 @@ class Parameters:
         registers = registers_of(key, [(row.valid_from_ms, row.multiplier) for row in rows], events)
         steps = in_force(self._register.profiles.get(key.site, ()), key.meter, meter.carrier)
         profiles = tuple((since_ms, profile.digest) for since_ms, profile in steps)
-        return replace(registers, profiles=profiles) if profiles else registers
+        integrated_ms = self._register.integrated_from(key.site, key.meter, key.channel)
+        return replace(registers, profiles=profiles, integrated_from_ms=integrated_ms)
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -220,7 +234,7 @@ class Parameters:
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
         room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "plain", "edited", "multiplier", "commissioned"):
+        for name in ("registered", "integrated", "plain", "edited", "multiplier", "commissioned"):
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -231,9 +245,11 @@ class Parameters:
             self.registered[index] = meter is not None
             rows = self._register.rows.get((key.site, key.meter), ()) if meter else ()
             self.commissioned[index] = commissioned(row.valid_from_ms for row in rows)
+            self.integrated[index] = key.channel in self.declared_integrated(key)
             if meter is None or (
                 (key.region, key.site) not in self._events
                 and key.site not in self._register.profiles
+                and not self.integrated[index]
                 and all(row.multiplier == meter.multiplier for row in rows)
             ):  # nearly always: nothing is declared
                 self.plain[index], self.edited[index] = True, False
@@ -245,7 +261,7 @@ class Parameters:
             self.edited[index] = registers.edited
             self.multiplier[index] = registers.largest_multiplier()
             self._registers.pop(index, None)
-            if registers.profiles or not registers.plain:
+            if registers.profiles or not registers.plain or self.integrated[index]:
                 self._registers[index] = registers
 
 

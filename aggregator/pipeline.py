@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -282,7 +283,7 @@ class Pipeline:
             self._keep_states()
         if now - self._rolled_up >= self._pace.rollup_s:
             self._rolled_up = now
-            self._insist(self._rollups.flush)
+            self._roll_up()
         self._send_acks()
         self._insist(self._rollups.catch_up)  # a piece at a time, after what is live
         self._keep_information()
@@ -292,9 +293,21 @@ class Pipeline:
         for group, late in groups:
             if group.arrivals:
                 self._commit(group.arrivals, late=late)
-        self._insist(self._rollups.flush)
+        self._roll_up()
         self._keep_states()
         self._send_acks()
+
+    def _roll_up(self) -> None:
+        """Integrate the rates that came, then sum up what has changed."""
+        for part in self._book.integration.touched():
+            redone = self._insist(partial(self._book.remade, *part))
+            if redone is not None:
+                changed = redone.changed
+                restate = partial(self._amendments.restate, changed, "late readings")
+                self._write_figures(changed, restate)
+        days = self._book.integration.done()
+        self._insist(lambda: self._rollups.needless(days))
+        self._insist(self._rollups.flush)
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
@@ -463,6 +476,7 @@ class Pipeline:
             intervals, cause = self._book.advance(counted), "newer readings"
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
         self._settle(arrivals)
+        days = self._dirty(intervals)
         commit = Commit(
             cumulative,
             instantaneous,
@@ -471,11 +485,11 @@ class Pipeline:
                 self._store.directory.sources.key(source): self._settled[source].ranges()
                 for source in {arrival.source for arrival in arrivals}
             },
-            dirty=self._dirty(intervals),
+            dirty=days | self._touch(instantaneous),
             verdicts=verdicts,
         )
         self._insist(self._amendments.note_new)  # before the figures: a crash between is harmless
-        self._write(commit, lambda: self._amendments.restate(intervals, cause, arrivals))
+        self._write(commit, days, lambda: self._amendments.restate(intervals, cause, arrivals))
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.COMMITS)
@@ -485,6 +499,12 @@ class Pipeline:
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)
+
+    def _touch(self, instantaneous: ReadingColumns) -> frozenset[DirtyDay]:
+        """Note rates that are about to be committed and have to be integrated then."""
+        days, reverse = self._book.integration.touch(instantaneous)
+        self._events.count(Counter.REVERSE_RATES, reverse)
+        return days
 
     def _tell_unregistered(self, series: Int32) -> None:
         """Count readings of unregistered meters; name each meter once."""
@@ -503,6 +523,8 @@ class Pipeline:
             return 0
         lacking = self._insist(lambda: self._book.load_site(region, site))
         self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
+        found = self._insist(lambda: self._book.integration.lacking(region, site, self._time_ms()))
+        self._write_figures(found, lambda: self._amendments.restate_loaded(region, site, found))
         self._rollups.made_sure(region, site)
         changed = self._insist(lambda: self._amend(region, site))
         changed += self._release(region, site)
@@ -565,10 +587,12 @@ class Pipeline:
         counted = self._book.counted(cumulative)
         intervals = self._insist(lambda: self._book.recompute(counted))
         verdicts = self._insist(lambda: self._book.verdicts(cumulative))
-        dirty = self._dirty(intervals)
+        days = self._dirty(intervals)
+        dirty = days | self._touch(instantaneous)
         self._insist(self._amendments.note_new)
         self._write(
             Commit(cumulative, instantaneous, intervals, {}, dirty, verdicts),
+            days,
             lambda: self._amendments.restate_released(intervals, edges),
         )
         readings = len(cumulative) + len(instantaneous)
@@ -586,11 +610,13 @@ class Pipeline:
         nothing = ReadingColumns.empty(cumulative=True)
         verdicts = self._insist(lambda: self._book.verdicts(nothing))
         if len(figures) or verdicts:
-            commit = Commit.without_readings(figures, self._dirty(figures), verdicts)
-            self._write(commit, restate)
+            days = self._dirty(figures)
+            self._write(Commit.without_readings(figures, days, verdicts), days, restate)
 
-    def _write(self, commit: Commit, restate: Callable[[], None] | None) -> None:
-        """Commit, however long it takes, and see to the roll-ups.
+    def _write(
+        self, commit: Commit, days: AbstractSet[DirtyDay], restate: Callable[[], None] | None
+    ) -> None:
+        """Commit, however long it takes, and see to the roll-ups of its intervals' days.
 
         Records of settled days are kept before each try: a day may settle while the store is away.
         """
@@ -604,7 +630,7 @@ class Pipeline:
         self._note_refused(result.refused)
         starts = commit.intervals.start_ms
         if len(starts):
-            self._rollups.mark(commit.dirty, int(starts.min()), int(starts.max()))
+            self._rollups.mark(days, int(starts.min()), int(starts.max()))
         self._events.count(Counter.INTERVALS, len(starts))
         self._events.count_verdicts(commit.verdicts)
 

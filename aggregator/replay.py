@@ -86,10 +86,16 @@ class Replayer:
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
             changed += self._catch_up(self._book.load_site(region, site))
+            found = self._book.integration.lacking(region, site, self._time_ms())
+            changed += self._catch_up(found)
             self._rollups.made_sure(region, site)
             if (region, site) in sites:
                 for figures in self._amendments.amend(region, site):
                     changed += self._catch_up(figures)
+        for part in self._book.integration.touched():
+            redone = self._book.remade(*part)
+            changed += self._catch_up(redone.changed) if redone is not None else 0
+        self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
         return changed
 
@@ -109,13 +115,13 @@ class Replayer:
                 continue
             first = self._store.readings(series, 0, 0, after=1).time_ms
             last = self._store.last_times(series)
-            if len(first) == 0 or (last == NO_TIME).all():
-                continue
+            times = [*first.tolist(), *last[last != NO_TIME].tolist()]
             # A day on either side, for readings whose clock people have put right.
-            low, high = (
-                day_start(int(first.min())) - DAY_MS,
-                day_start(int(last.max())) + 2 * DAY_MS,
-            )
+            spans = [(day_start(at) - DAY_MS, day_start(at) + 2 * DAY_MS) for at in times]
+            spans += self._book.integration.extents(series)
+            if not spans:
+                continue
+            low, high = min(low for low, _ in spans), max(high for _, high in spans)
             low = low if from_ms is None else max(low, day_start(from_ms))
             high = high if to_ms is None else min(high, day_start(to_ms - 1) + DAY_MS)
             while low < high:

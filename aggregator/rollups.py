@@ -96,6 +96,12 @@ class Rollups:
             low, high = self._marked.get(day, (first_ms, last_ms))
             self._marked[day] = min(low, first_ms), max(high, last_ms)
 
+    def needless(self, days: Iterable[DirtyDay]) -> None:
+        """Forget marks of days of which no figure has changed."""
+        waiting = self._marked.keys() | self._redone.keys()
+        if needless := [day for day in days if day not in waiting]:
+            self._store.clear_dirty(needless)
+
     def flush(self) -> None:
         """Redo all marked days but those of unsure sites.
 

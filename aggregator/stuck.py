@@ -5,35 +5,21 @@ rule's row of that day says, when hour figures are made: a window that was measu
 and in which the register did not move is looked at, all others cost nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from aggregator.batch import Int32, IntervalColumns
-from aggregator.directory import SeriesKey
 from aggregator.ledger.rules import Rules, rule_at, rules
 from aggregator.parameters import UNKNOWN, Parameters
+from aggregator.register.rates import rates
 from aggregator.store.base import Store
 from aggregator.verdict import Outcome, RuleId, Verdict, changes
 from contract.interval import DAY_MS, HOUR_MS, day_start
 from contract.reading import COUNTING_CODES
 from contract.units import MICRO
 
-_RATES: Mapping[str, tuple[str, int]] = MappingProxyType(
-    {
-        "energy_import": ("power", 1),
-        "energy_export": ("power", -1),
-        "reactive_energy_import": ("reactive_power", 1),
-        "reactive_energy_export": ("reactive_power", -1),
-        "volume": ("flow", 1),
-        "volume_standard": ("flow_standard", 1),
-        "mass": ("mass_flow", 1),
-        "heat": ("heat_flow", 1),
-    }
-)
-"""Register -> the channel that measures how fast it should move, and in which direction."""
 _TOGETHER = 500
 """Channels whose rates are read at once: six hours of them, read each minute, are 180 000."""
 
@@ -85,14 +71,16 @@ class Stuck:
         measured_by: dict[int, tuple[int, int]] = {}
         for index in series.tolist():
             key = directory.series.key(index)
-            rate, sign = _RATES.get(key.channel, ("", 0))
-            other = directory.series.find(SeriesKey(key.region, key.site, key.meter, rate))
+            rate = rates().get(key.channel)
+            if rate is None:
+                continue
+            other = directory.series.find(key._replace(channel=rate.channel))
             if other >= 0 and self._parameters.limits(index, 1).limit_micro_per_h != UNKNOWN:
-                measured_by[index] = other, sign
+                measured_by[index] = other, rate.direction
         if not measured_by:
             return
-        rates = np.unique(np.array([other for other, _ in measured_by.values()], np.int32))
-        found = self._store.instant(rates, window.from_ms, window.to_ms - 1)
+        flows = np.unique(np.array([other for other, _ in measured_by.values()], np.int32))
+        found = self._store.instant(flows, window.from_ms, window.to_ms - 1)
         good = np.isin(found.quality, sorted(COUNTING_CODES))
         for index, (other, sign) in measured_by.items():
             values = found.value[good & (found.series == other)]

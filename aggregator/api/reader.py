@@ -17,12 +17,15 @@ from aggregator.admission import MORE, admitted, lacking, needed
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.clock_proposals import Misdated
 from aggregator.directory import SeriesKey
+from aggregator.integral_proof import Rates
+from aggregator.kernels.integral import MAX_RATE_MICRO_PER_H
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
-from aggregator.ledger.registers import Registers
+from aggregator.ledger.registers import Registers, edit
 from aggregator.proof import ChannelFacts
 from aggregator.records import Quarantined, RecordsUnavailable
 from aggregator.register.model import Register
+from aggregator.register.rates import rates
 from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Health, Store, StoreReader, StoreRetriable
@@ -32,6 +35,7 @@ from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
 from contract.stored import Level
 from contract.topics import Address
+from contract.units import MICRO
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,10 @@ class LedgerReader(Protocol):
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         """Return a site's batches of which the door still keeps readings out."""
+        ...
+
+    def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
+        """Return the rates in [from_ms, to_ms] of which an integrated channel is made."""
         ...
 
     def last_times(self, series: Sequence[int]) -> Int64:
@@ -300,6 +308,29 @@ class StoreLedgerReader:
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
         return [found for one in kept if (found := misdated(one)) is not None]
+
+    def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
+        directory = self._store.directory.series
+        key, facts, registers = directory.key(series), self.facts(series), self._registers(series)
+        rate = rates()[key.channel]
+        with self._reader() as reader:
+            other = np.array([directory.find(key._replace(channel=rate.channel))], np.int32)
+            read = reader.instant(other, from_ms, to_ms)
+        since_ms = self.register.integrated_from(key.site, key.meter, key.channel) or 0
+        largest = MAX_RATE_MICRO_PER_H // registers.largest_multiplier()
+        found: dict[int, int] = {}
+        for time_ms, value, quality in zip(
+            read.time_ms.tolist(), read.value.tolist(), read.quality.tolist(), strict=True
+        ):
+            counts = quality in COUNTING_CODES and time_ms >= max(since_ms, facts.commissioned_ms)
+            if counts and abs(value * MICRO) <= largest:
+                found[time_ms] = round(value * MICRO) * rate.direction
+        if registers.edited:
+            times, values = (np.array([*part], np.int64) for part in (found, found.values()))
+            edited = edit(registers, [""] * len(found), times, values)
+            kept = zip(times.tolist(), edited.value.tolist(), edited.keep.tolist(), strict=True)
+            found = {at: value for at, value, keep in kept if keep and abs(value) <= largest}
+        return {at: max(value, 0) * registers.multiplier(at) for at, value in found.items()}
 
     def last_times(self, series: Sequence[int]) -> Int64:
         with self._reader() as reader:

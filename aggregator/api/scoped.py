@@ -17,6 +17,7 @@ from aggregator.clock_proposals import Misdated
 from aggregator.closings import Closing, Closings, Part
 from aggregator.directory import SeriesKey
 from aggregator.facts import ToldEvent
+from aggregator.integral_proof import Rates
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.meter_events import MeterEvent
 from aggregator.proof import ChannelFacts
@@ -126,6 +127,9 @@ class ScopedReader:
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         return self._inner.misdated(region, site) if self.sees(region, site) else ()
+
+    def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
+        return self._inner.rates(series, from_ms, to_ms)
 
     def last_times(self, series: Sequence[int]) -> Int64:
         return self._inner.last_times(series)

@@ -46,7 +46,7 @@ def warm_up() -> None:
 
     Seconds without a cache, a few tenths of a second with one; for process start and image builds.
     """
-    from aggregator.kernels import account, register, rollup, verdict  # noqa: PLC0415 - cycle
+    from aggregator.kernels import account, integral, register, rollup, verdict  # noqa: PLC0415 - cycle
 
-    for module in (verdict, register, rollup, account):
+    for module in (verdict, register, rollup, account, integral):
         module.warm_up()

@@ -91,6 +91,8 @@ class Registers:
     """(since [ms], digest of the profile that spreads gaps which begin from then on), ascending."""
     commissioned_ms: int = SINCE_EVER_MS
     """Readings before it do not count: the register knows the meter only since then."""
+    integrated_from_ms: int | None = None
+    """Since when no register counts, but the integral of a rate; None: a register does."""
 
     @property
     def plain(self) -> bool:
@@ -278,6 +280,9 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
             times |= {low, high}
     if old.commissioned_ms != new.commissioned_ms:
         times |= {old.commissioned_ms, new.commissioned_ms}
+    if old.integrated_from_ms != new.integrated_from_ms:
+        ends = (old.integrated_from_ms, new.integrated_from_ms)
+        times |= {FOR_EVER_MS if end is None else end for end in ends}
     times |= {cut.at_ms for cut in set(old.cuts) ^ set(new.cuts)}
     times |= old.accepted ^ new.accepted
     times |= {time_ms for time_ms, _ in set(old.replaced.items()) ^ set(new.replaced.items())}
@@ -304,6 +309,11 @@ def to_text(registers: Registers) -> str:
             "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
             **({"profiles": registers.profiles} if registers.profiles else {}),
             "commissioned": registers.commissioned_ms,
+            **(
+                {}
+                if registers.integrated_from_ms is None
+                else {"integrated_from": registers.integrated_from_ms}
+            ),
         },
         separators=(",", ":"),
     )
@@ -325,4 +335,5 @@ def from_text(text: str) -> Registers:
         shifts=tuple(Shift(*shift) for shift in said["shifts"]),
         profiles=tuple((since_ms, digest) for since_ms, digest in said.get("profiles", ())),
         commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
+        integrated_from_ms=said.get("integrated_from"),
     )

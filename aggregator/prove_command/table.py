@@ -39,7 +39,7 @@ def _cells(row: ProofRow) -> list[str]:
         str(catalogue()[row.channel].unit),
         *(f"{100 * part / whole_ms:.1f}" if whole_ms else "-" for part in times),
         f"{row.slots_received}/{row.slots_expected}",
-        "closes" if row.closes else "DOES NOT CLOSE",
+        ("closes" if row.closes else "DOES NOT CLOSE") + (", integrated" * row.integrated),
     ]
 
 

@@ -13,6 +13,7 @@ from aggregator.register.declared import (
     check_calorific_values,
     check_deductions,
     check_demand_contracts,
+    check_integrated_channels,
 )
 from aggregator.register.model import Indicator, Measure
 from aggregator.register.problems import Problem
@@ -194,6 +195,7 @@ _METER_CHECKS: Mapping[str, Callable[[Sequence[Line], Mapping[str, Dated], Refus
     "calorific_values": check_calorific_values,
     "demand_contracts": check_demand_contracts,
     "profiles": _check_profiles,
+    "integrated_channels": check_integrated_channels,
 }
 
 

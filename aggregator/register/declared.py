@@ -1,4 +1,4 @@
-"""What can be wrong with what is declared beside meters: analyses, deductions, demand contracts."""
+"""What can be wrong with what is declared beside meters: analyses, deductions, and the like."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -74,6 +74,20 @@ def check_demand_contracts(
             refuse(line, "valid_from", "is not the first of a month: the charge is a month's")
         if row.get("basis") == DemandBasis.CONTRACTED and row.get("contracted_kva", 0) is None:
             refuse(line, "contracted_kva", f"empty, and the basis is {row['basis']}")
+
+
+def check_integrated_channels(
+    lines: Sequence[Line], dated: Mapping[str, Dated], refuse: Refuse
+) -> None:
+    """Refuse channels of no meter, and those that are in no total of what the meter counts."""
+    for line in lines:
+        site, meter, channel = (line.row.get(name, "") for name in ("site", "meter", "channel"))
+        if not meter:
+            continue
+        _check_meter(line, "meter", dated["meters"], meter, "", refuse)
+        carrier = carriers().get((dated["meters"].newest(site, meter) or {}).get("carrier", ""))
+        if channel and carrier is not None and not carrier.accounted({channel}):
+            refuse(line, "channel", f"{channel} is not what is counted of {carrier.id}")
 
 
 def _check_meter(

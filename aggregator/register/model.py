@@ -337,6 +337,22 @@ class DemandContract:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegratedChannel:
+    """A channel that no register counts: its amount is the integral of the rate that is measured.
+
+    Of a flow computer without a counter, say.
+    """
+
+    site: str
+    meter: str
+    channel: str
+    """The cumulative one that is made: `mass` of `mass_flow` (aggregator/register/rates.csv)."""
+    valid_from_ms: int
+    """UTC; 0 when the row holds since ever."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aims:
     """What figures are compared with, and what they are divided by."""
 
@@ -372,6 +388,10 @@ class Register:
     """(site, meter) -> its rows by ascending `valid_from_ms`, at least one."""
     profiles: Mapping[str, tuple[Profile, ...]] = field(default_factory=dict)
     """Site -> its rows."""
+    integrated: Mapping[tuple[str, str], tuple[IntegratedChannel, ...]] = field(
+        default_factory=dict
+    )
+    """(site, meter) -> its rows, one per channel."""
 
     @classmethod
     def of(
@@ -388,6 +408,7 @@ class Register:
         deductions: Iterable[Deduction] = (),
         contracts: Iterable[DemandContract] = (),
         profiles: Iterable[Profile] = (),
+        integrated: Iterable[IntegratedChannel] = (),
     ) -> "Register":
         """Build a register; the rows may come in any order."""
         rows = _dated(meters)
@@ -410,6 +431,7 @@ class Register:
             _grouped(deductions, lambda row: row.site),
             _dated(contracts),
             _grouped(profiles, lambda row: row.site),
+            _grouped(integrated, lambda row: (row.site, row.meter)),
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:
@@ -447,6 +469,11 @@ class Register:
         """Return on what a metering point pays its demand charge at a time, if the row is known."""
         begun = [row for row in self.contracts.get((site, meter), ()) if row.valid_from_ms <= at_ms]
         return begun[-1] if begun else None
+
+    def integrated_from(self, site: str, meter: str, channel: str) -> int | None:
+        """Return since when a channel is the integral of a rate [ms]; None: a register counts."""
+        rows = self.integrated.get((site, meter), ())
+        return next((row.valid_from_ms for row in rows if row.channel == channel), None)
 
     def virtual_meters(self, site: str, at_ms: int) -> tuple[VirtualMeter, ...]:
         """Return the virtual meters of a site in force at a time, by id."""

@@ -44,6 +44,7 @@ from aggregator.register.model import (
     SubItem,
     TwoHighs,
 )
+from aggregator.register.rates import rates
 
 Row = Mapping[str, Any]
 """Values by `Column.stored_as`."""
@@ -381,6 +382,20 @@ _PROFILES = Table(
         Column("source", FILLED, "how it was found"),
     ),
 )
+_INTEGRATED_CHANNELS = Table(
+    "integrated_channels",
+    "Channels of meters that measure a rate and have no register: the amount is the rate's "
+    "integral, marked as such.",
+    ("site", "meter", "channel"),
+    "site",
+    (
+        Column("site", ID, "where", to="sites"),
+        Column("meter", ID, "whose"),
+        Column("channel", one_of("channel that has a rate", rates()), "what is made"),
+        Column("valid_from", VALID_FROM, "since when the rate is integrated"),
+        Column("source", FILLED, "why: make of the meter, who decided"),
+    ),
+)
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
@@ -396,6 +411,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _DEDUCTIONS,
             _DEMAND_CONTRACTS,
             _PROFILES,
+            _INTEGRATED_CHANNELS,
             _PRODUCTS,
             _PRODUCTION,
             _QUOTAS,

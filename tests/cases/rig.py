@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aggregator.amendments import Amendments
-from aggregator.api.reader import StoreLedgerReader
+from aggregator.api.proving import ProofRow, proof_rows
+from aggregator.api.reader import StoreLedgerReader, cumulative
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.directory import SeriesKey
@@ -37,7 +38,7 @@ from aggregator.parameters import Parameters
 from aggregator.pipeline import Pipeline
 from aggregator.proof import ChannelProof, prove
 from aggregator.records import Quarantined, Records
-from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.model import IntegratedChannel, Meter, Register, Role, Site
 from aggregator.register.profiles import Profile
 from aggregator.restatements import Restatement, Restatements
 from aggregator.rollups import Rollups
@@ -45,6 +46,7 @@ from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.embedded import EmbeddedStore
 from aggregator.stuck import Stuck
 from contract.ack import decode_ack
+from contract.channels import catalogue
 from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
@@ -211,10 +213,14 @@ class Ledger:
         return self.proofs()[meter, channel]
 
     def proofs(self) -> dict[tuple[str, str], ChannelProof]:
-        """The proof of every channel of a registered meter, as the API makes it."""
-        made = {}
+        """The proof of every register of a registered meter, as the API makes it."""
+        made: dict[tuple[str, str], ChannelProof] = {}
+        known, integrated = self.reader.register.rows, self.reader.register.integrated_from
         for series in self.reader.series(SITE):
-            if (SITE, series.key.meter) in self.reader.register.rows:
+            key = series.key
+            if not catalogue()[key.channel].cumulative:
+                continue
+            if (SITE, key.meter) in known and integrated(SITE, key.meter, key.channel) is None:
                 readings, rows = self.reader.history(series.index)
                 made[series.key.meter, series.key.channel] = prove(
                     readings.time_ms, readings.value.astype(np.int64),
@@ -222,6 +228,15 @@ class Ledger:
                     int(rows.amount.sum()), int(rows.amount_held.sum()),
                 )  # fmt: skip
         return made
+
+    def proof_rows(self) -> dict[tuple[str, str], ProofRow]:
+        """The lines that the API gives of all channels that count up, integrated ones too."""
+        return {
+            found.key[2:]: row
+            for found in cumulative(self.reader.series(SITE), REGION)
+            for meter in self.reader.register.rows.get((SITE, found.key.meter), ())[-1:]
+            for row in proof_rows(self.reader, found, meter, [(None, None)])
+        }
 
     def everything(self) -> dict[tuple[object, ...], Row]:
         """All that is known, at all levels."""
@@ -280,6 +295,7 @@ class Restarted:
     rows: tuple[Meter, ...]
     metas: Mapping[str, bytes]
     profiles: tuple[Profile, ...] = ()
+    integrated: tuple[IntegratedChannel, ...] = ()
 
 
 Deed = Sent | Said | Restarted
@@ -307,6 +323,7 @@ class Story:
         self._metas = dict.fromkeys(_OUTBOX, self.meta())
         self._rows = tuple(self.row(meter) for meter in self.meters)
         self._profiles: tuple[Profile, ...] = ()
+        self._integrated: tuple[IntegratedChannel, ...] = ()
 
     def close(self) -> None:
         self._open.close()
@@ -380,12 +397,17 @@ class Story:
         when: int | None = None,
         metas: Mapping[str, bytes] | None = None,
         profiles: Iterable[Profile] | None = None,
+        integrated: Iterable[IntegratedChannel] | None = None,
     ) -> None:
         self._rows = rows or self._rows
         self._profiles = self._profiles if profiles is None else tuple(profiles)
+        self._integrated = self._integrated if integrated is None else tuple(integrated)
         self._metas = {**self._metas, **(metas or {})}
         now_ms = self._now_ms if when is None else when
-        self._add(Restarted(now_ms, self._rows, self._metas, self._profiles))
+        self._add(self._restarted(now_ms))
+
+    def _restarted(self, now_ms: int) -> "Restarted":
+        return Restarted(now_ms, self._rows, self._metas, self._profiles, self._integrated)
 
     def _add(self, deed: Deed) -> None:
         self.deeds.append(deed)
@@ -427,9 +449,7 @@ class Story:
         sent: list[Deed] = [deed for deed in self.deeds if isinstance(deed, Sent)]
         sent += [deed for deed in sent if draw.random() < 1 / TWICE]
         draw.shuffle(sent)
-        sent.insert(
-            len(sent) // 2, Restarted(self._now_ms, self._rows, self._metas, self._profiles)
-        )
+        sent.insert(len(sent) // 2, self._restarted(self._now_ms))
         words = [deed for deed in self.deeds if not isinstance(deed, Sent)]
         places = sorted(draw.randint(0, len(sent)) for _ in words)
         for place, word in reversed(list(zip(places, words, strict=True))):
@@ -508,7 +528,9 @@ class Process:
         self._store = store = EmbeddedStore(folder / "ledger.duckdb", GRID_MS, memory_limit="512MB")
         store.open()
         site = Site(SITE, REGION, "厂", "works", "foundry", None, None, None, None)
-        register = Register.of([site], start.rows, profiles=start.profiles)
+        register = Register.of(
+            [site], start.rows, profiles=start.profiles, integrated=start.integrated
+        )
         parameters = Parameters(store.directory, register)
         for place in self._facts.sites():
             parameters.declare(*place, self._facts.declared(*place))

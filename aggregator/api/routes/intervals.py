@@ -27,6 +27,7 @@ from aggregator.api.shapes import (
     utc,
 )
 from aggregator.batch import IntervalColumns
+from aggregator.kernels.integral import INTEGRATED
 from aggregator.kernels.register import ESTIMATED, PROFILED
 from aggregator.ledger.factors import Analysis, Measure
 from aggregator.register.carriers import carriers
@@ -65,6 +66,8 @@ class IntervalRow(Shape):
     flags: int
     estimation: str | None
     """How it was spread: `linear`, `profile` (of sums: at least some of it), null: none was."""
+    integrated: bool
+    """No register counted it, or some of it: it is the integral of a measured rate."""
 
 
 class FactorUse(Shape):
@@ -203,6 +206,7 @@ def _rows(
             expected=row["expected"],
             flags=row["flags"],
             estimation=_estimation(row["flags"]),
+            integrated=bool(row["flags"] & INTEGRATED),
         )
 
 

@@ -4,6 +4,7 @@ An event marks a change of state and is one JSON line on stderr; what happens al
 counted. Nothing that is dropped, doubled, late, refused or unregistered goes uncounted.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -223,7 +224,7 @@ class Events:
         name = re.sub("(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
         line = {"time_ms": self._time_ms(), "level": event.level, "event": name}
         line |= {entry.name: getattr(event, entry.name) for entry in dataclasses.fields(event)}
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # a full disk below the log ends nothing
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._stream.flush()
 

@@ -5,6 +5,7 @@ disagree. Events mark a change of state (lost, back, given up), never normal ope
 the line is the class name in snake case.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -312,8 +313,9 @@ class EventLog:
         self._counts[name] += 1
         line = {"time_ms": self._time_ms(), "level": event.level, "event": name}
         line |= {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
-        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # a full disk below the log is no reason to end
+            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._stream.flush()
 
     def counts(self) -> Mapping[str, int]:
         """Events so far, by name."""

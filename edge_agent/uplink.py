@@ -49,7 +49,7 @@ from edge_agent.window import Window
 SLOWEST_BYTES_PER_S = 1000
 """A link this slow is slow, not lost."""
 SPREAD = 8
-"""The first pause after a loss is up to so many times `reconnect_min_s`, at random."""
+"""Pauses are up to so many times `reconnect_min_s` from the first on, at random; later more."""
 META_PAUSE_S = 1.0
 """A burst of acks that all need the same meta gets it once."""
 
@@ -177,7 +177,7 @@ class Uplink:
             failures = 0 if self._counts.connects > connects else failures + 1
             # Wide from the first time on: a broker that comes back must not meet all edges at once.
             high = min(
-                self._config.reconnect_min_s * SPREAD * 2 ** min(failures, 20),
+                self._config.reconnect_min_s * max(SPREAD, 2 ** min(failures, 20)),
                 self._config.reconnect_max_s,
             )
             pause_s = self._random.uniform(self._config.reconnect_min_s / 2, high)

@@ -206,7 +206,9 @@ class Handover:
 
     async def _fill_disk(self) -> None:
         """No file of the agent can grow: what a full disk does to it."""
-        pid = self._edge.process.pid
+        pid, log = self._edge.process.pid, self._edge.log
+        shutil.copyfile(log, log.with_suffix(".before-full-disk.log"))
+        os.truncate(log, 0)  # what happens now is read there, and it may not grow much either
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
         await asyncio.sleep(self._phase_s)

@@ -204,16 +204,27 @@ class Committer:
         if keeper is None:
             return
         for boot in self._outbox.held_boots():
-            while boot != keeper.boot and self._outbox.release(boot, None):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            if boot != keeper.boot:
+                await self._place(boot, None)
         while True:
             await known.wait()
             known.clear()
-            offset = keeper.offset
-            while offset is not None and self._outbox.release(keeper.boot, offset.ms):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            if keeper.offset is not None:
+                await self._place(keeper.boot, keeper.offset.ms)
             self.commit()
             uplink.notify()
+
+    async def _place(self, boot: str, offset_ms: int | None) -> None:
+        """Number all held readings of a boot, however long the disk does not take them."""
+        while True:
+            try:
+                while self._outbox.release(boot, offset_ms):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            except OutboxError:
+                self.commit()  # which tells of it, and ends the agent when it lasts
+                await asyncio.sleep(self._period_s)
+            else:
+                return
 
     def commit(self) -> bool:
         """Commit once; True when there are new batches."""

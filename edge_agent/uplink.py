@@ -181,9 +181,10 @@ class Uplink:
                 self._config.reconnect_max_s,
             )
             pause_s = self._random.uniform(self._config.reconnect_min_s / 2, high)
+            # Not `asyncio.timeout`: a task group that ended with an error leaves this task marked
+            # as cancelled, which Python 3.11.2 takes for a cancellation of its own.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._stop.wait()
+                await asyncio.wait_for(self._stop.wait(), pause_s)
 
     def _down(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):

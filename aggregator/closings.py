@@ -8,16 +8,14 @@ StoreRetriable when the database does not do what it is asked now, StoreRefused 
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 
-from sqlalchemy import URL, Connection, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from aggregator.databases import transaction
+from aggregator.databases import Database
 from aggregator.ledger.rows import date_of, day_ms
-from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
 from aggregator.store.base import StoreRefused
@@ -115,22 +113,8 @@ def month_of(text: str) -> int:
     return day_ms(date(int(year), int(month), 1))
 
 
-class Closings:
+class Closings(Database):
     """The tables."""
-
-    def __init__(self, url: URL | str) -> None:
-        self._engine = make_engine(url)
-
-    def open(self) -> None:
-        """Bring the database to the newest version; DatabaseError when it cannot be used."""
-        migrate(self._engine)
-
-    def close(self) -> None:
-        """Close all connections; idempotent."""
-        self._engine.dispose()
-
-    def _transaction(self) -> AbstractContextManager[Connection]:
-        return transaction(self._engine)
 
     def check(self, region: str, month_ms: int, now_ms: int) -> None:
         """Raise ClosingError when a month may not be closed now: not settled, or closed before."""

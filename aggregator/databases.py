@@ -1,34 +1,52 @@
-"""One transaction of the register's database, and what its failure means."""
+"""The register's database: opened, closed, one transaction, and what its failure means."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from aggregator.register.engine import make_engine, migrate
 from aggregator.store.base import StoreRefused, StoreRetriable
 
 _LASTING = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite calls these operational too: no such table, a damaged file, a file of something else."""
 
 
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Begin a transaction; all or nothing.
+class Database:
+    """What the parts that keep their tables in the register's database have in common.
 
-    Raises:
-        StoreRetriable: the database is away, locked or full; the same call may succeed later.
-        StoreRefused: it will fail again until a person acts: a damaged file, a missing table.
+    url: an SQLAlchemy address, `sqlite:///<path>` for a file.
     """
-    try:
-        with engine.begin() as db:
-            yield db
-    except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
-        cause = getattr(error, "orig", None) or error
-        kind = StoreRetriable if _passes(error, cause) else StoreRefused
-        raise kind(f"{engine.url!r}: {cause}") from error
+
+    def __init__(self, url: URL | str) -> None:
+        self._engine = make_engine(url)
+
+    def open(self) -> None:
+        """Bring the database to the newest version; DatabaseError when it cannot be used."""
+        migrate(self._engine)
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Begin a transaction; all or nothing.
+
+        Raises:
+            StoreRetriable: the database is away, locked or full; the same call may succeed later.
+            StoreRefused: it will fail again until a person acts: a damaged file, a missing table.
+        """
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the latter while connecting
+            cause = getattr(error, "orig", None) or error
+            kind = StoreRetriable if _passes(error, cause) else StoreRefused
+            raise kind(f"{self._engine.url!r}: {cause}") from error
 
 
 def _passes(error: Exception, cause: object) -> bool:

@@ -5,17 +5,15 @@ one transaction. Errors: StoreRetriable when the database does not do what it is
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
-from sqlalchemy import URL, Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from aggregator.databases import transaction
+from aggregator.databases import Database
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
-from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
@@ -35,22 +33,8 @@ class ToldEvent:
     """The stored figures count it."""
 
 
-class Facts:
+class Facts(Database):
     """The events and what is applied of them, in the register's database."""
-
-    def __init__(self, url: URL | str) -> None:
-        self._engine = make_engine(url)
-
-    def open(self) -> None:
-        """Bring the database to the newest version; DatabaseError when it cannot be used."""
-        migrate(self._engine)
-
-    def close(self) -> None:
-        """Close all connections; idempotent."""
-        self._engine.dispose()
-
-    def _transaction(self) -> AbstractContextManager[Connection]:
-        return transaction(self._engine)
 
     def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
         """Keep a checked event; the same one again while it stands changes nothing."""

@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from aggregator.databases import transaction
-from aggregator.register.engine import make_engine, migrate
+from aggregator.databases import Database
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from aggregator.store.base import StoreError, StoreRetriable
 from contract.topics import Address, MessageKind, topic
@@ -64,7 +63,7 @@ class StoredState:
     received_ms: int
 
 
-class Records:
+class Records(Database):
     """The tables, in one database.
 
     url: an SQLAlchemy address, `sqlite:///<path>` for a file.
@@ -77,22 +76,14 @@ class Records:
         max_quarantined: int = 10_000,
         max_quarantine_bytes: int = 64_000_000,
     ) -> None:
+        super().__init__(url)
         self._max_quarantined = max_quarantined
         self._max_quarantine_bytes = max_quarantine_bytes
-        self._engine = make_engine(url)
-
-    def open(self) -> None:
-        """Bring the database to the newest version; DatabaseError when it cannot be used."""
-        migrate(self._engine)
-
-    def close(self) -> None:
-        """Close all connections; idempotent."""
-        self._engine.dispose()
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
-            with transaction(self._engine) as db:
+            with super()._transaction() as db:
                 yield db
         except StoreError as error:
             # Of a row that the database refuses only the row is lost: no reading waits for it.

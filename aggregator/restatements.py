@@ -6,15 +6,13 @@ is *settled* at 06:00 of the next Beijing day; before that it changes freely and
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, insert, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, insert, select, tuple_, update
 
-from aggregator.databases import transaction
+from aggregator.databases import Database
 from aggregator.details import joined
-from aggregator.register.engine import make_engine, migrate
 from aggregator.register.schema import CLOSING, RESTATEMENT
 from contract.interval import DAY_MS, HOUR_MS, month_start
 
@@ -58,19 +56,8 @@ def is_settled(day_ms: int, now_ms: int) -> bool:
     return now_ms >= day_ms + SETTLED_AFTER_MS
 
 
-class Restatements:
+class Restatements(Database):
     """The table, in the database of the records (`sqlite:///<path>` for a file)."""
-
-    def __init__(self, url: URL | str) -> None:
-        self._engine = make_engine(url)
-
-    def open(self) -> None:
-        """Bring the database to the newest version; DatabaseError when it cannot be used."""
-        migrate(self._engine)
-
-    def close(self) -> None:
-        """Close all connections; idempotent."""
-        self._engine.dispose()
 
     def add(self, restatements: Iterable[Restatement]) -> int:
         """Keep records in one transaction, before the figures they speak of are written.
@@ -112,9 +99,6 @@ class Restatements:
         with self._transaction() as db:
             rows = db.execute(query.order_by(id_).limit(limit)).mappings()
             return {row["id"]: Restatement(**_without_id(row)) for row in rows}
-
-    def _transaction(self) -> AbstractContextManager[Connection]:
-        return transaction(self._engine)
 
 
 def known_or_none(value: float) -> float | None:

@@ -10,14 +10,12 @@ StoreRefused when it never will.
 import hashlib
 import secrets
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Connection, RowMapping, insert, select, update
+from sqlalchemy import RowMapping, insert, select, update
 
 from aggregator.access import Access, TokenRole, granted
-from aggregator.databases import transaction
-from aggregator.register.engine import make_engine, migrate
+from aggregator.databases import Database
 from aggregator.register.schema import TOKEN, WRITTEN
 
 PREFIX = "nenghao-"
@@ -64,22 +62,8 @@ def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-class Tokens:
+class Tokens(Database):
     """The tables of tokens and of what was written with them."""
-
-    def __init__(self, url: URL | str) -> None:
-        self._engine = make_engine(url)
-
-    def open(self) -> None:
-        """Bring the database to the newest version; DatabaseError when it cannot be used."""
-        migrate(self._engine)
-
-    def close(self) -> None:
-        """Close all connections; idempotent."""
-        self._engine.dispose()
-
-    def _transaction(self) -> AbstractContextManager[Connection]:
-        return transaction(self._engine)
 
     def add(
         self,

@@ -240,13 +240,8 @@ class Amendments:
         return lambda key: last(key.site, key.meter)
 
     def _series(self, region: str, site: str) -> list[int]:
-        directory, channels = self._store.directory, catalogue()
-        return [
-            index
-            for index in directory.series_of_site(region, site).tolist()
-            if channels[directory.series.key(index).channel].cumulative
-            and self._parameters.registered[index]
-        ]
+        series = self._store.directory.series_of_site(region, site)
+        return [int(index) for index in self._book.registered(series)]
 
 
 def _events(told: Sequence[ToldEvent], ids: Collection[int]) -> Sequence[MeterEvent]:

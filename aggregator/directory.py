@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.channels import catalogue
+
 
 class SeriesKey(NamedTuple):
     """One channel of one meter."""
@@ -85,18 +87,32 @@ class Directory:
         self.sources: Index[Source] = Index()
         self._rank = np.empty(0, np.int32)
         self._of_site: dict[tuple[str, str], array[int]] = {}
+        self._cumulative_of_site: dict[tuple[str, str], array[int]] = {}
         self._sorted_out = 0
         """How many series are in ``_of_site``."""
         self._sorting = Lock()
 
     def series_of_site(self, region: str, site: str) -> NDArray[np.int32]:
         """Return the series of one site, ascending."""
+        return self._sorted(self._of_site, region, site)
+
+    def cumulative_of_site(self, region: str, site: str) -> NDArray[np.int32]:
+        """Return the series of one site's cumulative channels, ascending."""
+        return self._sorted(self._cumulative_of_site, region, site)
+
+    def _sorted(
+        self, by_site: "dict[tuple[str, str], array[int]]", region: str, site: str
+    ) -> NDArray[np.int32]:
         with self._sorting:
+            channels = catalogue()
             for key in self.series.keys(self._sorted_out):
-                own = self._of_site.setdefault((key.region, key.site), array("i"))
-                own.append(self._sorted_out)
+                place = key.region, key.site
+                self._of_site.setdefault(place, array("i")).append(self._sorted_out)
+                if channels[key.channel].cumulative:
+                    own = self._cumulative_of_site.setdefault(place, array("i"))
+                    own.append(self._sorted_out)
                 self._sorted_out += 1
-            return np.array(self._of_site.get((region, site), ()), np.int32)
+            return np.array(by_site.get((region, site), ()), np.int32)
 
     def outbox_rank(self) -> NDArray[np.int32]:
         """Return per source the rank of its outbox id: the order in which conflicts are settled.

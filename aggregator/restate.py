@@ -17,7 +17,6 @@ from aggregator.measures import Measures
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRefused
-from contract.channels import catalogue
 from contract.interval import DAY_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
@@ -99,7 +98,7 @@ class Restater:
         self, sites: Sequence[tuple[str, str]], from_ms: int, to_ms: int, now_ms: int
     ) -> Iterator[_Part]:
         from_ms, to_ms = day_start(from_ms), day_start(to_ms - 1) + DAY_MS
-        series = {pair: self._cumulative(*pair) for pair in sites}
+        series = {pair: self._store.directory.cumulative_of_site(*pair) for pair in sites}
         while from_ms < to_ms:
             end_ms = min(next_month(from_ms), to_ms)
             for pair in sites:
@@ -137,10 +136,3 @@ class Restater:
         """Name the rows behind a changed figure."""
         series = self._store.directory.series.find(change.key)
         return self._measures.rows(series, change.measure, change.day_ms, change.day_ms + DAY_MS)
-
-    def _cumulative(self, region: str, site: str) -> Int32:
-        directory, channels = self._store.directory, catalogue()
-        series = directory.series_of_site(region, site).tolist()
-        return np.array(
-            [i for i in series if channels[directory.series.key(i).channel].cumulative], np.int32
-        )

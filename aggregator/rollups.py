@@ -19,7 +19,6 @@ from aggregator.nodes import Nodes
 from aggregator.register.model import Register
 from aggregator.store.base import Commit, DirtyDay, Store
 from aggregator.stuck import Stuck
-from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
 
@@ -169,7 +168,7 @@ class Rollups:
         parts: list[Int32] = []
         for place in places:
             some.append(place)
-            parts.append(self._cumulative(*place))
+            parts.append(self._store.directory.cumulative_of_site(*place))
             if sum(map(len, parts)) >= _PORTION:
                 yield some, np.concatenate(parts)
                 some, parts = [], []
@@ -213,14 +212,6 @@ class Rollups:
     def _write(self, level: Level, figures: IntervalColumns) -> None:
         result = self._store.write_intervals(level, figures)
         self._events.count(Counter.REFUSED, len(result.refused))
-
-    def _cumulative(self, region: str, site: str) -> Int32:
-        directory, channels = self._store.directory, catalogue()
-        series = directory.series_of_site(region, site).tolist()
-        return np.array(
-            [i for i in series if channels[directory.series.key(i).channel].cumulative],
-            np.int32,
-        )
 
 
 def _hours(day_ms: int, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:

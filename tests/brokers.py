@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from simulators.demo.processes import free_port
 from tests.conftest import require_server
 
 START_S = 10.0
@@ -20,14 +21,6 @@ max_queued_bytes 268435456
 set_tcp_nodelay true
 log_type error
 """
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.brokers import free_port, wait_for_port
+from simulators.demo.processes import free_port
+from tests.brokers import wait_for_port
 from tests.influx import find_influxd
 from tests.secure_broker import DEPLOY
 

@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from simulators.demo.processes import free_port
+
 _CONFIG = """
 reporting-disabled = true
 bind-address = "127.0.0.1:{rpc}"
@@ -50,12 +52,6 @@ def find_influxd() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class InfluxServer:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
-from tests.brokers import free_port
+from simulators.demo.processes import free_port
 
 START_S = 30.0
 PASSWORD = "of one test run: ü%@/:"

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.brokers import free_port, wait_for_port
+from simulators.demo.processes import free_port
+from tests.brokers import wait_for_port
 from tests.conftest import require_server
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

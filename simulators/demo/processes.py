@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 KILL_AFTER_S = 5.0
 LOG_TAIL_BYTES = 2000
+LISTENING_PORTS = range(10_000, 32_768)
 
 
 class ProcessFailedError(RuntimeError):
@@ -144,10 +146,19 @@ async def _wait_all(children: Sequence[Child], timeout_s: float) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on the loopback that nobody listens on just now.
+
+    It lies below the range from which systems take the ports of outgoing connections (from 32768
+    on Linux, from 49152 elsewhere): what listens there later finds it free still, however many
+    connections were opened between.
+    """
+    # The system's own generator: a program that seeds the shared one must not repeat the ports.
+    for port in random.SystemRandom().sample(LISTENING_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("a hundred ports between 10000 and 32767 are all taken on the loopback")
 
 
 async def listens(host: str, port: int) -> bool:

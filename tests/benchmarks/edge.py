@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from edge_agent.outbox.inspection import inspect
+from simulators.demo.processes import free_port
 from simulators.devices import load_device
 from simulators.district import District, load_district
 from simulators.server import read_ports
@@ -34,7 +35,7 @@ from tests.benchmarks.processes import (
     wait_for_file,
     written_bytes,
 )
-from tests.brokers import free_port, mosquitto_broker
+from tests.brokers import mosquitto_broker
 from tests.conftest import find_server
 
 METERS = ("acrel-adw300",) * 18 + ("sungrow-sg",) * 12

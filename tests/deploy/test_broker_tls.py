@@ -179,7 +179,7 @@ def test_an_aggregator_that_is_refused_says_why_once_and_counts_each_time(
 
 
 def test_a_broker_that_is_not_there_is_told_once(parties: Parties) -> None:
-    from tests.brokers import free_port
+    from simulators.demo.processes import free_port
 
     log = io.StringIO()
     events = Events(lambda: 0, log)

@@ -16,7 +16,7 @@ from edge_agent.decoders.cjt188 import Cjt188Decoder
 from edge_agent.errors import MeterError
 from edge_agent.maps.cjt188 import Cjt188Map, Field
 from simulators.cjt188_meter import Cjt188Station
-from tests.brokers import free_port
+from simulators.demo.processes import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
 from tests.suites.link_suite import SerialSuite, WireSuite
 

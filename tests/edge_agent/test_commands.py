@@ -20,7 +20,8 @@ from edge_agent.config import load_config
 from edge_agent.errors import ConfigError
 from edge_agent.events import ConfigurationChanged, Event
 from edge_agent.trial import MAX_STARTS, Trials, changed_from_afar
-from tests.brokers import free_port, mosquitto_broker
+from simulators.demo.processes import free_port
+from tests.brokers import mosquitto_broker
 
 HERE = Address("370114", "foundry", "gw1")
 TOML = """\

@@ -10,9 +10,9 @@ from edge_agent.codecs.dlt645 import ANY, ReadAddress, ReadData, encode
 from edge_agent.errors import MeterError
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.tcp import TcpWire
+from simulators.demo.processes import free_port
 from simulators.dlt645_meter import Dlt645Station
 from simulators.wire import SimulatedWire
-from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
 from tests.suites.link_suite import SerialSuite, WireSuite
 

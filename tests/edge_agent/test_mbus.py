@@ -26,9 +26,9 @@ from edge_agent.errors import LinkTimeoutError, MeterError
 from edge_agent.links.wire import WireLink
 from edge_agent.maps.mbus import MbusMap, RecordChoice
 from edge_agent.wires.tcp import TcpWire
+from simulators.demo.processes import free_port
 from simulators.mbus_meter import MbusStation, Secondary, record
 from simulators.wire import SimulatedWire
-from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
 from tests.suites.link_suite import SerialSuite, WireSuite
 

@@ -15,7 +15,7 @@ from edge_agent.errors import LinkError, LinkTimeoutError, MeterError
 from edge_agent.links.modbus import ModbusTcpLink
 from edge_agent.links.registry import make_link
 from edge_agent.links.wire import WireLink
-from tests.brokers import free_port
+from simulators.demo.processes import free_port
 from tests.suites.link_suite import TIMEOUT_S, LinkSuite
 
 

@@ -15,10 +15,10 @@ from edge_agent.links.dialogue import Dialogue
 from edge_agent.links.wire import WireLink
 from edge_agent.wires.base import silence_s
 from edge_agent.wires.serial import SerialSettings, SerialWire
+from simulators.demo.processes import free_port
 from simulators.meter import ILLEGAL_ADDRESS, IllegalRequestError
 from simulators.rtu_meter import RtuStation
 from simulators.wire import SimulatedWire
-from tests.brokers import free_port
 from tests.edge_agent.benches import PtyBench, Speech, TcpBench
 from tests.suites.link_suite import SerialSuite, WireSuite
 

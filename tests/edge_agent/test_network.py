@@ -15,7 +15,8 @@ import pytest
 
 from edge_agent.events import UplinkDown, UplinkUp
 from edge_agent.uplink import SPREAD
-from tests.brokers import Mosquitto, free_port, mosquitto_broker
+from simulators.demo.processes import free_port
+from tests.brokers import Mosquitto, mosquitto_broker
 from tests.edge_agent.test_uplink import District, Edge, running, until
 
 pytestmark = pytest.mark.mosquitto

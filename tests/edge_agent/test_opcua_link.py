@@ -17,7 +17,7 @@ from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import ConfigError, LinkError, MeterError
 from edge_agent.links.opcua import OpcUaLink
 from edge_agent.registers import load_device_maps
-from tests.brokers import free_port
+from simulators.demo.processes import free_port
 
 MAP = """
 model = "boiler-house"

@@ -5,7 +5,7 @@ import json
 import sys
 
 from edge_agent.outbox.inspection import inspect
-from tests.brokers import free_port
+from simulators.demo.processes import free_port
 
 TOML = """
 [edge]

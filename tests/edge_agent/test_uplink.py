@@ -28,7 +28,8 @@ from edge_agent.outbox.base import MemoryOutbox, Outbox
 from edge_agent.outbox.sqlite import SqliteOutbox
 from edge_agent.uplink import Uplink
 from edge_agent.window import Window
-from tests.brokers import Mosquitto, free_port, iotcore_broker, mosquitto_broker
+from simulators.demo.processes import free_port
+from tests.brokers import Mosquitto, iotcore_broker, mosquitto_broker
 from tests.suites.outbox_suite import META, NOW, some
 
 HERE = Address("370114", "foundry", "gw1")

@@ -40,7 +40,8 @@ class Acts:
         self.excuses: list[Excuse] = []
         self._world = world
         self._slow: asyncio.Task[None] | None = None
-        self._limits: dict[str, tuple[int, int]] = {}
+        self._limits: dict[int, tuple[int, int]] = {}
+        """Process -> what its files could grow to before."""
         both: dict[str, tuple[Callable[[Fault], Awaitable[None]], ...]] = {
             "edge-kill": (self._kill, self._start),
             "edge-power-cut": (self._cut_power, self._start),
@@ -131,12 +132,15 @@ class Acts:
 
     async def _fill(self, fault: Fault) -> None:
         pid = self._world.running[fault.target].process.pid
-        self._limits[fault.target] = before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_BYTES, before[1]))
+        with contextlib.suppress(ProcessLookupError):
+            self._limits[pid] = before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_BYTES, before[1]))
 
     async def _empty(self, fault: Fault) -> None:
         pid = self._world.running[fault.target].process.pid
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, self._limits.pop(fault.target))
+        if pid in self._limits:  # else it ended while it began, and another one has begun
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, self._limits.pop(pid))
 
     async def _cut_power(self, fault: Fault) -> None:
         await self._world.kill(fault.target)

@@ -142,7 +142,7 @@ class Run:
                 )
                 for task in done:
                     task.result()
-                self._world.check()
+                await self._world.watch()
         finally:
             for task in tasks:
                 task.cancel()

@@ -102,6 +102,7 @@ class World:
         self.broker_port, self.api_port, self.store_port = free_port(), free_port(), free_port()
         self.api = Api(f"http://{HOST}:{self.api_port}")
         self.processes = Processes(self.folder / "logs")
+        self._log_begins: dict[str, int] = {}
 
     @property
     def edges(self) -> tuple[str, ...]:
@@ -207,6 +208,7 @@ class World:
             arguments += ["--config", str(self.files[name].config)]
             child = await self.processes.start(name, "simulators.demo.wallclock", arguments)
         self.running[name] = child
+        self._log_begins[name] = child.log.stat().st_size
 
     async def ready(self, name: str) -> None:
         """Wait until a part that was started answers."""
@@ -215,13 +217,15 @@ class World:
         async def answers() -> bool:
             return await self.api.healthy() if port is None else await listens(HOST, port)
 
-        await self.processes.until_ready(self.running[name], answers, READY_S)
+        await self.until(answers, f"{name} answers", READY_S)
 
     async def kill(self, name: str) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""
         child = self.running.pop(name)
-        self.processes.check_running([child])
-        child.process.kill()
+        if child.running or self._began(name, child):
+            self.processes.check_running([child])
+        with contextlib.suppress(ProcessLookupError):
+            child.process.kill()
         await child.process.wait()
 
     async def end(self, name: str, within_s: float = 20.0) -> None:
@@ -232,7 +236,8 @@ class World:
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a part that runs."""
-        self.running[name].process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            self.running[name].process.send_signal(number)
 
     def limit_queue(self, messages: int) -> None:
         """Let mosquitto keep so many messages for a slow client; 0: any number. Not iotcore."""
@@ -268,9 +273,22 @@ class World:
 
     # -------------------------------------------------------------------------- conditions
 
-    def check(self) -> None:
-        """ProcessFailedError when something has ended that must run."""
-        self.processes.check_running(list(self.running.values()))
+    async def watch(self) -> None:
+        """ProcessFailedError when something has ended that must run.
+
+        An aggregator that ends before it has begun, since store or disk are away, is started again,
+        as its unit does (deploy/debian).
+        """
+        for name, child in list(self.running.items()):
+            if not child.running and (name != AGGREGATOR or self._began(name, child)):
+                self.processes.check_running([child])
+            elif not child.running:
+                await self.start(name)
+
+    def _began(self, name: str, child: Child) -> bool:
+        with child.log.open("rb") as log:
+            log.seek(self._log_begins[name])
+            return b'"aggregator_started"' in log.read()
 
     async def until(
         self, condition: Callable[[], Awaitable[object]], what: str, within_s: float
@@ -281,7 +299,7 @@ class World:
             with contextlib.suppress(httpx.HTTPError):
                 if await condition():
                     return
-            self.check()
+            await self.watch()
             if time.monotonic() > ends_s:
                 raise ChaosError(f"not within {within_s:g} s: {what}")
             await asyncio.sleep(0.1)

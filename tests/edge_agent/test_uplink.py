@@ -640,14 +640,21 @@ def test_the_ack_of_a_batch_that_an_earlier_process_may_have_sent_tells_no_time(
 
 async def test_an_answer_after_a_second_question_may_be_to_the_first(broker, district):
     edge = Edge(broker.port, state_period_s=1.0)
+    ack = encode_ack(Ack(NOW, {}))
+    began_s = 0.0
     async with running(edge.uplink):
         for answers in (1, 2):
-            asked = len(district.states)
-            began_s = time.monotonic()
-            await until(lambda asked=asked: len(district.states) >= asked + 2, "two questions")
-            ack = encode_ack(Ack(NOW, {}))
+            asked, began_s = len(district.states), time.monotonic()
+
+            def asked_twice(asked: int = asked) -> bool:
+                return len(district.states) >= asked + 2
+
+            def heard(answers: int = answers) -> bool:
+                return len(edge.told) == answers
+
+            await until(asked_twice, "two questions")
             await district.client.publish(topic(HERE, MessageKind.ACK), ack, qos=1)
-            await until(lambda answers=answers: len(edge.told) == answers, "the answer is heard")
+            await until(heard, "the answer is heard")
             _, sent_s, heard_s = edge.told[-1]
             assert heard_s - sent_s > 0.9, "as old as the first of the two"
         assert edge.told[-1][1] > began_s, "what was answered is over"

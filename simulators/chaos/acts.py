@@ -8,36 +8,31 @@ import random
 import resource
 import shutil
 import signal
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from simulators.chaos.faults import Fault
 from simulators.chaos.power import cut_power
+from simulators.chaos.proof import Lost
 from simulators.chaos.world import AGGREGATOR, BROKER, COMMIT_S, World, wall_ms
 
 FULL_BYTES = 4096
 """No file of a process on a full disk grows beyond this."""
 SLICE_S = 0.1
-SLACK_MS = 4_000
+SLACK_MS = 5_000
 """An answer of a meter reaches the outbox within this and a commit's period, on a busy machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Excuse:
-    """Readings that an edge had got but not committed may be lost: those of this time [UTC ms]."""
-
-    edge: str
-    from_ms: int
-    to_ms: int
-    why: str
+SECOND_MS = 1_000
+"""A display's second is younger than this."""
 
 
 class Acts:
     """Begins and heals faults in a world; keeps what they excuse."""
 
     def __init__(self, world: World) -> None:
-        """`excuses` says which readings may have been lost, by docs/delivery.md."""
-        self.excuses: list[Excuse] = []
+        """`lost` says which readings may have been lost, by docs/delivery.md."""
+        self.lost: list[Lost] = []
+        self.jumps_ms: dict[str, set[int]] = defaultdict(set)
+        """Edge -> by how much its wall clock was wrong, and with it the times of its log."""
         self._world = world
         self._slow: asyncio.Task[None] | None = None
         self._limits: dict[int, tuple[int, int]] = {}
@@ -72,11 +67,7 @@ class Acts:
 
     async def heal(self, fault: Fault) -> None:
         """Put right what can be; what was lost stays lost."""
-        began_ms = wall_ms() - round(fault.for_s * 1000)
         await self.known[fault.kind][1](fault)
-        if fault.part == "edge":
-            from_ms = began_ms - round(COMMIT_S * 1000) - SLACK_MS
-            self.excuses.append(Excuse(fault.target, from_ms, wall_ms() + SLACK_MS, fault.kind))
 
     # ------------------------------------------------------------------------------ wires
 
@@ -90,7 +81,11 @@ class Acts:
     # -------------------------------------------------------------------------- processes
 
     async def _kill(self, fault: Fault) -> None:
+        began_ms = wall_ms()
         await self._world.kill(fault.target)
+        if fault.part == "edge":  # what it had been told and had not committed is gone
+            from_ms = began_ms - round(COMMIT_S * 1000) - SLACK_MS
+            self.lost.append(Lost(fault.target, from_ms, wall_ms() + SECOND_MS))
 
     async def _end(self, fault: Fault) -> None:
         await self._world.end(fault.target)
@@ -143,7 +138,7 @@ class Acts:
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, self._limits.pop(pid))
 
     async def _cut_power(self, fault: Fault) -> None:
-        await self._world.kill(fault.target)
+        await self._kill(fault)
         draw = random.Random(f"{self._world.setting.seed} {fault}")
         cut_power(self._world.data_dir(fault.target), draw)
 
@@ -155,6 +150,7 @@ class Acts:
 
     async def _jump(self, fault: Fault) -> None:
         off_ms = round((fault.amount or 0) * 1000)
+        self.jumps_ms[fault.target].add(off_ms)
         self._world.clock_file(fault.target).write_text(str(off_ms), "ascii")
 
     async def _set_right(self, fault: Fault) -> None:

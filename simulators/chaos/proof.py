@@ -3,7 +3,7 @@
 1. Totals   per counter, from first to last reading: ledger = answered, true within two steps of the
             display, nothing held (`simulators.demo.proof`).
 2. Readings each stored reading of a counter was shown by its meter at that time; each answer of a
-            meter is stored, but for what an edge had not committed when it was hurt (`Excuse`).
+            meter is stored, but for what an edge had not committed when it was killed (`Lost`).
             What an outbox still holds is stored, once.
 3. Figures  each interval is what its readings make of it, exactly: amount, estimated part, times
             measured and estimated, whether a reading was received. The rule is that of

@@ -10,15 +10,17 @@ proof    see `simulators.chaos.proof`
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from contract.interval import HOUR_MS, MINUTE_MS, day_start, month_start
-from simulators.chaos.acts import Acts
+from simulators.chaos.acts import SECOND_MS, Acts
 from simulators.chaos.faults import Fault, write_script
 from simulators.chaos.proof import (
     LEVELS,
@@ -46,10 +48,12 @@ from simulators.chaos.world import (
 )
 from simulators.demo.proof import Verdict, compare, parse_booked, parse_served
 
-CALM_S = 120.0
+CALM_S = 240.0
 WATCH_S = 0.2
 PAGE_MS = 6 * HOUR_MS
 """So much is asked of the API at once."""
+UNANSWERED_MS = 6_000
+"""A meter is asked for at most so long before it is said to be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,7 @@ class Run:
             served,
             stored,
             {name: meter.edge for name, meter in meters.items()},
-            [Lost(one.edge, one.from_ms, one.to_ms) for one in self._acts.excuses],
+            [*self._acts.lost, *(one for edge in world.edges for one in self._unanswered(edge))],
             self._held_ms,
         )
         problems += wrong
@@ -230,6 +234,18 @@ class Run:
             estimated=sum(bool(one.estimated_ms) for one in every),
             excused=excused,
         )
+
+    def _unanswered(self, edge: str) -> Iterator[Lost]:
+        """When a gateway said that a meter did not answer: it may have, too late for it."""
+        with (self._setting.folder / "logs" / f"{edge}.log").open("rb") as log:
+            for line in log:
+                with contextlib.suppress(ValueError):
+                    told = json.loads(line)
+                    if told["event"] != "meter_lost":
+                        continue
+                    for off_ms in (0, *self._acts.jumps_ms[edge]):
+                        time_ms = told["time_ms"] - off_ms
+                        yield Lost(edge, time_ms - UNANSWERED_MS, time_ms + SECOND_MS)
 
     async def _summed(self, figures: Figures) -> bool:
         levels = {level: await self._figures(level) for level in LEVELS}

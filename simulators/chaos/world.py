@@ -35,7 +35,7 @@ DATABASE = "nenghao"
 AGGREGATOR, BROKER, STORE = "aggregator", "broker", "store"
 GRID_MIN = 1
 COMMIT_S = 1.0
-READY_S = 90.0
+READY_S = 180.0
 STEP_S = 60
 ORIGIN_MS = 12 * 60 * MINUTE_MS
 """How far back the meters' totals go."""

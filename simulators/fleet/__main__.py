@@ -10,8 +10,6 @@ from pathlib import Path
 
 from simulators.fleet.plan import Plan, plan_fleet
 
-_LEAD_MS, _LEAD_MS_PER_EDGE = 3_000, 3
-"""Before the first reading every edge connects and says what it reads."""
 EXIT_DIFFERS = 1
 
 
@@ -50,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="URL",
         help="the aggregator's address; without it neither freshness nor truth is asked for",
+    )
+    parser.add_argument(
+        "--connect-s", type=float, default=120, metavar="S", help="at most (%(default)s)"
     )
     parser.add_argument("--warm-up-s", type=float, default=10, metavar="S", help="(%(default)s)")
     parser.add_argument("--measure-s", type=float, default=60, metavar="S", help="(%(default)s)")
@@ -107,6 +108,7 @@ def run_fleet(arguments: argparse.Namespace) -> int:
         broker=(host, int(port)),
         api=arguments.api,
         connections=arguments.connections,
+        connect_s=arguments.connect_s,
         warm_up_s=arguments.warm_up_s,
         measure_s=arguments.measure_s,
         drain_s=arguments.drain_s,
@@ -132,12 +134,11 @@ def run_fleet(arguments: argparse.Namespace) -> int:
 
 
 def plan_of(arguments: argparse.Namespace, now_ms: int) -> Plan:
-    """The plan that is asked for, beginning when all edges had time to connect. PlanError."""
-    edges = arguments.meters // max(arguments.meters_per_edge, 1)
+    """The plan that is asked for; a run begins it anew when all edges are connected. PlanError."""
     return plan_fleet(
         meters=arguments.meters,
         meters_per_edge=arguments.meters_per_edge,
-        start_ms=now_ms + _LEAD_MS + _LEAD_MS_PER_EDGE * edges,
+        start_ms=now_ms,
         rate=arguments.rate or 0.0,
         poll_s=arguments.poll_s or (0.0 if arguments.rate else 10.0),
         samples=arguments.samples,

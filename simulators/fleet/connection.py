@@ -50,7 +50,7 @@ class Connection:
         self._by_topic = {topic(plan.address(edge), MessageKind.ACK): edge for edge in edges}
         self._client: paho.Client | None = None
         self._acks: list[tuple[str, bytes]] = []
-        self._unanswered = 0
+        self._unanswered = self._events = 0
         self._ready = self._lost = False
         self._try_ms = 0.0
         self._wait_ms: float = _RETRY_MS[0]
@@ -85,8 +85,11 @@ class Connection:
         if self._lost or socket is None:
             self._end(selector, now_ms)
             return
-        writing = selectors.EVENT_WRITE if self._client.want_write() else 0
-        selector.modify(socket, selectors.EVENT_READ | writing, self)
+        events = selectors.EVENT_READ
+        if self._client.want_write():
+            events |= selectors.EVENT_WRITE
+        if events != self._events:
+            self._events = selector.modify(socket, events, self).events
 
     def read(self) -> None:
         """Take what the socket has."""
@@ -131,7 +134,7 @@ class Connection:
             return
         self._client, self._lost, self._unanswered = client, False, 0
         socket: Any = client.socket()
-        selector.register(socket, selectors.EVENT_READ, self)
+        self._events = selector.register(socket, selectors.EVENT_READ, self).events
 
     def _end(self, selector: selectors.BaseSelector, now_ms: float) -> None:
         # A socket that is closed cannot be named to the selector any more: found by its owner.

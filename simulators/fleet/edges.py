@@ -97,6 +97,11 @@ class Edges:
         """Batches that became due and are not acknowledged."""
         self.tally = Tally()
 
+    def begin(self, plan: Plan) -> None:
+        """Take the same plan with another start, before anything is due."""
+        self._plan = plan
+        self._messages.begin(plan)
+
     # ------------------------------------------------------------------------- the connection
 
     def connected(self, edges: Iterable[int], now_ms: float) -> None:

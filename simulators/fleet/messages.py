@@ -69,6 +69,11 @@ class Messages:
                 f"samples takes {size} bytes, at most {MAX_BLOCKS_BYTES}: fewer samples or meters"
             )
 
+    def begin(self, plan: Plan) -> None:
+        """Take the same plan with another start; nothing of the old one may have been sent."""
+        self._plan = plan
+        self._blocks.clear()
+
     def outbox(self, edge: int) -> str:
         """The id of an edge's outbox in this run."""
         return f"{self._run}{edge:08x}"

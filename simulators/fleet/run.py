@@ -7,7 +7,7 @@ import secrets
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -24,6 +24,7 @@ from simulators.fleet.samples import Pace, Second, pace
 from simulators.fleet.truth import Verdict, check_truth
 
 _MOST_WAIT_S = 0.02
+_LEAD_MS = 500
 
 
 class FleetError(RuntimeError):
@@ -37,6 +38,7 @@ class Settings:
     broker: tuple[str, int]
     api: str = ""
     connections: int = 4
+    connect_s: float = 120.0
     warm_up_s: float = 10.0
     measure_s: float = 60.0
     drain_s: float = 60.0
@@ -99,6 +101,7 @@ class Run:
         ]
         self.prober: Prober | None = None
         self.last: Second | None = None
+        self._ask_ms = 0.0
         self.undecodable = 0
         self._selector = selectors.DefaultSelector()
         self._second_ms = 0.0
@@ -113,11 +116,13 @@ class Run:
         return (self.now_ms() - self.plan.start_ms) / 1_000
 
     def go(self, watch: Watcher) -> Report:
-        """Run to the end; `watch` is called each second. FleetError."""
+        """Run to the end; `watch` is called each second and when a phase begins. FleetError."""
         settings = self.settings
         try:
             self._connect(watch)
-            start_ms = self.plan.start_ms
+            start_ms = int(self.now_ms()) + _LEAD_MS
+            self.plan = replace(self.plan, start_ms=start_ms)
+            self.edges.begin(self.plan)
             if settings.api and settings.probes_per_s > 0:
                 self.prober = Prober(
                     settings.api, self.plan, self.edges, self.now_ms, settings.probes_per_s
@@ -126,9 +131,9 @@ class Run:
             self._second_ms = start_ms + 1_000
             warm_ms = start_ms + 1_000 * settings.warm_up_s
             end_ms = warm_ms + 1_000 * settings.measure_s
-            self.phase = "warming up"
+            self._begin("warming up", watch)
             self._until(warm_ms, end_ms, watch)
-            self.phase = "measuring"
+            self._begin("measuring", watch)
             used = _cpu_s()
             if self.prober is not None:
                 self.prober.measuring = True
@@ -136,14 +141,13 @@ class Run:
             used = _cpu_s() - used
             if self.prober is not None:
                 self.prober.stop()
-            self.phase = "waiting for the last acks"
+            self._begin("waiting for the last acks", watch)
             drained_ms = self.now_ms() + 1_000 * settings.drain_s
             while self.edges.unsettled and self.now_ms() < drained_ms:
                 self._until(min(self.now_ms() + 100, drained_ms), end_ms, watch)
             self.edges.say_offline(self.now_ms())
             self._flush()
-            self.phase = "comparing with the truth"
-            watch(self)
+            self._begin("comparing with the truth", watch)
             return self._report(used)
         finally:
             if self.prober is not None:
@@ -154,19 +158,36 @@ class Run:
 
     # --------------------------------------------------------------------------------- inside
 
+    def _begin(self, phase: str, watch: Watcher) -> None:
+        self.phase = phase
+        watch(self)
+
     def _connect(self, watch: Watcher) -> None:
-        """Connect everything before the first reading is due."""
-        while not all(connection.ready for connection in self.connections) or any(
-            connection.writing for connection in self.connections
-        ):
+        """Connect all edges, and wait until the aggregator has heard of them: a city has met."""
+        watch(self)
+        deadline_ms = self.now_ms() + 1_000 * self.settings.connect_s
+        while any(c.writing or not c.ready for c in self.connections) or not self._known():
             self._work(0.1)
-            if self.now_ms() >= self.plan.start_ms:
-                said = {connection.reason for connection in self.connections} - {""}
+            if self.now_ms() >= deadline_ms:
+                said = sorted({connection.reason for connection in self.connections} - {""})
                 raise FleetError(
                     f"{sum(c.ready for c in self.connections)} of {len(self.connections)} "
-                    f"connections stand when the first reading is due: {'; '.join(sorted(said))}"
+                    f"connections stand after {self.settings.connect_s:g} s"
+                    + (f": {'; '.join(said)}" if said else ", not all edges are known to the API")
                 )
-        watch(self)
+
+    def _known(self) -> bool:
+        """Whether the aggregator has taken the states of all edges, which follow their metas."""
+        if not self.settings.api or self.now_ms() < self._ask_ms:
+            return not self.settings.api
+        self._ask_ms = self.now_ms() + 500
+        try:
+            text = httpx.get(f"{self.settings.api}/metrics", timeout=30, trust_env=False).text
+        except httpx.HTTPError as error:
+            raise FleetError(f"{self.settings.api}: {error}") from None
+        head = "nenghao_aggregator_edges_online "
+        known = [line for line in text.splitlines() if line.startswith(head)]
+        return bool(known) and float(known[0].removeprefix(head)) >= self.plan.edges
 
     def _until(
         self, stop_ms: float, end_ms: float, watch: Watcher, *, measured: bool = False

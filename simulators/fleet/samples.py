@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from simulators.fleet.edges import Tally
 from simulators.fleet.plan import Plan
 
-ROOM_S = 1.0
+ROOM_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def pace(plan: Plan, seconds: Sequence[Second]) -> Pace:
     """Judge the measured seconds.
 
     Sustained: the lag does not grow. The unacknowledged readings of the last third are not more
-    than those of the first third and a second's worth of what is offered.
+    than those of the first third and half a second's worth of what is offered.
     """
     if len(seconds) < 3:
         return Pace(0, 0, 0, 0, sustained=False)

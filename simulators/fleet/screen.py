@@ -20,8 +20,9 @@ def rows(run: Run) -> list[tuple[str, str]]:
     second, settings, plan = run.last, run.settings, run.plan
     total_s = settings.warm_up_s + settings.measure_s
     ready = sum(connection.ready for connection in run.connections)
+    since_s = min(max(run.since_s, 0.0), total_s) if second is not None else 0.0
     found = [
-        ("phase", f"{run.phase}, {min(max(run.since_s, 0.0), total_s):.0f} of {total_s:.0f} s"),
+        ("phase", f"{run.phase}, {since_s:.0f} of {total_s:.0f} s"),
         ("fleet", f"{plan.edges:,} edges, {plan.meters:,} meters over {ready} connections"),
     ]
     if second is not None:

@@ -189,7 +189,7 @@ def outcome(
 ) -> Outcome:
     """Put together what was seen."""
     pace, acked = report.pace, sum(second.acked for second in report.seconds)
-    million = max(acked, 1) / 1e6
+    million_per_s = max(pace.acked_per_s, 1) / 1e6
     cores = {name: round(cpu / usage.seconds, 3) for name, cpu in usage.cpu_s.items()}
     return Outcome(
         store=store,
@@ -210,7 +210,7 @@ def outcome(
         cores=cores,
         thread=round(usage.thread_s / usage.seconds, 3),
         other_cores=round(usage.other_cores, 2),
-        cpu_s_per_million={name: round(cpu / million, 3) for name, cpu in usage.cpu_s.items()},
+        cpu_s_per_million={name: round(used / million_per_s, 3) for name, used in cores.items()},
         peak_rss_mb={name: round(rss / 1e6) for name, rss in usage.rss.items()},
         store_mb=round(plant.store_bytes() / 1e6, 1),
         store_bytes_per_reading=round(usage.store_bytes / max(acked, 1), 1),
@@ -354,9 +354,8 @@ def main(argv: Sequence[str]) -> int:
     found = [measured(case, arguments.store, arguments) for case in chosen]
     name = f"{arguments.figure}-{arguments.store}"
     broker = f"Broker: {found[0].broker}; roll-ups each {found[0].rollup_s:g} s."
-    text = "\n".join(
-        [*table(found), "", where + ". " + broker, "", *(f"- {r}" for r in remarks(found))]
-    )
+    told = (f"- {remark}" for remark in remarks(found))
+    text = "\n".join([*table(found), "", f"{where}. {broker}", "", *told])
     print(f"\n{text}")
     document = {"machine": where, "outcomes": [asdict(one) for one in found]}
     (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")

@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--connect-s", type=float, default=120, metavar="S", help="at most (%(default)s)"
     )
     parser.add_argument("--warm-up-s", type=float, default=10, metavar="S", help="(%(default)s)")
+    parser.add_argument(
+        "--settle-s",
+        type=float,
+        default=120,
+        metavar="S",
+        help="so much more warm-up at most, until nothing is held up (%(default)s)",
+    )
     parser.add_argument("--measure-s", type=float, default=60, metavar="S", help="(%(default)s)")
     parser.add_argument(
         "--drain-s",
@@ -110,6 +117,7 @@ def run_fleet(arguments: argparse.Namespace) -> int:
         connections=arguments.connections,
         connect_s=arguments.connect_s,
         warm_up_s=arguments.warm_up_s,
+        settle_s=arguments.settle_s,
         measure_s=arguments.measure_s,
         drain_s=arguments.drain_s,
         probes_per_s=arguments.probes_per_s,

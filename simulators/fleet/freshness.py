@@ -26,7 +26,7 @@ from simulators.fleet.messages import meter_id
 from simulators.fleet.plan import CUMULATIVE, Plan
 
 AHEAD_MS = 1_000
-"""How long before a batch is due a probe begins."""
+"""How long before a batch is due a probe begins; half the way at most."""
 PAUSE_S = 0.05
 _PATIENCE_S = 60.0
 _ROUNDING_MICRO = 4
@@ -75,7 +75,7 @@ class Prober(threading.Thread):
 
     def _probe(self) -> None:
         plan = self._plan
-        edge, seq = self._edges.upcoming(AHEAD_MS)
+        edge, seq = self._edges.upcoming(min(AHEAD_MS, plan.commit_ms / 2))
         if seq < 2 or not self._edges.idle(edge, seq):
             return
         meter = self._draw.randrange(plan.meters_per_edge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import secrets
 import selectors
@@ -25,6 +26,7 @@ from simulators.fleet.truth import Verdict, check_truth
 
 _MOST_WAIT_S = 0.02
 _LEAD_MS = 500
+_SETTLED_S = 1.0
 
 
 class FleetError(RuntimeError):
@@ -40,6 +42,8 @@ class Settings:
     connections: int = 4
     connect_s: float = 120.0
     warm_up_s: float = 10.0
+    settle_s: float = 120.0
+    """How much longer the warm-up may last, until no more than a second's worth is unsettled."""
     measure_s: float = 60.0
     drain_s: float = 60.0
     probes_per_s: float = 1.0
@@ -129,10 +133,9 @@ class Run:
                 )
                 self.prober.start()
             self._second_ms = start_ms + 1_000
-            warm_ms = start_ms + 1_000 * settings.warm_up_s
-            end_ms = warm_ms + 1_000 * settings.measure_s
             self._begin("warming up", watch)
-            self._until(warm_ms, end_ms, watch)
+            self._warm_up(start_ms + 1_000 * settings.warm_up_s, watch)
+            end_ms = self.now_ms() + 1_000 * settings.measure_s
             self._begin("measuring", watch)
             used = _cpu_s()
             if self.prober is not None:
@@ -188,6 +191,14 @@ class Run:
         head = "nenghao_aggregator_edges_online "
         known = [line for line in text.splitlines() if line.startswith(head)]
         return bool(known) and float(known[0].removeprefix(head)) >= self.plan.edges
+
+    def _warm_up(self, warm_ms: float, watch: Watcher) -> None:
+        """Go on until what the first readings of so many sites held up is made good."""
+        latest_ms = warm_ms + 1_000 * self.settings.settle_s
+        held_up = _SETTLED_S * self.plan.readings_per_s / self.plan.readings_per_batch
+        self._until(warm_ms, math.inf, watch)
+        while self.edges.unsettled > held_up + 1 and self.now_ms() < latest_ms:
+            self._until(self.now_ms() + 100, math.inf, watch)
 
     def _until(
         self, stop_ms: float, end_ms: float, watch: Watcher, *, measured: bool = False

@@ -17,12 +17,10 @@ _LINE_EACH_S = 5.0
 
 def rows(run: Run) -> list[tuple[str, str]]:
     """Names and values of what is worth seeing now."""
-    second, settings, plan = run.last, run.settings, run.plan
-    total_s = settings.warm_up_s + settings.measure_s
+    second, plan = run.last, run.plan
     ready = sum(connection.ready for connection in run.connections)
-    since_s = min(max(run.since_s, 0.0), total_s) if second is not None else 0.0
     found = [
-        ("phase", f"{run.phase}, {since_s:.0f} of {total_s:.0f} s"),
+        ("phase", f"{run.phase}, {second.at_s if second is not None else 0:.0f} s"),
         ("fleet", f"{plan.edges:,} edges, {plan.meters:,} meters over {ready} connections"),
     ]
     if second is not None:

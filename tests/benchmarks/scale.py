@@ -137,6 +137,7 @@ def measured(case: Case, store: str, times: argparse.Namespace) -> Outcome:
             api=plant.api,
             connect_s=times.connect_s,
             warm_up_s=warm_up_s,
+            settle_s=times.settle_s,
             measure_s=times.measure_s,
             probes_per_s=case.probes_per_s,
             checked_sites=times.check,
@@ -340,6 +341,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--measure-s", type=float, default=20.0, help="(%(default)s)")
     parser.add_argument(
         "--warm-up-s", type=float, default=10.0, help="at least; until all edges have sent once"
+    )
+    parser.add_argument(
+        "--settle-s",
+        type=float,
+        default=120.0,
+        help="more warm-up at most, until no lag is left",
     )
     parser.add_argument("--connect-s", type=float, default=300.0, help="at most (%(default)s)")
     parser.add_argument("--check", type=int, default=50, help="sites compared with the truth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from simulators.district import (
 )
 from simulators.fleet.__main__ import add_arguments as add_fleet_arguments
 from simulators.fleet.__main__ import run_fleet
-from simulators.server import read_ports, serve_district
+from simulators.server import RECORD_COLUMNS, read_ports, serve_district
 from simulators.wire import SimulatedWire
 from simulators.workspace import Pace, write_edges, write_register
 
@@ -65,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="UTC ms where the totals start, a whole minute (default: the Beijing midnight "
         f"{BACKLOG_DAYS} days ago)",
+    )
+    meters.add_argument(
+        "--record",
+        type=Path,
+        metavar="OUT",
+        help="a CSV that gets every counter that a meter answers: time, display, truth",
     )
     workspace = commands.add_parser(
         "workspace",
@@ -151,15 +158,21 @@ async def _serve(district: District, arguments: argparse.Namespace) -> int:
     origin_ms = arguments.origin_ms
     if origin_ms is None:
         origin_ms = day_start(_wall_ms()) - BACKLOG_DAYS * DAY_MS
-    await serve_district(
-        district,
-        wall_ms=_wall_ms,
-        origin_ms=origin_ms,
-        ports_file=arguments.ports_file,
-        control_port=arguments.control_port,
-        host=arguments.host,
-        stop=ended.wait,
-    )
+    with contextlib.ExitStack() as files:
+        record = None
+        if arguments.record is not None:
+            record = files.enter_context(arguments.record.open("w", encoding="utf-8", buffering=1))
+            print(*RECORD_COLUMNS, sep=",", file=record)
+        await serve_district(
+            district,
+            wall_ms=_wall_ms,
+            origin_ms=origin_ms,
+            ports_file=arguments.ports_file,
+            control_port=arguments.control_port,
+            host=arguments.host,
+            stop=ended.wait,
+            record=record,
+        )
     return 0
 
 

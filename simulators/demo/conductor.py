@@ -329,8 +329,18 @@ def prepare_work_dir(folder: Path) -> None:
     marker.touch()
 
 
-def aggregator_config(region: str, folder: Path, broker: tuple[str, int], api_port: int) -> str:
-    """The aggregator's configuration for a demo: embedded store, factor set 演示."""
+def aggregator_config(
+    region: str,
+    folder: Path,
+    broker: tuple[str, int],
+    api_port: int,
+    *,
+    grid_min: int = 15,
+    keepalive_s: int = 30,
+    rollup_s: float = 5.0,
+    store: str = "",
+) -> str:
+    """The aggregator's configuration for a demo: factor set 演示. store: its [store], if any."""
     folder = folder.resolve()
     return "\n".join(
         (
@@ -339,19 +349,22 @@ def aggregator_config(region: str, folder: Path, broker: tuple[str, int], api_po
             f"data_dir = {json.dumps(str(folder / 'store'))}",
             f"register = {json.dumps(str(folder / 'register'))}",
             'factor_set = "demo"',
+            f"grid_min = {grid_min}",
             "",
             "[broker]",
             f"host = {json.dumps(broker[0])}",
             f"port = {broker[1]}",
+            f"keepalive_s = {keepalive_s}",
             "",
             "[pace]",
             "late_debounce_s = 0.3  # a day's backlog comes in windows of 8 batches",
-            "rollup_s = 5.0",
+            f"rollup_s = {rollup_s}",
             "",
             "[api]",
             f'host = "{HOST}"',
             f"port = {api_port}",
             "",
+            store,
         )
     )
 

@@ -61,7 +61,10 @@ class Processes:
         arguments: Sequence[str],
         on_line: Callable[[str], None] | None = None,
     ) -> Child:
-        """Start `python -m module arguments`; its log is <name>.log in the log folder."""
+        """Start `python -m module arguments`; its log is <name>.log in the log folder.
+
+        With "--" for a module the first argument is the path of another program.
+        """
         self._log_folder.mkdir(parents=True, exist_ok=True)
         log = self._log_folder / f"{name}.log"
         with log.open("ab") as file:

@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from aggregator.amendments import Amendments
+from aggregator.arrivals import Arrivals
 from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
@@ -153,11 +154,13 @@ class Pipeline:
         orders: Orders | None = None,
         information: Information | None = None,
         fleet: Fleet | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._orders = orders
         self._store = store
         self._information = information
         self._fleet = fleet
+        self._arrivals = arrivals
         self._records = records
         self._book = book
         self._parameters = parameters
@@ -308,6 +311,9 @@ class Pipeline:
         days = self._book.integration.done()
         self._insist(lambda: self._rollups.needless(days))
         self._insist(self._rollups.flush)
+        if self._arrivals is not None:
+            self._write_points(self._insist(self._arrivals.points))
+            self._arrivals.written()
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
@@ -405,6 +411,8 @@ class Pipeline:
         self._states[address] = StoredState(address, payload, now_ms)
         if self._fleet is not None:
             self._fleet.take(address, self._live.state(address), now_ms)
+        if self._information is not None:
+            self._information.hear(address)
         if state.online and not state.clock.synchronised:
             self._answer(address)  # an ack that tells the time, whatever else it says
 
@@ -496,6 +504,8 @@ class Pipeline:
         self._events.count(Counter.BATCHES, len(arrivals))
         self._events.count(Counter.READINGS, readings)
         self._tell_unregistered(unregistered)
+        if self._arrivals is not None:
+            self._arrivals.take(arrivals, self._time_ms())
         for arrival in arrivals:
             self._waiting.discard((arrival.source, arrival.seq))
             self._answer(arrival.address).sources.add(arrival.source)

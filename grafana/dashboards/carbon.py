@@ -1,11 +1,36 @@
-"""Carbon 碳排放: by scope and source, against last year, green share, own use of PV."""
+"""Carbon 碳排放: by scope and source, by which factors, what was restated, green share, PV."""
 
-from contract.stored import CARRIER, GENERATION, NODE, OUT, SITE, Level
+from contract.stored import (
+    CARRIER,
+    FACTOR,
+    FACTOR_INFO,
+    GENERATION,
+    MEASURE,
+    METER,
+    NODE,
+    OPEN_MS,
+    OUT,
+    RESTATEMENT,
+    SITE,
+    THE_REGION,
+    Level,
+)
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
-from grafana.influxql import DAY, YEAR_BEFORE, equal, matches, raw, total
+from grafana.influxql import (
+    ALWAYS,
+    DAY,
+    YEAR_BEFORE,
+    begun,
+    equal,
+    matches,
+    not_over,
+    raw,
+    select,
+    total,
+)
 from grafana.looks import CHANGE_STEPS, SHARE_STEPS, Look
-from grafana.palette import CARBON, SCOPES
+from grafana.palette import BAD, CARBON, CARRIERS, GOOD, SCOPES, UNKNOWN, WATCH
 from grafana.palette import GENERATION as GREEN
 from grafana.panels import House
 from grafana.transformations import columns, compared, join, letters, ordered, sorted_by
@@ -18,7 +43,7 @@ BOUGHT = matches(CARRIER, f"^({f.BOUGHT})$")
 def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("carbon", words)
-    rows = (_numbers(house), _courses(house), _sites(house))
+    rows = (_numbers(house), _courses(house), _sites(house), _grounds(house))
     return Board("carbon", rows, (region_variable(words),))
 
 
@@ -157,6 +182,97 @@ def _sites(house: House) -> Row:
                     year=True,
                 ),
                 10,
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _grounds(house: House) -> Row:
+    """Show by which factors the CO2 was made, and which of it was changed after it was settled."""
+    words, unit, text = house.words, house.words.unit, house.words.__getitem__
+    factors = select(
+        {
+            "value": raw("value"), "unit": raw("unit"), "from": raw("valid_from_ms"),
+            "until": raw("valid_to_ms"), "verified": raw("verified"), "used": raw("used"),
+            "source": raw("source"),
+        },
+        FACTOR_INFO, f.IN_REGION, equal("listed", 1),
+        matches(MEASURE, "^(co2_kg|net_calorific_value)$"),
+        begun("valid_from_ms"), not_over("valid_to_ms"),
+        time=ALWAYS, by=(SITE, CARRIER, FACTOR), once=True,
+    )  # fmt: skip
+    changes = select(
+        {
+            SITE: raw(SITE), METER: raw(METER), "day": raw("day_ms"), "found": raw("found_ms"),
+            "before": raw("from_value"), "after": raw("to_value"), "cause": raw("cause"),
+            "why": raw("why"),
+        },
+        RESTATEMENT, f.IN_REGION, equal(MEASURE, "co2_kg"), once=True, newest=200,
+    )  # fmt: skip
+    to_meter = (
+        text("open_meter"),
+        address("meter", site="${__data.fields.site}", meter="${__data.fields.meter}"),
+    )
+    answers = {"1": (text("yes"), GOOD), "0": (text("no"), WATCH)}
+    shown = ("found", "name", METER, "day", "before", "after", "cause", "why", SITE)
+    rows = (CARRIER, FACTOR, "value", "unit", "from", "until", "verified", "used", "source", SITE)
+    return Row(
+        9,
+        (
+            (
+                house.rows(
+                    "factors", factors,
+                    transformations=(
+                        columns(*rows), ordered(*rows), sorted_by(CARRIER, ascending=True)
+                    ),
+                    looks={
+                        CARRIER: Look(
+                            name=text("carrier"), width=82, paint="text",
+                            mappings={i: (text(i), c) for i, c in CARRIERS.items()},
+                        ),
+                        FACTOR: Look(name=text("factor"), width=150),
+                        "value": Look(name=text("value"), width=66),
+                        "unit": Look(name=text("unit"), width=94),
+                        "from": Look(name=text("valid_from"), unit=unit("day"), width=92),
+                        "until": Look(
+                            name=text("valid_to"), unit=unit("day"), width=92,
+                            mappings={str(OPEN_MS): ("—", UNKNOWN)},
+                        ),
+                        "verified": Look(
+                            name=text("verified"), width=58, mappings=answers, paint="text"
+                        ),
+                        "used": Look(
+                            name=text("used"), width=52, paint="text",
+                            mappings={**answers, "0": (text("no"), BAD)},
+                        ),
+                        "source": Look(name=text("source")),
+                        SITE: Look(
+                            name=text("site"), width=74,
+                            mappings={THE_REGION: (text("all_sites"), UNKNOWN)},
+                        ),
+                    },
+                ),
+                13,
+            ),
+            (
+                house.rows(
+                    "restatements", *letters(f.site_names(words), changes), none=text("none"),
+                    transformations=(
+                        join(SITE), columns(*shown), ordered(*shown), sorted_by("found"),
+                    ),
+                    looks={
+                        "found": Look(name=text("found"), unit=unit("moment"), width=92),
+                        "name": Look(name=text("site"), width=96),
+                        METER: Look(name=text("meter"), link=to_meter, width=80),
+                        "day": Look(name=text("day"), unit=unit("day"), width=88),
+                        "before": Look(name=text("before"), unit=unit("kgco2"), width=76),
+                        "after": Look(name=text("after"), unit=unit("kgco2"), width=76),
+                        "cause": Look(name=text("cause"), width=96),
+                        "why": Look(name=text("why")),
+                        SITE: Look(hidden=True),
+                    },
+                ),
+                11,
             ),
         ),
     )  # fmt: skip

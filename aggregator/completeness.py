@@ -13,10 +13,12 @@ import numpy as np
 
 from aggregator.points import Points
 from contract.interval import DAY_MS
-from contract.stored import COMPLETENESS_DAY
+from contract.stored import COMPLETE, COMPLETENESS_DAY
 
 CAUSES = ("offline", "unpolled", "unread")
 """Fields of `completeness_day`, and its `cause`."""
+ENOUGH = 0.97
+"""Share of slots received from which on no cause is named: single readings are lost everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ def completeness(
         found["expected"] += channel.expected
         found["offline"] += offline
         found["unpolled" if edge.failed else "unread"] += missing - offline
-    most = max(CAUSES, key=found.__getitem__)
-    return found | {"cause": most if found[most] else ""}
+    complete = found["received"] >= ENOUGH * found["expected"]
+    return found | {"cause": COMPLETE if complete else max(CAUSES, key=found.__getitem__)}
 
 
 def _edges(history: Points, day_ms: int, grid_ms: int) -> Mapping[str, _Edge]:

@@ -282,7 +282,8 @@ COMPLETENESS_DAY = Measurement(
 )
 """Slots of the cumulative channels of a settled day; of those without a reading, how many fell into
 times when the gateway was offline, when polls of its meters failed, and the rest. cause: which of
-the three is the most; empty when nothing is missing."""
+the three is the most, or `COMPLETE` where hardly anything is missing."""
+COMPLETE = "complete"
 UNREGISTERED = Measurement(
     "unregistered",
     (REGION, SITE, METER),

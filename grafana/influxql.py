@@ -157,11 +157,6 @@ def not_over(name: str) -> Condition:
     return Condition(f'"{name}" > ${{__from}}', (name,))
 
 
-def less_than(part: str, share: float, whole: str) -> Condition:
-    """Take points of which a part is less than a share of the whole."""
-    return Condition(f'"{part}" < {share:g} * "{whole}"', (part, whole))
-
-
 def matches(name: str, pattern: str) -> Condition:
     """Match a tag or text field with a regular expression."""
     return Condition(f'"{name}" =~ /{pattern}/', (name,))

@@ -36,7 +36,7 @@ QUALITY: Mapping[str, str] = MappingProxyType(
     {"measured": GOOD, "estimated": WATCH, "held": "#A06CD5", "missing": UNKNOWN}
 )
 CAUSES: Mapping[str, str] = MappingProxyType(
-    {"offline": BAD, "unpolled": "#FF8B3D", "unread": UNKNOWN}
+    {"complete": GOOD, "offline": BAD, "unpolled": "#FF8B3D", "unread": UNKNOWN}
 )
 """What missing readings are put down to."""
 SUB_ITEMS: Mapping[str, str] = MappingProxyType(

@@ -293,7 +293,8 @@ class House:
         )
         return self._dressed(
             builder.build(), key, queries,
-            unit=unit, steps=steps, transformations=transformations,
+            unit=unit, steps=steps, color=UNKNOWN if values else "",
+            transformations=transformations,
         )  # fmt: skip
 
     def map(

@@ -8,11 +8,11 @@ from contract.stored import (
     MEASURE,
     METER,
     NODE,
+    NODE_INFO,
     OPEN_MS,
     OUT,
     RESTATEMENT,
     SITE,
-    THE_REGION,
     Level,
 )
 from grafana import figures as f
@@ -43,7 +43,9 @@ BOUGHT = matches(CARRIER, f"^({f.BOUGHT})$")
 def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("carbon", words)
-    rows = (_numbers(house), _courses(house), _sites(house), _grounds(house))
+    rows = (
+        _numbers(house), _courses(house), _sites(house), _factors(house), _restatements(house)
+    )  # fmt: skip
     return Board("carbon", rows, (region_variable(words),))
 
 
@@ -187,8 +189,8 @@ def _sites(house: House) -> Row:
     )  # fmt: skip
 
 
-def _grounds(house: House) -> Row:
-    """Show by which factors the CO2 was made, and which of it was changed after it was settled."""
+def _factors(house: House) -> Row:
+    """Show by which factors the CO2 was made."""
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
     factors = select(
         {
@@ -201,6 +203,49 @@ def _grounds(house: House) -> Row:
         begun("valid_from_ms"), not_over("valid_to_ms"),
         time=ALWAYS, by=(SITE, CARRIER, FACTOR), once=True,
     )  # fmt: skip
+    places = select(
+        {"name": raw(words.name_field)},
+        NODE_INFO, f.IN_REGION, f.OF_TOTAL, equal("listed", 1), time=ALWAYS, by=(SITE,),
+    )  # fmt: skip
+    yes, no = (text("yes"), GOOD), text("no")
+    shown = (
+        CARRIER, FACTOR, "value", "unit", "from", "until", "verified", "used", "name", "source"
+    )  # fmt: skip
+    table = house.rows(
+        "factors", *letters(places, factors),
+        transformations=(
+            join(SITE), columns(*shown), ordered(*shown), sorted_by(CARRIER, ascending=True),
+        ),
+        looks={
+            CARRIER: Look(
+                name=text("carrier"), width=90, paint="text",
+                mappings={i: (text(i), c) for i, c in CARRIERS.items()},
+            ),
+            FACTOR: Look(name=text("factor"), width=260),
+            "value": Look(name=text("value"), width=80),
+            "unit": Look(name=text("unit"), width=100),
+            "from": Look(name=text("valid_from"), unit=unit("day"), width=100),
+            "until": Look(
+                name=text("valid_to"), unit=unit("day"), width=100,
+                mappings={str(OPEN_MS): ("—", UNKNOWN)},
+            ),
+            "verified": Look(
+                name=text("verified"), width=70, paint="text",
+                mappings={"1": yes, "0": (no, WATCH)},
+            ),
+            "used": Look(
+                name=text("used"), width=60, paint="text", mappings={"1": yes, "0": (no, BAD)}
+            ),
+            "name": Look(name=text("applies_to"), width=120),
+            "source": Look(name=text("source")),
+        },
+    )  # fmt: skip
+    return Row(8, ((table, 24),))
+
+
+def _restatements(house: House) -> Row:
+    """Show what of the CO2 was changed after it was settled."""
+    words, unit, text = house.words, house.words.unit, house.words.__getitem__
     changes = select(
         {
             SITE: raw(SITE), METER: raw(METER), "day": raw("day_ms"), "found": raw("found_ms"),
@@ -213,66 +258,26 @@ def _grounds(house: House) -> Row:
         text("open_meter"),
         address("meter", site="${__data.fields.site}", meter="${__data.fields.meter}"),
     )
-    answers = {"1": (text("yes"), GOOD), "0": (text("no"), WATCH)}
     shown = ("found", "name", METER, "day", "before", "after", "cause", "why", SITE)
-    rows = (CARRIER, FACTOR, "value", "unit", "from", "until", "verified", "used", "source", SITE)
-    return Row(
-        9,
-        (
-            (
-                house.rows(
-                    "factors", factors,
-                    transformations=(
-                        columns(*rows), ordered(*rows), sorted_by(CARRIER, ascending=True)
-                    ),
-                    looks={
-                        CARRIER: Look(
-                            name=text("carrier"), width=82, paint="text",
-                            mappings={i: (text(i), c) for i, c in CARRIERS.items()},
-                        ),
-                        FACTOR: Look(name=text("factor"), width=150),
-                        "value": Look(name=text("value"), width=66),
-                        "unit": Look(name=text("unit"), width=94),
-                        "from": Look(name=text("valid_from"), unit=unit("day"), width=92),
-                        "until": Look(
-                            name=text("valid_to"), unit=unit("day"), width=92,
-                            mappings={str(OPEN_MS): ("—", UNKNOWN)},
-                        ),
-                        "verified": Look(
-                            name=text("verified"), width=58, mappings=answers, paint="text"
-                        ),
-                        "used": Look(
-                            name=text("used"), width=52, paint="text",
-                            mappings={**answers, "0": (text("no"), BAD)},
-                        ),
-                        "source": Look(name=text("source")),
-                        SITE: Look(
-                            name=text("site"), width=74,
-                            mappings={THE_REGION: (text("all_sites"), UNKNOWN)},
-                        ),
-                    },
-                ),
-                13,
+    table = house.rows(
+        "restatements", *letters(f.site_names(words), changes),
+        transformations=(join(SITE), columns(*shown), ordered(*shown), sorted_by("found")),
+        looks={
+            "found": Look(name=text("found"), unit=unit("minute"), width=150),
+            "name": Look(name=text("site"), width=130),
+            METER: Look(name=text("meter"), link=to_meter, width=120),
+            "day": Look(name=text("day"), unit=unit("day"), width=110),
+            "before": Look(name=text("before"), unit=unit("kgco2"), width=110),
+            "after": Look(name=text("after"), unit=unit("kgco2"), width=110),
+            "cause": Look(
+                name=text("cause"), width=160,
+                mappings={
+                    cause: (text(f"cause_{cause}"), UNKNOWN)
+                    for cause in ("late readings", "newer readings", "recovery", "replay")
+                },
             ),
-            (
-                house.rows(
-                    "restatements", *letters(f.site_names(words), changes), none=text("none"),
-                    transformations=(
-                        join(SITE), columns(*shown), ordered(*shown), sorted_by("found"),
-                    ),
-                    looks={
-                        "found": Look(name=text("found"), unit=unit("moment"), width=92),
-                        "name": Look(name=text("site"), width=96),
-                        METER: Look(name=text("meter"), link=to_meter, width=80),
-                        "day": Look(name=text("day"), unit=unit("day"), width=88),
-                        "before": Look(name=text("before"), unit=unit("kgco2"), width=76),
-                        "after": Look(name=text("after"), unit=unit("kgco2"), width=76),
-                        "cause": Look(name=text("cause"), width=96),
-                        "why": Look(name=text("why")),
-                        SITE: Look(hidden=True),
-                    },
-                ),
-                11,
-            ),
-        ),
+            "why": Look(name=text("why")),
+            SITE: Look(hidden=True),
+        },
     )  # fmt: skip
+    return Row(8, ((table, 24),))

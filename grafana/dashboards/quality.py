@@ -26,7 +26,6 @@ from grafana.influxql import (
     chosen_or_none,
     equal,
     last,
-    less_than,
     matches,
     nonzero,
     over,
@@ -128,7 +127,7 @@ def _heat(house: House) -> Row:
     )  # fmt: skip
     causes = select(
         {"Value": raw("cause")},
-        COMPLETENESS_DAY, f.IN_REGION, less_than("received", 0.97, "expected"), by=(SITE,),
+        COMPLETENESS_DAY, f.IN_REGION, by=(SITE,),
     )  # fmt: skip
     return Row(
         13,
@@ -316,7 +315,7 @@ def _strays(house: House) -> Row:
         (
             (
                 house.rows(
-                    "unregistered", strangers, none=text("none"),
+                    "unregistered", strangers,
                     transformations=(
                         columns(*of_strangers), ordered(*of_strangers), sorted_by("last"),
                     ),
@@ -333,7 +332,7 @@ def _strays(house: House) -> Row:
             ),
             (
                 house.rows(
-                    "payloads", kept, none=text("none"),
+                    "payloads", kept,
                     transformations=(columns(*of_kept), ordered(*of_kept), sorted_by("last")),
                     looks={
                         SITE: Look(name=text("site"), width=110),

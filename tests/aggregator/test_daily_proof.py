@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.completeness import Channel, completeness
 from aggregator.daily_proof import DailyProof
 from aggregator.points import Points
 from aggregator.restatements import Restatement, Restatements
@@ -257,3 +258,11 @@ def test_what_is_missing_is_put_down_to_a_cause(ledger: Ledger, records: Restate
     told(19, online=1, failures=9)
     ended = {"offline": channels * 4, "unpolled": missing - channels * 4, "unread": 0}
     assert found() == whole | ended | {"cause": "unpolled"}
+
+
+def test_a_day_that_lacks_next_to_nothing_has_no_cause():
+    """Of 1000 slots 970 are enough."""
+    nothing = Points.empty(EDGE_HISTORY)
+    for received, cause in ((970, "complete"), (969, "unread")):
+        told = completeness([Channel("gw1", received, 1000)], nothing, MIDNIGHT_MS, QUARTER_MS)
+        assert (told["cause"], told["unread"]) == (cause, 1000 - received)

@@ -8,6 +8,7 @@ from contract.interval import DAY_MS, HOUR_MS, month_start
 from contract.stored import (
     AMOUNT_FIELDS,
     ARRIVAL_DAY,
+    COMPLETE,
     COMPLETENESS_DAY,
     FACTOR_INFO,
     INFO_TIME_MS,
@@ -61,6 +62,7 @@ def tariffs(month: Month) -> Points:
 def factors(month: Month) -> Points:
     """Of electricity one that is over before the month, of steam one that is not used."""
     year = month_start(month.end_ms) - 300 * DAY_MS
+    long = year - 5 * YEAR_MS
     co2, ncv = "co2_kg", "net_calorific_value"
     fields = ("value", "unit", "source", "valid_from_ms", "valid_to_ms", "verified", "used")
     rest = {"listed": 1, "data_year": 2023, "provisional_from_ms": None}
@@ -70,9 +72,9 @@ def factors(month: Month) -> Points:
         (THE_REGION, "electricity", co2, "grid-shandong-2021", "0.6838", "kgCO2/kWh",
          "生态环境部公告 2024 年第 12 号", year - YEAR_MS, year, 1, 1),
         (THE_REGION, "natural_gas", co2, "gas-2162", "2.1622", "kgCO2/m3",
-         "GB/T 2589; GB/T 32151", 0, OPEN_MS, 1, 1),
-        (THE_REGION, "raw_coal", co2, "coal-1900", "1.900", "tCO2/t", "演示", 0, OPEN_MS, 0, 1),
-        (THE_REGION, "steam", co2, "steam-4139", "0.4139", "tCO2/t", "演示", 0, OPEN_MS, 0, 0),
+         "GB/T 2589; GB/T 32151", long, OPEN_MS, 1, 1),
+        (THE_REGION, "raw_coal", co2, "coal-1900", "1.900", "tCO2/t", "演示", long, OPEN_MS, 0, 1),
+        (THE_REGION, "steam", co2, "steam-4139", "0.4139", "tCO2/t", "演示", long, OPEN_MS, 0, 0),
         ("chemical", "raw_coal", ncv, "化验单 2026-0917", "21.9", "GJ/t", "化验单 2026-0917",
          year, OPEN_MS, 1, 1),
     )  # fmt: skip
@@ -135,7 +137,7 @@ def quality(month: Month) -> Iterator[Points]:
             main = causes[0 if any(d["estimated_ms"][i] for d in parts) else 1 + number % 2]
             rest = dict.fromkeys(causes, 0) | {main: missing}
             slots = {"received": received, "expected": expected, **rest}
-            row = slots | {"cause": main if missing else ""}
+            row = slots | {"cause": COMPLETE if received >= 0.97 * expected else main}
             complete.append(((REGION, one["site"]), start, row))
     yield Points.of_rows(ARRIVAL_DAY, arrived)
     yield Points.of_rows(COMPLETENESS_DAY, complete)

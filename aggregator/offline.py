@@ -91,6 +91,7 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
                 events,
                 tables.register,
                 factor_set.counts,
+                tariffs,
                 wall_ms,
                 Stuck(store, parameters),
             ),

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from aggregator.amendments import Amendments
+from aggregator.arrivals import Arrivals
 from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
@@ -105,11 +106,13 @@ class Pipeline:
         orders: Orders | None = None,
         information: Information | None = None,
         fleet: Fleet | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._orders = orders
         self._store = store
         self._information = information
         self._fleet = fleet
+        self._arrivals = arrivals
         self._records = Recorder(records, events)
         self._book = book
         self._parameters = parameters
@@ -229,6 +232,9 @@ class Pipeline:
         days = self._book.integration.done()
         self._writer.insist(lambda: self._rollups.needless(days))
         self._writer.insist(self._rollups.flush)
+        if self._arrivals is not None:
+            self._writer.points(self._writer.insist(self._arrivals.points))
+            self._arrivals.written()
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
@@ -284,6 +290,8 @@ class Pipeline:
         self._states[address] = StoredState(address, payload, now_ms)
         if self._fleet is not None:
             self._fleet.take(address, self._live.state(address), now_ms)
+        if self._information is not None:
+            self._information.hear(address)
         if state.online and not state.clock.synchronised:
             self._answers.owe_time(address)
 
@@ -339,6 +347,8 @@ class Pipeline:
         self._take_in(arrivals, self._answers.settle(arrivals), restate, late=late)
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
+        if self._arrivals is not None:
+            self._arrivals.take(arrivals, self._time_ms())
         for arrival in arrivals:
             self._groups.forget(arrival)
             self._answers.owe(arrival.address, arrival.source)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import URL, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -52,6 +52,16 @@ class Quarantined:
     last_seen_ms: int
     seen: int
     """How often it came."""
+
+
+class Kept(NamedTuple):
+    """What is in quarantine, without its payload."""
+
+    topic: str
+    reason: str
+    first_seen_ms: int
+    last_seen_ms: int
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,12 @@ class Records(Database):
         )
         with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(newest).mappings())
+
+    def in_quarantine(self) -> tuple[Kept, ...]:
+        """Return all that is in quarantine, without the payloads."""
+        with self._transaction() as db:
+            rows = db.execute(select(*(QUARANTINE.c[name] for name in Kept._fields)))
+            return tuple(Kept(*row) for row in rows)
 
     def misdated(self, region: str, site: str) -> tuple[Quarantined, ...]:
         """Return a site's payloads that are kept for impossible times, the oldest first."""

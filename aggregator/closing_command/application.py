@@ -90,7 +90,10 @@ def close_month(
         with owned_store(config, _OWNER) as store:
             warm_up()
             factor_set = tables.factors.choose(config.aggregator.factor_set)
-            rollups = Rollups.with_nodes(store, events, register, factor_set.counts, wall_ms)
+            tariffs = SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms)
+            rollups = Rollups.with_nodes(
+                store, events, register, factor_set.counts, tariffs, wall_ms
+            )
             rollups.flush()  # a crash may have left marks
             if any(place[0] == region for place in rollups.unsure()):
                 raise ClosingError(
@@ -100,7 +103,7 @@ def close_month(
                 store,
                 register,
                 factor_set,
-                SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms),
+                tariffs,
                 Live(),
                 facts=Parameters(store.directory, register).facts,
                 counters=events.counts,

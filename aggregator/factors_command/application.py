@@ -75,7 +75,9 @@ def opened(config: Config, set_name: str, events: Events) -> Iterator[Applicatio
             warm_up()
             parameters = Parameters(store.directory, tables.register)
             measures = Measures(store.directory, parameters, factor_set, tariffs)
-            rollups = Rollups.with_nodes(store, events, tables.register, factor_set.counts, wall_ms)
+            rollups = Rollups.with_nodes(
+                store, events, tables.register, factor_set.counts, tariffs, wall_ms
+            )
             yield Application(Restater(store, measures), restatements, rollups, set_name)
         finally:
             restatements.close()

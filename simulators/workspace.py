@@ -1,4 +1,4 @@
-"""Writes what an installation of a district needs: a TOML per edge, the register's two tables.
+"""Writes what an installation of a district needs: a TOML per edge, the register's tables.
 
 The files are those a person would write by hand for the real plant; the aggregator and the edges
 read them without knowing that the meters are simulated.
@@ -41,7 +41,7 @@ DEMO_TARIFFS = {
 
 
 def write_register(district: District, folder: Path) -> None:
-    """Write sites.csv and meters.csv of the aggregator's register folder."""
+    """Write sites.csv, meters.csv and nodes.csv of the aggregator's register folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(
         folder / "sites.csv",
@@ -64,7 +64,7 @@ def write_register(district: District, folder: Path) -> None:
     )
     _write_csv(
         folder / "meters.csv",
-        "site meter carrier role parent multiplier edge valid_from note",
+        "site meter carrier role parent multiplier edge valid_from note node",
         (
             [
                 site.id,
@@ -76,9 +76,19 @@ def write_register(district: District, folder: Path) -> None:
                 meter.edge,
                 "",
                 meter.note,
+                meter.node,
             ]
             for site in district.sites
             for meter in site.meters
+        ),
+    )
+    _write_csv(
+        folder / "nodes.csv",
+        "site node parent name_zh name_en sub_item valid_from",
+        (
+            [site.id, node.id, node.parent, node.name_zh, node.name_en, node.sub_item, ""]
+            for site in district.sites
+            for node in site.nodes
         ),
     )
 

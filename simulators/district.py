@@ -31,6 +31,7 @@ ROLES = (
     "check",
 )
 MODBUS_UNIT = 1
+Row = Mapping[str, object]
 PPM = 1_000_000
 
 
@@ -103,7 +104,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class District:
-    """A whole district file. seed: decides every noise and every starting register."""
+    """A whole district file. seed: decides every noise and every starting register.
+
+    register: rows of further tables of the register: targets, budgets.
+    """
 
     id: str
     name_zh: str
@@ -114,6 +118,7 @@ class District:
     profiles: Mapping[str, Profile]
     sites: tuple[Site, ...]
     weather: Weather | None = None
+    register: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
     def only(self, sites: Sequence[str]) -> District:
         """The district with some of its sites; DistrictError names one that it has not."""
@@ -156,6 +161,7 @@ def load_district(path: Path) -> District:
             weather=weather_of(table["weather"], int(table["seed"]))
             if "weather" in table
             else None,
+            register=table.get("register", {}),
         )
     except KeyError as error:
         raise DistrictError(f"{path.name}: key {error} is missing") from error

@@ -4,7 +4,7 @@
 floats with a unit in their name only where a response is made.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -185,7 +185,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Sequence[Quarantined]] = lambda _region, _site: (),
+        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -299,9 +299,9 @@ class StoreLedgerReader:
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
             kept = self._quarantine(region, site)
+            return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
-        return [found for one in kept if (found := misdated(one)) is not None]
 
     def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
         directory = self._store.directory.series

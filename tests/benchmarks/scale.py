@@ -47,7 +47,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PER_EDGE = 20
 SPARE_S = 5.0
 """After the last edge has sent for the first time, before anything is measured."""
-SHORT_S, SHORT_ROLLUP_S = 120.0, 15.0
+SHORT_S, SHORT_ROLLUP_S = 60.0, 15.0
 """Shorter runs than this sum up more often than the product does, or they would hold none of it."""
 BUSY = 0.9
 _RAW_EDGES, _RAW_BATCHES = 100, 24

@@ -32,7 +32,7 @@ _SUMMED = (
     "estimated_ms",
     "received",
 )
-_PORTION = 20_000
+_PORTION = 4_000
 """Series that are redone at once."""
 _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 

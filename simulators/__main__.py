@@ -1,4 +1,4 @@
-"""Command line: nenghao simulate meters | wire | list."""
+"""Command line: nenghao simulate meters | wire | fleet | list."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from simulators.district import (
     find_district,
     load_district,
 )
+from simulators.fleet.__main__ import add_arguments as add_fleet_arguments
+from simulators.fleet.__main__ import run_fleet
 from simulators.server import read_ports, serve_district
 from simulators.wire import SimulatedWire
 from simulators.workspace import Pace, write_edges, write_register
@@ -102,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what is wrong with meter NUMBER (from 1): {', '.join([*FAULTS, *DEFECTS])}; may be "
         "repeated",
     )
+    add_fleet_arguments(
+        commands.add_parser(
+            "fleet",
+            help="publish as thousands of edges whose truth is known, measure what becomes of it",
+            description="Publish as thousands of edges straight to the broker at a set rate, with "
+            "the real contract, acks and resends. Report delays, and whether truth = ledger.",
+        )
+    )
     commands.add_parser(
         "list",
         help="the districts that come with the product",
@@ -116,6 +126,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.command == "list":
             return _list()
+        if arguments.command == "fleet":
+            return run_fleet(arguments)
         if arguments.command == "wire":
             return asyncio.run(_serve_wire(arguments))
         district = load_district(find_district(arguments.district))

@@ -28,7 +28,7 @@ WRAPPED = {
     "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
     "meterbus": {"edge_agent/decoders/mbus_records.py"},
-    "paho": {"aggregator/ingest/subscriber.py"},
+    "paho": {"aggregator/ingest/subscriber.py", "simulators/fleet/connection.py"},
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""

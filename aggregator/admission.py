@@ -101,7 +101,7 @@ def needed(readings: ReadingColumns, directory: Directory) -> ReadingColumns:
         after = np.searchsorted(polls, times)
         apart = polls[after.clip(max=len(polls) - 1)] - polls[(after - 1).clip(min=0)]
         between = frozen[own] & (after > 0) & (after < len(polls))
-        keep[own[between & (apart <= _gap_limit_ms(directory, index))]] = False
+        keep[own[between & (apart <= gap_limit_ms(directory, index))]] = False
     return readings.take(keep)
 
 
@@ -127,7 +127,7 @@ def lacking(
         own = counting.take(counting.series == index)
         times, left = own.time_ms, kept.time_ms[kept.series == index]
         frozen = (own.quality == Quality.FREEZE).any()
-        margin_ms = _gap_limit_ms(directory, index) if frozen else 0
+        margin_ms = gap_limit_ms(directory, index) if frozen else 0
         before = (left >= times.min() + margin_ms) & (left < from_ms)
         after = (left <= times.max() - margin_ms) & (left > to_ms)
         if any(
@@ -138,5 +138,6 @@ def lacking(
     return np.array(more, np.int32)
 
 
-def _gap_limit_ms(directory: Directory, series: int) -> int:
+def gap_limit_ms(directory: Directory, series: int) -> int:
+    """Return how far apart a channel's readings may lie without a gap between them [ms]."""
     return catalogue()[directory.series.key(series).channel].gap_limit_s * SECOND_MS

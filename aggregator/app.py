@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
@@ -22,10 +21,12 @@ from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
+from aggregator.arrivals import Arrivals
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
 from aggregator.daily_proof import DailyProof
+from aggregator.documents import Judge, load_documents
 from aggregator.events import (
     AggregatorFailed,
     AggregatorStarted,
@@ -39,9 +40,7 @@ from aggregator.fleet import Fleet
 from aggregator.information import Information
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
-from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import FactorLibrary
-from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
 from aggregator.ledger.tariffs import TariffLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
@@ -55,6 +54,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.strays import Strays
 from aggregator.stuck import Stuck
 from aggregator.tokens import Tokens
 from contract.state import decode_state
@@ -122,22 +122,17 @@ def load_tables(config: Config, events: Events) -> Tables:
     Raises:
         DatabaseError, RegisterError, TableError, OSError: named with file, row and column.
     """
-    folder = config.aggregator.register_dir
-    with (
-        RegisterDatabase(config.aggregator.database_url()) as database,
-        TemporaryDirectory(prefix="nenghao-register-") as scratch,
-    ):
+    settings = config.aggregator
+    folder = settings.register_dir
+    judge = Judge(settings.factor_set, settings.grid_ms)
+    with RegisterDatabase(settings.database_url(), judge) as database:
         database.open()
         if folder:
             changes = database.import_folder(Path(folder), author="start", now_ms=wall_ms())
             if changes:
                 events.emit(RegisterImported(summary(changes)))
-        database.export_folder(Path(scratch))
-        return Tables(
-            database.register(),
-            load_library([tables_folder(), Path(scratch) / "factors"]),
-            load_tariffs([tariffs_folder(), Path(scratch) / "tariffs"]),
-        )
+        libraries = load_documents(database.documents())
+        return Tables(database.register(), libraries.factors, libraries.tariffs)
 
 
 def run(config: Config) -> int:
@@ -184,6 +179,7 @@ def run(config: Config) -> int:
             events,
             register,
             factor_set.counts,
+            tariffs,
             wall_ms,
             Stuck(store, parameters),
         ),
@@ -194,8 +190,9 @@ def run(config: Config) -> int:
         pace=config.pace,
         time_ms=wall_ms,
         orders=orders,
-        information=Information(store, register, wall_ms),
+        information=Information(store, register, factor_set, wall_ms),
         fleet=Fleet(),
+        arrivals=Arrivals(store),
     )
     reader = StoreLedgerReader(
         store,
@@ -214,9 +211,13 @@ def run(config: Config) -> int:
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
-    proof = DailyProof(reader, store, pipeline.put)
+    proof = DailyProof(reader, store, restatements, pipeline.put)
+    strays = Strays(reader, store, records, pipeline.put)
     ending = threading.Event()
-    prover = threading.Thread(target=proof.run, args=(ending,), name="proof", daemon=True)
+    beside = [
+        threading.Thread(target=run, args=(ending,), name=name, daemon=True)
+        for name, run in (("proof", proof.run), ("strays", strays.run))
+    ]
     worker = _Worker(pipeline, events, server)
     events.emit(
         AggregatorStarted(
@@ -226,7 +227,8 @@ def run(config: Config) -> int:
     try:
         subscriber.start()
         worker.start()
-        prover.start()
+        for thread in beside:
+            thread.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted)
         asyncio.run(server.serve(sockets=[listener]))
@@ -235,8 +237,9 @@ def run(config: Config) -> int:
         pipeline.stop()
         if worker.ident is not None:
             worker.join()
-        if prover.ident is not None:
-            prover.join()
+        for thread in beside:
+            if thread.ident is not None:
+                thread.join()
         subscriber.stop()
         records.close()
         facts.close()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.admission import placed
 from aggregator.batch import Int32, Int64, IntervalColumns, ReadingColumns
 from aggregator.judging import judged
 from aggregator.kernels.neighbourhood import NEIGHBOURS
@@ -63,9 +64,9 @@ class Vee:
         """Note the readings of registered meters of which only `counted` enters the ledger."""
         edited = self._parameters.edited[readings.series]
         for index in np.unique(readings.series[edited]).tolist():  # they may have been moved
-            own = readings.time_ms[readings.series == index]
-            moved = counted.time_ms[counted.series == index]
-            times = np.concatenate([own, moved])
+            own = readings.take(readings.series == index)
+            there = placed(own, self._parameters.registers(index), self._directory).readings
+            times = np.concatenate([own.time_ms, there.time_ms])
             self.note([index], int(times.min()), int(times.max()) + 1)
         plain = readings.take(~edited)
         odd = ~counts(plain) | ~np.isin(_keys(plain), _keys(counted))

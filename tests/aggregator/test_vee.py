@@ -109,6 +109,18 @@ def test_a_verdict_about_a_reading_on_the_border_of_an_interval():
     }
 
 
+def test_readings_that_a_clock_event_moves_before_the_commissioning():
+    """They were taken at a time that no verdict is about."""
+    district = Told({T0: 1})
+    hour = 3_600_000
+    fact = event(EventKind.CLOCK, T0, edge="gw-1", until_ms=T0 + 2 * hour, offset_ms=-hour)
+    district.say(fact)
+    assert said(district, (T0, 0), (T0 + 30_000, 0)) == {
+        (T0 - hour, "before-commissioning"): "left_out",
+        (T0 - hour + 30_000, "before-commissioning"): "left_out",
+    }
+
+
 def test_where_nothing_is_odd_the_store_is_not_asked(monkeypatch):
     district = Told()
     assert said(district, *((BORDER + i * 60_000, 100 + i / 10) for i in range(30))) == {}

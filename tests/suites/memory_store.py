@@ -127,7 +127,7 @@ class MemoryStore:
     def _settled(self, rows: set[Row]) -> dict[int, list[Row]]:
         """Per series its readings by time, one per time."""
         best: dict[tuple[int, int], tuple[Any, Row]] = {}
-        for row in rows:
+        for row in list(rows):  # a copy: another thread may write
             series, time_ms, value, quality, source, seq = row
             key = self.directory.sources.key(source)
             poll = quality != Quality.FREEZE
@@ -171,7 +171,7 @@ class MemoryStore:
 
     def versions(self, series: Int32, from_ms: int, to_ms: int) -> ReadingColumns:
         wanted = set(series.tolist())
-        rows = [r for r in self._db.cumulative if r[0] in wanted and from_ms <= r[1] <= to_ms]
+        rows = [r for r in list(self._db.cumulative) if r[0] in wanted and from_ms <= r[1] <= to_ms]
         return _columns(rows, np.int64)
 
     def instant(self, series: Int32, from_ms: int, to_ms: int) -> InstantColumns:

@@ -1,0 +1,80 @@
+"""Batches that wait to be committed together: the live ones, and the late ones of each site."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from aggregator.config import PaceSection
+from aggregator.ingest.assemble import Arrival
+from contract.topics import Address
+
+
+@dataclass(slots=True)
+class _Group:
+    since: float = 0.0
+    """Monotonic time of the first one [s]."""
+    latest: float = 0.0
+    """Monotonic time of the last one [s]."""
+    readings: int = 0
+    arrivals: list[Arrival] = field(default_factory=list)
+
+    def add(self, arrival: Arrival, now: float) -> None:
+        if not self.arrivals:
+            self.since = now
+        self.latest = now
+        self.arrivals.append(arrival)
+        self.readings += len(arrival)
+
+
+class Groups:
+    """Owned by the pipeline's thread. Times are monotonic [s] and arguments."""
+
+    def __init__(self, pace: PaceSection) -> None:
+        self._pace = pace
+        self._prompt = _Group()
+        self._late: dict[tuple[str, str], _Group] = {}
+        self._waiting: set[tuple[int, int]] = set()
+        """(source, seq) of batches that are in a group, or were taken out and not forgotten."""
+
+    def __contains__(self, batch: tuple[int, int]) -> bool:
+        return batch in self._waiting
+
+    def add(self, address: Address, arrival: Arrival, now: float, *, late: bool) -> None:
+        """Let a batch wait for its commit."""
+        self._waiting.add((arrival.source, arrival.seq))
+        site = (address.region, address.site)
+        group = self._late.setdefault(site, _Group()) if late else self._prompt
+        group.add(arrival, now)
+
+    def forget(self, arrival: Arrival) -> None:
+        """A batch has been committed."""
+        self._waiting.discard((arrival.source, arrival.seq))
+
+    def prompt(self, now: float) -> Sequence[Arrival]:
+        """Take out the live batches if they are due."""
+        group, pace = self._prompt, self._pace
+        if not group.arrivals or (
+            now - group.since < pace.commit_ms / 1_000 and group.readings < pace.commit_readings
+        ):
+            return ()
+        self._prompt = _Group()
+        return group.arrivals
+
+    def late(self, now: float) -> Iterator[Sequence[Arrival]]:
+        """Take out late batches that are due, site by site."""
+        pace = self._pace
+        for site, group in list(self._late.items()):
+            if (
+                now - group.since >= pace.late_debounce_s
+                or now - group.latest >= pace.late_quiet_s
+                or group.readings >= pace.commit_readings
+            ):
+                del self._late[site]
+                yield group.arrivals
+
+    def rest(self) -> Iterator[tuple[Sequence[Arrival], bool]]:
+        """Take out all that waits, due or not, with whether it is late."""
+        groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
+        self._prompt, self._late = _Group(), {}
+        for group, late in groups:
+            if group.arrivals:
+                yield group.arrivals, late

@@ -1,0 +1,133 @@
+"""Writes to the store however long that takes, and sees to what every write brings with it."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from aggregator.batch import IntervalColumns
+from aggregator.events import Counter, Events, LineRefused, StoreBack, StoreLost
+from aggregator.points import Points
+from aggregator.recorder import Recorder
+from aggregator.rollups import Rollups
+from aggregator.store.base import (
+    Commit,
+    CommitResult,
+    DirtyDay,
+    Refused,
+    Store,
+    StoreRetriable,
+)
+from contract.interval import BEIJING_OFFSET_MS, DAY_MS
+
+_DEAD_LETTER = "refused line"
+"""Stands in quarantine where a payload has its topic."""
+_RETRY_S = (0.2, 10.0)
+
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):  # noqa: N818 - an order, not an error
+    """The pipeline was asked to end while the store was away."""
+
+
+class Writer:
+    """Owned by the pipeline's thread; `stop` from any."""
+
+    def __init__(
+        self,
+        store: Store,
+        rollups: Rollups,
+        recorder: Recorder,
+        events: Events,
+        time_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._rollups = rollups
+        self._recorder = recorder
+        self._events = events
+        self._time_ms = time_ms
+        self._stopping = threading.Event()
+        self._refused: set[str] = set()
+        """InfluxDB series told to have refused lines."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end was asked for."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Ask for the end: whoever waits for the store gets `Stopped`."""
+        self._stopping.set()
+
+    def insist(self, call: Callable[[], Result]) -> Result:
+        """Repeat a call of the store until it succeeds; `Stopped` when asked to end."""
+        lost_at: float | None = None
+        wait_s = _RETRY_S[0]
+        while True:
+            try:
+                result = call()
+            except StoreRetriable as error:
+                self._events.count(Counter.STORE_RETRIES)
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    self._events.emit(StoreLost(str(error)))
+                if self._stopping.wait(wait_s):
+                    raise Stopped from None
+                wait_s = min(2 * wait_s, _RETRY_S[1])
+            else:
+                if lost_at is not None:
+                    self._events.emit(StoreBack(round(time.monotonic() - lost_at, 1)))
+                return result
+
+    def commit(self, commit: Commit, restate: Callable[[], None] | None) -> None:
+        """Commit, and see to the roll-ups of its intervals' days, which become dirty.
+
+        Records of settled days are kept before each try: a day may settle while the store is away.
+        """
+        days = self._days(commit.intervals)
+        commit = replace(commit, dirty=days | commit.dirty)
+
+        def attempt() -> CommitResult:
+            if restate is not None:
+                restate()
+            return self._store.commit(commit)
+
+        self.note_refused(self.insist(attempt))
+        starts = commit.intervals.start_ms
+        if len(starts):
+            self._rollups.mark(days, int(starts.min()), int(starts.max()))
+        self._events.count(Counter.INTERVALS, len(starts))
+        self._events.count_verdicts(commit.verdicts)
+
+    def points(self, points: Points) -> int:
+        """Write points of a dashboard's measurement; return how many."""
+        result = self.insist(lambda: self._store.write_points(points))
+        self.note_refused(result)
+        return result.intervals
+
+    def note_refused(self, result: CommitResult | None) -> None:
+        """Keep lines that the store rejected for their content aside; name each series once."""
+        lines: Sequence[Refused] = result.refused if result else ()
+        for refused in lines:
+            self._events.count(Counter.REFUSED)
+            line, reason = refused.line.encode(), refused.reason
+            self._recorder.quarantine(line, _DEAD_LETTER, reason, self._time_ms())
+            series = refused.line.split(" ", 1)[0]
+            if series not in self._refused:
+                self._refused.add(series)
+                self._events.emit(LineRefused(refused.line, refused.reason))
+
+    def _days(self, intervals: IntervalColumns) -> frozenset[DirtyDay]:
+        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
+        keys = self._store.directory.series
+        day = intervals.start_ms - (intervals.start_ms + BEIJING_OFFSET_MS) % DAY_MS
+        found: set[DirtyDay] = set()
+        for day_ms in np.unique(day).tolist():
+            for index in np.unique(intervals.series[day == day_ms]).tolist():
+                key = keys.key(index)
+                found.add(DirtyDay(key.region, key.site, day_ms))
+        return frozenset(found)

@@ -360,6 +360,14 @@ class StoreLedgerReader:
         return known and (key.site, key.meter) in self.register.rows
 
 
+def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
+    """Return the last state of every edge by (region, site) and edge."""
+    found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
+    for address, state in live.states().items():
+        found[address.region, address.site][address.edge] = state
+    return found
+
+
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
     """Return the series of a region's site that count up."""
     return [

@@ -8,7 +8,7 @@ LOCKS := deploy/locks
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-all bench lock clean
+.PHONY: help setup demo check test test-all bench scale chaos lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -37,6 +37,13 @@ test-all: check ## test, and what takes longer: slow cases, many more random exa
 
 bench: $(VENV)/.dev ## measure: decoder, kernel, pipeline, edge (prints machine and commit; no pass or fail)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+scale: $(VENV)/.dev ## how many meters this machine carries, with CPU, memory and delays (ARGS=--help: the figures)
+	@tools/test-servers install
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
+
+chaos: $(VENV)/.demo ## break everything, prove the ledger, seed after seed until one fails (CHAOS_SEED=1, CHAOS_MINUTES=2 each, CHAOS_SEEDS=N, 0: no end)
+	@$(BIN)/nenghao prove-chaos --seed $${CHAOS_SEED:-1} --minutes $${CHAOS_MINUTES:-2} --rounds $${CHAOS_SEEDS:-0} $(ARGS)
 
 lock: ## bring deploy/locks in line with pyproject.toml (ARGS=--upgrade renews what is not pinned)
 	tools/lock $(BIN)/uv $(LOCKS) $(ARGS)

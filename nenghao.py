@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "simulate": Command("simulators", "serve simulated meters whose true totals are known"),
     "dashboards": Command("grafana", "render dashboards and alert rules, put them into Grafana"),
     "demo": Command("demo", "run one simulated district end to end and prove its energy balance"),
+    "prove-chaos": Command("demo", "break everything by seed or script and prove the ledger"),
 }
 """Shown by `--help`; an installed subcommand that is not listed is shown by its package's name."""
 

@@ -21,6 +21,7 @@ from aggregator.api.guard import Doorkeeper
 from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
+from aggregator.arrivals import Arrivals
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
@@ -53,6 +54,7 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
+from aggregator.strays import Strays
 from aggregator.stuck import Stuck
 from aggregator.tokens import Tokens
 from contract.state import decode_state
@@ -177,6 +179,7 @@ def run(config: Config) -> int:
             events,
             register,
             factor_set.counts,
+            tariffs,
             wall_ms,
             Stuck(store, parameters),
         ),
@@ -187,8 +190,9 @@ def run(config: Config) -> int:
         pace=config.pace,
         time_ms=wall_ms,
         orders=orders,
-        information=Information(store, register, wall_ms),
+        information=Information(store, register, factor_set, wall_ms),
         fleet=Fleet(),
+        arrivals=Arrivals(store),
     )
     reader = StoreLedgerReader(
         store,
@@ -207,9 +211,13 @@ def run(config: Config) -> int:
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
-    proof = DailyProof(reader, store, pipeline.put)
+    proof = DailyProof(reader, store, restatements, pipeline.put)
+    strays = Strays(reader, store, records, pipeline.put)
     ending = threading.Event()
-    prover = threading.Thread(target=proof.run, args=(ending,), name="proof", daemon=True)
+    beside = [
+        threading.Thread(target=run, args=(ending,), name=name, daemon=True)
+        for name, run in (("proof", proof.run), ("strays", strays.run))
+    ]
     worker = _Worker(pipeline, events, server)
     events.emit(
         AggregatorStarted(
@@ -219,7 +227,8 @@ def run(config: Config) -> int:
     try:
         subscriber.start()
         worker.start()
-        prover.start()
+        for thread in beside:
+            thread.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted)
         asyncio.run(server.serve(sockets=[listener]))
@@ -228,8 +237,9 @@ def run(config: Config) -> int:
         pipeline.stop()
         if worker.ident is not None:
             worker.join()
-        if prover.ident is not None:
-            prover.join()
+        for thread in beside:
+            if thread.ident is not None:
+                thread.join()
         subscriber.stop()
         records.close()
         facts.close()

@@ -1,4 +1,6 @@
-"""Stores the proof of every settled day: readings and events against the figures, as `prove` does.
+"""Stores what is to be said of every settled day: its proof, how complete it is, what changed.
+
+The proof holds readings and events against the figures, as `prove` does.
 
 A thread of its own that reads by itself and lets the pipeline write. What is due is in the store: a
 day that has figures and no `proof_day`, or one that a change of a settled figure has marked `due`.
@@ -16,11 +18,20 @@ import numpy as np
 
 from aggregator.api.proving import ProofRow, proof_rows
 from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.completeness import Channel, completeness
 from aggregator.points import Points, Tags
-from aggregator.restatements import SETTLED_AFTER_MS
+from aggregator.register.carriers import carriers
+from aggregator.restatements import SETTLED_AFTER_MS, Restatements
 from aggregator.store.base import Store, StoreError
 from contract.interval import DAY_MS, day_start
-from contract.stored import PROOF, PROOF_DAY, Level
+from contract.stored import (
+    COMPLETENESS_DAY,
+    EDGE_HISTORY,
+    PROOF,
+    PROOF_DAY,
+    RESTATEMENT,
+    Level,
+)
 
 LOOK_BACK_DAYS = 35
 """Days that are looked through for one without proof."""
@@ -37,9 +48,12 @@ Put = Callable[[Callable[[], Points]], Future[int]]
 class DailyProof:
     """Proves what is due."""
 
-    def __init__(self, reader: LedgerReader, store: Store, put: Put) -> None:
+    def __init__(
+        self, reader: LedgerReader, store: Store, restatements: Restatements, put: Put
+    ) -> None:
         self._reader = reader
         self._store = store
+        self._restatements = restatements
         self._put = put
         self._looked_ms = 0
         """Start of the first day after those all looked through."""
@@ -67,7 +81,7 @@ class DailyProof:
         return sorted(found, key=lambda key: (key[2], key))
 
     def prove(self, region: str, site: str, day_ms: int) -> None:
-        """Prove a site's day and store it; the site's summary last."""
+        """Prove a site's day and store it with what else is to be said; its summary last."""
         place = region, site
 
         def summary(due: int, channels: int, not_closing: int) -> Points:
@@ -82,8 +96,13 @@ class DailyProof:
             return summary(0, len(rows), sum(not row["closes"] for _, _, row in rows))
 
         self._put(lambda: summary(_UNDER_WAY, 0, 0)).result()
-        rows = [(self._tags(region, row), day_ms, _fields(row)) for row in self._rows(site, day_ms)]
+        proved = list(self._rows(site, day_ms))
+        rows = [(self._tags(region, row), day_ms, _fields(row)) for row in proved]
         self._put(lambda: Points.of_rows(PROOF, rows)).result()
+        complete = (place, day_ms, self._completeness(place, day_ms, proved))
+        self._put(lambda: Points.of_rows(COMPLETENESS_DAY, [complete])).result()
+        changes = self._changes(place, day_ms)
+        self._put(lambda: changes).result()
         self._put(unless_touched).result()
 
     def run(self, stopping: threading.Event) -> None:
@@ -114,6 +133,39 @@ class DailyProof:
             meters = self._reader.register.rows.get((site, found.key.meter))
             if meters:
                 yield from proof_rows(self._reader, found, meters[-1], span)
+
+    def _completeness(
+        self, place: tuple[str, str], day_ms: int, rows: Sequence[ProofRow]
+    ) -> Mapping[str, Any]:
+        region, site = place
+        channels = [
+            Channel(
+                self._reader.register.rows[site, row.meter][-1].edge,
+                row.slots_received,
+                row.slots_expected,
+            )
+            for row in rows
+            if row.channel in carriers()[row.carrier].accounted({row.channel})
+        ]
+        where = {"region": [region], "site": [site]}
+        with closing(self._store.reader()) as reader:
+            history = reader.points(EDGE_HISTORY, day_ms - DAY_MS, day_ms + DAY_MS, where)
+        return completeness(channels, history, day_ms, self._reader.grid_ms)
+
+    def _changes(self, place: tuple[str, str], day_ms: int) -> Points:
+        """Return the records of changes of the day: whatever changed it made it due."""
+        found = self._restatements.numbered(*place, day_ms, day_ms + DAY_MS)
+        return Points.of_rows(
+            RESTATEMENT,
+            (
+                (
+                    (one.region, one.site, one.meter, one.channel, one.measure),
+                    day_ms + number % DAY_MS,
+                    {name: getattr(one, name) for name in RESTATEMENT.fields},
+                )
+                for number, one in found.items()
+            ),
+        )
 
     @staticmethod
     def _tags(region: str, row: ProofRow) -> Tags:

@@ -1,14 +1,17 @@
-"""Keeps in the store what dashboards must know of the register: names, attributes, plans.
+"""Keeps in the store what dashboards must know of the register: names, attributes, plans, factors.
 
 A site at a time, at the start, at every Beijing midnight (rows are dated) and when an edge tells of
 other meters. Only what differs is written; what the register says no longer stays, not `listed`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from aggregator.changed import Row, changed
+from aggregator.factor_rows import FactorRows
+from aggregator.ledger.factors import FactorSet
 from aggregator.points import Points, Tags
 from aggregator.register.carriers import carriers
 from aggregator.register.limits import carrier_of
@@ -19,8 +22,10 @@ from contract.interval import BEIJING_OFFSET_MS, day_start
 from contract.meta import Meta
 from contract.stored import (
     ENERGY,
+    FACTOR_INFO,
     INFO_TIME_MS,
     METER_INFO,
+    NAMES,
     NODE_INFO,
     PLAN,
     SEVERAL,
@@ -48,18 +53,28 @@ _UNITS = {
 
 _UNIT_OF = {Measure.CALORIFIC: "tce", Measure.EQUIVALENT: "tce", Measure.CO2: "t CO2"}
 
-Row = tuple[Tags, int, Mapping[str, Any]]
-
 
 class Information:
-    """Writes `node_info`, `meter_info` and `plan`, in the thread that writes the store."""
+    """Writes `node_info`, `meter_info`, `names`, `factor_info` and `plan`.
 
-    def __init__(self, store: Store, register: Register, time_ms: Callable[[], int]) -> None:
+    In the thread that writes the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        register: Register,
+        factor_set: FactorSet,
+        time_ms: Callable[[], int],
+    ) -> None:
         self._store = store
         self._register = register
+        self._factors = FactorRows(store.directory, register, factor_set)
         self._time_ms = time_ms
         self._told: dict[tuple[str, str, str], tuple[str, str]] = {}
         """(region, site, meter) -> serial and model as its edge says."""
+        self._edges: dict[tuple[str, str], set[str]] = {}
+        """By place, those that have spoken: their alarms must find a name, registered or not."""
         self._due: deque[tuple[str, str] | None] = deque()
         """(region, site); None: what is no site's."""
         self._day_ms: int | None = None
@@ -69,16 +84,28 @@ class Information:
         place = address.region, address.site
         for meter in meta.meters:
             self._told[*place, meter.id] = meter.serial, meter.model
+        self._edges.setdefault(place, set()).add(address.edge)
         if self._day_ms is not None and place not in self._due:
             self._due.append(place)
+
+    def hear(self, address: Address) -> None:
+        """Take that an edge has spoken."""
+        place = address.region, address.site
+        if address.edge not in self._edges.setdefault(place, set()):
+            self._edges[place].add(address.edge)
+            if self._day_ms is not None and place not in self._due:
+                self._due.append(place)
 
     def keep(self) -> CommitResult | None:
         """Write one site's part of what is due; None when nothing is."""
         today_ms = day_start(self._time_ms())
+        if self._factors.grown() and None not in self._due:
+            self._due.append(None)
         if self._day_ms != today_ms:
             known = {(site.region, site.id) for site in self._register.sites.values()}
             stored = self._store.points(NODE_INFO, INFO_TIME_MS, INFO_TIME_MS + 1).keys
             known |= {(tags[0], tags[1]) for tags in stored if tags[1] != THE_REGION}
+            known |= self._edges.keys()
             self._due = deque([None, *sorted(known)])
             self._day_ms = today_ms
         if not self._due:
@@ -88,6 +115,7 @@ class Information:
             now_ms = self._time_ms()
             found = self._differing(NODE_INFO, region_rows(self._register), site=THE_REGION)
             found += self._differing(PLAN, plan_rows(self._register, now_ms))
+            found += self._differing(FACTOR_INFO, self._factors.rows())
         else:
             at_ms, (region, site_id) = self._time_ms(), place
             site = self._register.sites.get(site_id)
@@ -97,6 +125,8 @@ class Information:
             found = self._differing(NODE_INFO, nodes, region=region, site=site_id)
             rows = [self._meter(region, meter) for meter in meters]
             found += self._differing(METER_INFO, rows, region=region, site=site_id)
+            names = self._names(place, site if ours else None, meters)
+            found += self._differing(NAMES, names, region=region, site=site_id)
         results = [self._store.write_points(points) for points in found]
         self._due.popleft()
         return CommitResult(
@@ -127,22 +157,22 @@ class Information:
             },
         )
 
+    def _names(
+        self, place: tuple[str, str], site: Site | None, meters: Iterable[Meter]
+    ) -> Iterator[Row]:
+        """Yield the names of a site, registered or not, as rules find them for it and its edges."""
+        id_ = place[1]
+        own = (site.name_zh or id_, site.name_en or id_) if site else (id_, id_)
+        edges = {meter.edge for meter in meters} | self._edges.get(place, set())
+        for edge in sorted({"", *edges} if site else edges):
+            yield (*place, edge, *own), INFO_TIME_MS, {"listed": 1}
+
     def _differing(self, of: Measurement, rows: Iterable[Row], **where: str) -> list[Points]:
         """Return what must be written for a part of a measurement to say these rows."""
         chosen = {tag: [value] for tag, value in where.items()}
         low_ms, high_ms = (-_ALL_TIME_MS, _ALL_TIME_MS) if of is PLAN else (0, INFO_TIME_MS + 1)
-        stored = {
-            (tags, at): row
-            for tags, at, row in self._store.points(of, low_ms, high_ms, chosen).rows()
-        }
-        wanted = {(tags, at): dict(row) for tags, at, row in rows}
-        fresh = [(*key, row) for key, row in wanted.items() if stored.get(key) != row]
-        gone = [
-            (*key, row | {"listed": 0})
-            for key, row in stored.items()
-            if key not in wanted and row["listed"]
-        ]
-        return [Points.of_rows(of, [*fresh, *gone])] if fresh or gone else []
+        points = changed(self._store.points(of, low_ms, high_ms, chosen), rows, {"listed": 0})
+        return [points] if len(points) else []
 
 
 def region_rows(register: Register) -> Iterator[Row]:

@@ -30,6 +30,7 @@ from aggregator.points import Points, Tags
 from aggregator.register.limits import Limit, limit_of
 from aggregator.restatements import is_settled
 from aggregator.store.base import Store
+from aggregator.tariff_days import TariffDays
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS, day_start, month_start, next_month
 from contract.stored import (
     BALANCES,
@@ -38,6 +39,7 @@ from contract.stored import (
     NODE_FIGURES,
     NODE_PLAN,
     PROOF_DAY,
+    TARIFF_DAY,
     TOTAL,
     Level,
 )
@@ -54,9 +56,16 @@ class NodeFigures:
     """Writes node figures and balances."""
 
     def __init__(
-        self, store: Store, nodes: Nodes, events: Events, time_ms: Callable[[], int]
+        self,
+        store: Store,
+        nodes: Nodes,
+        events: Events,
+        time_ms: Callable[[], int],
+        tariffs: TariffDays | None = None,
     ) -> None:
+        """Take what makes the figures; without `tariffs` costs are not told by their periods."""
         self._store = store
+        self._tariffs = tariffs
         self._nodes = nodes
         self._events = events
         self._time_ms = time_ms
@@ -103,6 +112,20 @@ class NodeFigures:
     ) -> None:
         """Write the nodes of sites from all their channels' figures of a level in a time."""
         self._write(self._nodes.figures(level, places, rows, from_ms, to_ms))
+
+    def keep_tariffs(
+        self, places: Sequence[Place], hours: IntervalColumns, from_ms: int, to_ms: int
+    ) -> None:
+        """Write what sites bought by period of their tariffs on the days in [from_ms, to_ms).
+
+        hours: all hour figures of their cumulative channels that start there, by series.
+        """
+        if self._tariffs is None:
+            return
+        regions, sites = {region for region, _ in places}, {site for _, site in places}
+        where = {"region": regions, "site": sites}
+        old = self._store.points(TARIFF_DAY, from_ms, to_ms, where)
+        self._write(taken_back(old, self._tariffs.points(places, hours, from_ms, to_ms)))
 
     def keep_region(self, region: str, day_ms: int, from_ms: int, to_ms: int) -> None:
         """Sum a region's sites: the hours in [from_ms, to_ms), and their day."""
@@ -216,6 +239,8 @@ class NodeFigures:
             made = self._nodes.figures(level, [place], rows, month_ms, end_ms)
             old = self._store.points(NODE_FIGURES[level], month_ms, end_ms, where)
             self._write(taken_back(old, made))
+            if level is Level.HOUR:
+                self.keep_tariffs([place], rows, month_ms, end_ms)
         now_ms = self._time_ms()
         over = [day_ms for day_ms in days if day_ms + DAY_MS <= now_ms]
         for level, starts in ((Level.DAY, over), (Level.MONTH, [month_ms] if over else [])):

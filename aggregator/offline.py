@@ -114,6 +114,7 @@ def opened(
                 events,
                 tables.register,
                 factor_set.counts,
+                tariffs,
                 wall_ms,
                 Stuck(store, parameters),
             ),

@@ -9,7 +9,7 @@ same commit is repeated, the inbox fills, and edges keep what was not acked.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from aggregator.amendments import Amendments
+from aggregator.arrivals import Arrivals
 from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
@@ -45,7 +46,6 @@ from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.recorder import Recorder
 from aggregator.records import (
-    IMPOSSIBLE_TIME,
     Quarantined,
     Records,
     StoredState,
@@ -105,11 +105,13 @@ class Pipeline:
         orders: Orders | None = None,
         information: Information | None = None,
         fleet: Fleet | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._orders = orders
         self._store = store
         self._information = information
         self._fleet = fleet
+        self._arrivals = arrivals
         self._records = Recorder(records, events)
         self._book = book
         self._parameters = parameters
@@ -229,6 +231,9 @@ class Pipeline:
         days = self._book.integration.done()
         self._writer.insist(lambda: self._rollups.needless(days))
         self._writer.insist(self._rollups.flush)
+        if self._arrivals is not None:
+            self._writer.points(self._writer.insist(self._arrivals.points))
+            self._arrivals.written()
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
@@ -264,10 +269,9 @@ class Pipeline:
                 self._orders.take_reply(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
-            self._quarantine(message, str(error))
-            self._say_once(
-                self._faulty, message.topic, PayloadQuarantined(message.topic, str(error))
-            )
+            topic, reason = message.topic, str(error)
+            self._records.quarantine(message.payload, topic, reason, self._time_ms())
+            self._say_once(self._faulty, topic, PayloadQuarantined(topic, reason))
         else:
             self._faulty.discard(message.topic)
 
@@ -284,6 +288,8 @@ class Pipeline:
         self._states[address] = StoredState(address, payload, now_ms)
         if self._fleet is not None:
             self._fleet.take(address, self._live.state(address), now_ms)
+        if self._information is not None:
+            self._information.hear(address)
         if state.online and not state.clock.synchronised:
             self._answers.owe_time(address)
 
@@ -303,8 +309,10 @@ class Pipeline:
             return
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
+            # What is not kept is not acknowledged either: its edge sends it again.
+            if not self._records.keep_misdated(message.payload, message.topic, self._time_ms()):
+                return
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            self._quarantine(message, IMPOSSIBLE_TIME)
             if any(event.edge == address.edge for event in self._clocks(address)):
                 self._to_release.add((address.region, address.site))
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
@@ -321,10 +329,6 @@ class Pipeline:
     def _clocks(self, address: Address) -> Sequence[MeterEvent]:
         return self._parameters.clocks(address.region, address.site)
 
-    def _quarantine(self, message: Message, reason: str) -> None:
-        """Keep a payload aside."""
-        self._records.quarantine(message.payload, message.topic, reason, self._time_ms())
-
     def _say_once(self, said: set[str], key: str, event: Event) -> None:
         """Emit an event unless it is said already."""
         if key not in said:
@@ -339,6 +343,8 @@ class Pipeline:
         self._take_in(arrivals, self._answers.settle(arrivals), restate, late=late)
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
+        if self._arrivals is not None:
+            self._arrivals.take(arrivals, self._time_ms())
         for arrival in arrivals:
             self._groups.forget(arrival)
             self._answers.owe(arrival.address, arrival.source)
@@ -433,10 +439,9 @@ class Pipeline:
         means looking at it again.
         """
         clocks = self._parameters.clocks(region, site)
-        kept = self._records.attempt(lambda of: of.misdated(region, site)) if clocks else None
         changed = 0
         group: list[Release] = []
-        for one in kept or ():
+        for one in self._misdated_of(region, site) if clocks else ():
             found = self._writer.insist(partial(self._released, one, clocks))
             if found is not None:
                 group.append(found)
@@ -444,6 +449,12 @@ class Pipeline:
                 changed += self._let_in(group)
                 group = []
         return changed + self._let_in(group)
+
+    def _misdated_of(self, region: str, site: str) -> Iterator[Quarantined]:
+        last: Quarantined | None = None
+        while some := self._records.attempt(partial(_misdated_after, region, site, last)):
+            yield from some
+            last = some[-1]
 
     def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
         return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
@@ -472,3 +483,9 @@ class Pipeline:
         verdicts = self._writer.insist(lambda: self._book.verdicts(nothing))
         if len(figures) or verdicts:
             self._writer.commit(Commit.without_readings(figures, verdicts=verdicts), restate)
+
+
+def _misdated_after(
+    region: str, site: str, last: Quarantined | None, records: Records
+) -> Sequence[Quarantined]:
+    return records.misdated_after(region, site, last)

@@ -79,11 +79,15 @@ class Restatements(Database):
 
         StoreRetriable when the database does not answer now.
         """
-        found: list[Restatement] = []
-        after = 0
-        while page := self.page([(region, site)], from_ms, to_ms, after, _PAGE):
-            found += page.values()
-            after = max(page)
+        return list(self.numbered(region, site, from_ms, to_ms).values())
+
+    def numbered(
+        self, region: str, site: str, from_ms: int, to_ms: int
+    ) -> Mapping[int, Restatement]:
+        """Return the same by their ids."""
+        found: dict[int, Restatement] = {}
+        while page := self.page([(region, site)], from_ms, to_ms, max(found, default=0), _PAGE):
+            found.update(page)
         return found
 
     def page(

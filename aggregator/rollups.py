@@ -17,8 +17,10 @@ from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
+from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit, DirtyDay, Store
 from aggregator.stuck import Stuck
+from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import Level
 
@@ -30,7 +32,7 @@ _SUMMED = (
     "estimated_ms",
     "received",
 )
-_PORTION = 20_000
+_PORTION = 4_000
 """Series that are redone at once."""
 _MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
@@ -71,15 +73,17 @@ class Rollups:
         events: Events,
         register: Register,
         counts: Callable[[str], bool],
+        tariffs: SiteTariffs,
         time_ms: Callable[[], int],
         stuck: Stuck | None = None,
     ) -> "Rollups":
-        """Make roll-ups that keep node figures too.
+        """Make roll-ups that keep figures of nodes and of tariffs' periods too.
 
         counts: which carriers the factor set lets into comprehensive energy.
         """
-        nodes = NodeFigures(store, Nodes(store, register, counts), events, time_ms)
-        return cls(store, events, stuck, nodes)
+        nodes = Nodes(store, register, counts)
+        periods = TariffDays(store, nodes, tariffs)
+        return cls(store, events, stuck, NodeFigures(store, nodes, events, time_ms, periods))
 
     def unsure(self) -> list[tuple[str, str]]:
         """Return the sites whose marks stand until `made_sure`: nothing else would find them."""
@@ -198,6 +202,7 @@ class Rollups:
                 (Level.DAY, day, day_ms, end_ms),
             ):
                 self._nodes.keep(level, places, rows, from_ms, to_ms)
+            self._nodes.keep_tariffs(places, of_day, day_ms, end_ms)
 
     def judge(self, hours: IntervalColumns, series: Int32, from_ms: int, to_ms: int) -> None:
         """Look for registers that stand still in [from_ms, to_ms), by the hours of whole days."""

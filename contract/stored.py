@@ -118,6 +118,10 @@ ENTITY = "entity"
 INDICATOR = "indicator"
 BOUND = "bound"
 PERIOD = "period"
+MEASURE = "measure"
+FACTOR = "factor"
+NAME_ZH = "name_zh"
+NAME_EN = "name_en"
 
 # Values of tags that are ours: they begin with _ and can never clash with an id
 THE_REGION = "_region"
@@ -197,6 +201,25 @@ METER_INFO = Measurement(
 )  # fmt: skip
 """At INFO_TIME_MS. name_zh is the register's note, else the id."""
 INFO_TIME_MS = 0
+NAMES = Measurement("names", (REGION, SITE, EDGE, NAME_ZH, NAME_EN), integers=("listed",))
+"""At INFO_TIME_MS: names of sites (no edge) and of the site of each edge, as tags, so that a rule
+can say them. A new name is a new point; of the old one `listed` is 0."""
+FACTOR_INFO = Measurement(
+    "factor_info",
+    (REGION, SITE, METER, CARRIER, MEASURE, FACTOR),
+    integers=(
+        "listed", "verified", "used", "data_year", "valid_from_ms", "valid_to_ms",
+        "provisional_from_ms",
+    ),
+    texts=("value", "unit", "source", "edition", "reason"),
+    optional=("provisional_from_ms",),
+)  # fmt: skip
+"""At INFO_TIME_MS. Each row of the factor set for what is metered in a region (site `_region`; the
+tag factor is its id), and each measured calorific value of a site (factor: the report; no meter:
+of all its meters). used: 0 where it may not be applied, and the reason. valid_to_ms: `OPEN_MS`
+while it is open-ended."""
+OPEN_MS = 253_402_271_999_000
+"""The end of the year 9999, Beijing: nothing ends then."""
 PLAN = Measurement(
     "plan",
     (REGION, SITE, ENTITY, CARRIER, KIND, INDICATOR, BOUND, PERIOD),
@@ -225,6 +248,60 @@ level_*: times the multiplier; level_end - level_start + events = booked + held 
 in micro-units. closes: 1 when difference is 0."""
 PROOF_DAY = Measurement("proof_day", (REGION, SITE), integers=("due", "channels", "not_closing"))
 """Per site and settled day: due is not 0 while it must be proved (again); what came of it."""
+TARIFF_DAY = Measurement(
+    "tariff_day",
+    (REGION, SITE, CARRIER, UNIT, PERIOD),
+    integers=AMOUNT_FIELDS,
+    floats=("cost_cny",),
+    optional=("cost_cny",),
+)
+"""What a site bought on a Beijing day, by period of its tariff: sharp, peak, flat, valley,
+deep_valley (尖峰平谷深谷); no period: while no tariff holds. Sums of the channels' stored figures:
+together they are the cost of the day of node `_total`."""
+RESTATEMENT = Measurement(
+    "restatement",
+    (*INTERVAL_TAGS, MEASURE),
+    integers=("day_ms", "found_ms"),
+    floats=("from_value", "to_value"),
+    texts=("cause", "why", "details"),
+    optional=("from_value", "to_value"),
+)
+"""A settled day's figure that changed (measure: the stored field; amounts in units, not micro).
+Its time is the day's start plus the record's number in ms (modulo a day), so that changes of one
+figure stand side by side."""
+ARRIVAL_DAY = Measurement(
+    "arrival_day", (REGION, SITE, EDGE), integers=("readings", "late", "longest_ms")
+)
+"""Readings of a Beijing day (by when they were read), how many of them came more than a base
+interval after they were read, and the longest they took."""
+COMPLETENESS_DAY = Measurement(
+    "completeness_day",
+    (REGION, SITE),
+    integers=("received", "expected", "offline", "unpolled", "unread"),
+    texts=("cause",),
+)
+"""Slots of the cumulative channels of a settled day; of those without a reading, how many fell into
+times when the gateway was offline, when polls of its meters failed, and the rest. cause: which of
+the three is the most, or `COMPLETE` where hardly anything is missing."""
+COMPLETE = "complete"
+UNREGISTERED = Measurement(
+    "unregistered",
+    (REGION, SITE, METER),
+    integers=("listed", "channels", "first_ms", "last_ms"),
+    texts=("edge",),
+    optional=("first_ms", "last_ms"),
+)
+"""At INFO_TIME_MS. Meters with data that the register does not know; first and last cumulative
+reading, and the edge that brought the first. listed: 0 once they are registered."""
+QUARANTINE = Measurement(
+    "quarantine",
+    (REGION, SITE, EDGE),
+    integers=("payloads", "seen", "first_ms", "last_ms"),
+    texts=("reason",),
+)
+"""At INFO_TIME_MS. What the aggregator keeps aside, by who sent it (no tags: lines that the store
+refused): distinct payloads, how often they came, and the reason of the last; 0 payloads once they
+are gone."""
 NODE_PLAN = Measurement("node_plan", (REGION, SITE), texts=("steps",))
 """At INFO_TIME_MS: which tree and roles the site's node figures were made with."""
 EDGE_HISTORY = Measurement(
@@ -260,9 +337,17 @@ MEASUREMENTS = MappingProxyType(
             *BALANCES.values(),
             NODE_INFO,
             METER_INFO,
+            NAMES,
+            FACTOR_INFO,
             PLAN,
             PROOF,
             PROOF_DAY,
+            TARIFF_DAY,
+            RESTATEMENT,
+            ARRIVAL_DAY,
+            COMPLETENESS_DAY,
+            UNREGISTERED,
+            QUARANTINE,
             NODE_PLAN,
             EDGE_HISTORY,
             BUS_HISTORY,

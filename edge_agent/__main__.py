@@ -32,6 +32,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `nenghao edge` with `argv`; returns the exit code."""
     if argv and argv[0] == "handover":
         return _handover(argv[1:])
+    if argv and argv[0] == "probe":  # its own parser: nothing of it is loaded by an agent
+        from edge_agent.probe.__main__ import main as probe
+
+        return probe(argv[1:])
     arguments = _parser().parse_args(list(argv))
     try:
         return int(arguments.function(arguments))
@@ -104,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     _config_argument(doctor)
     doctor.add_argument("--rounds", type=int, default=3, metavar="N", help="polls (default: 3)")
     doctor.set_defaults(function=_doctor)
+
+    commands.add_parser(
+        "probe",
+        help="find the meters on a bus and the device maps that fit them, write the configuration",
+        add_help=False,
+    )
 
     commands.add_parser(
         "handover",

@@ -41,6 +41,12 @@ def devices_folder() -> Path:
     return Path(__file__).resolve().parent / "devices"
 
 
+def all_models(own: Path | None = None) -> list[str]:
+    """Return the models of the product and of a folder of the site's own."""
+    folders = [devices_folder()] + ([own] if own is not None else [])
+    return sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
+
+
 def load_device_map(model: str, folder: Path | None = None) -> DeviceMap:
     """Load one map. ConfigError with all its problems, also when there is no such file."""
     path = (folder or devices_folder()) / f"{model}.toml"

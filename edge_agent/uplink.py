@@ -108,7 +108,8 @@ class Uplink:
         self._state = state
         self._commands = commands
         self._told = told
-        self._state_sent_at: float | None = None
+        self._asked_at: float | None = None
+        """When the first state was sent since one was last answered with the time."""
         self._window = Window(
             outbox,
             config.window,
@@ -217,6 +218,7 @@ class Uplink:
                     self._topic(kind), qos=1, timeout=self._config.publish_timeout_s
                 )
             self._metas.clear()
+            self._asked_at = None  # what was answered before is not heard on this connection
             self._counts.connects += 1
             self._up = True
             self._emit(UplinkUp(self._broker))
@@ -297,7 +299,8 @@ class Uplink:
 
     async def _report(self, client: aiomqtt.Client) -> None:
         while True:
-            self._state_sent_at = self._clock.monotonic()
+            if self._asked_at is None:
+                self._asked_at = self._clock.monotonic()
             await self._publish(client, MessageKind.STATE, self._state(), retain=True)
             for reply in self._commands.due_replies() if self._commands else ():
                 await self._publish(client, MessageKind.REPLY, encode_reply(reply))
@@ -402,8 +405,8 @@ class Uplink:
             reason = f"names batches from {self._outbox.next_seq} on, not written"
             self._emit(AckIgnored(f"{reason}: the outbox is {self._outbox.id} from now on"))
         sent_s = self._window.heard(now_s)
-        if sent_s is None and not ack.outboxes:  # it answers a state that asked for the time
-            sent_s = self._state_sent_at
+        if sent_s is None and not ack.outboxes:  # it answers a state that asked for the time,
+            sent_s, self._asked_at = self._asked_at, None  # perhaps not the last one
         if sent_s is not None and self._told is not None:
             self._told(ack.time_ms, sent_s, now_s)
         for name in ack.need_meta:

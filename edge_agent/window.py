@@ -29,7 +29,6 @@ class _Flight:
     meta: str
     deadline: float
     acked_before: int
-    sent_at: float
 
 
 class Window:
@@ -45,6 +44,8 @@ class Window:
         self._max_tries = max_tries
         self._flights: dict[int, _Flight] = {}
         self._sends: dict[int, int] = {}
+        self._first_sent: dict[int, float] = {}
+        self._own_from = outbox.next_seq
         self._blamed: Counter[int] = Counter()
         self._acked = 0
         self._heard_at: float | None = None
@@ -90,7 +91,8 @@ class Window:
         wait_s = min(self._timeout_s * 2 ** min(self._sends.get(seq, 0), 30), self._timeout_max_s)
         self._sends[seq] = self._sends.get(seq, 0) + 1
         deadline = now_s + wait_s * self._random.uniform(0.8, 1.2)
-        self._flights[seq] = _Flight(meta, deadline, self._acked, now_s)
+        self._flights[seq] = _Flight(meta, deadline, self._acked)
+        self._first_sent.setdefault(seq, now_s)
 
     def delayed(self, seq: int, by_s: float) -> None:
         """The broker took so long to take it: the wait for the ack begins only now."""
@@ -100,23 +102,27 @@ class Window:
     def heard(self, now_s: float) -> float | None:
         """The outbox took an ack: forget what is settled.
 
-        Returns when the last of it was sent, of what was in flight: the ack was made after that.
+        Returns a moment before the ack was made, as late as is sure: when the last of what is
+        settled now was sent for the first time, since the ack of an earlier send may come after a
+        later one. What an earlier process wrote, it may have sent: that tells nothing.
         """
-        last_sent: float | None = None
         for seq in [seq for seq in self._flights if self._outbox.is_settled(seq)]:
-            sent_at = self._flights.pop(seq).sent_at
-            last_sent = sent_at if last_sent is None else max(last_sent, sent_at)
+            del self._flights[seq]
             self._acked += 1
+        sure: float | None = None
         for seq in [seq for seq in self._sends if self._outbox.is_settled(seq)]:
             del self._sends[seq]
             self._blamed.pop(seq, None)
+            first_s = self._first_sent.pop(seq)
+            if seq >= self._own_from:
+                sure = first_s if sure is None else max(sure, first_s)
         if self._heard_at is not None and now_s - self._heard_at > self._timeout_s:
             for flight in self._flights.values():
                 flight.deadline = now_s
             for seq in self._flights:
                 self._sends[seq] = 0  # waits begin short again
         self._heard_at = now_s
-        return last_sent
+        return sure
 
     def resend_meta(self, meta: str, now_s: float) -> None:
         """The aggregator did not know this meta: what was sent under it goes again."""

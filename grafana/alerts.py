@@ -12,18 +12,17 @@ from contract.interval import DAY_MS, GRID_MS, HOUR_MS
 from contract.stored import (
     BALANCES,
     CARRIER,
-    CHANNEL,
     EDGE,
     EDGE_HISTORY,
     ENERGY,
     INDICATOR,
     KIND,
-    METER,
+    NAMES,
     NODE,
     NODE_FIGURES,
     PERIOD,
     PLAN,
-    PROOF,
+    PROOF_DAY,
     REGION,
     SITE,
     THE_REGION,
@@ -31,9 +30,11 @@ from contract.stored import (
     Level,
 )
 from grafana.influxql import (
+    ALWAYS,
     DATASOURCE_UID,
     DAY,
     EXPRESSION_UID,
+    Condition,
     Expression,
     Query,
     call,
@@ -55,6 +56,7 @@ DAY_S = DAY_MS // 1000
 EVERY_SITE = other_than(SITE, THE_REGION)
 OF_TOTAL = equal(NODE, TOTAL)
 ELECTRIC = equal(CARRIER, "electricity")
+WATER = equal(CARRIER, "water")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Fires for each set of labels for which the formula over $A, $B ... is above 0."""
+    """Fires for each set of labels for which the formula over $A, $B ... is above 0.
+
+    The labels are those the queries group by, and the site's name: $N is 1 for every site, and for
+    every edge, with its name as a label more, and Grafana joins by the labels that both have.
+    """
 
     id: str
     asked: Sequence[Asked]
     formula: str
+    of_edges: bool = False
 
 
 def rules() -> tuple[Rule, ...]:
     """Return all rules."""
     return (
-        Rule("edge-offline", (Asked(_edges("online"), DAY_S),), "$A < 1"),
+        Rule("edge-offline", (Asked(_edges("online"), DAY_S),), "$A < 1", of_edges=True),
         Rule("completeness", (Asked(_completeness(), 2 * DAY_S, DAY_S // 4),), "$A < 0.9"),
         Rule(
             "budget-pace",
@@ -92,14 +99,29 @@ def rules() -> tuple[Rule, ...]:
         ),
         Rule(
             "night-load",
-            (Asked(_least_hour(), DAY_S), Asked(_usual_least_hour(), 8 * DAY_S, DAY_S)),
+            (Asked(_least_hour(ELECTRIC), DAY_S), Asked(_usual(ELECTRIC), 8 * DAY_S, DAY_S)),
+            "$A > 1.3 * $B",
+        ),
+        Rule(
+            "leak",
+            (Asked(_least_hour(WATER), DAY_S), Asked(_usual(WATER), 8 * DAY_S, DAY_S)),
             "$A > 1.3 * $B",
         ),
         Rule("balance", (Asked(_imbalance(), 2 * DAY_S, DAY_S // 4),), "abs($A) > 0.05"),
         Rule("proof", (Asked(_not_closing(), 3 * DAY_S),), "$A > 0"),
-        Rule("clock", (Asked(_edges("clock_offset_ms"), DAY_S),), "abs($A) > 5000"),
-        Rule("disk", (Asked(_edges("horizon_ms"), DAY_S),), f"$A < {3 * DAY_MS}"),
+        Rule("clock", (Asked(_edges("clock_offset_ms"), DAY_S),), "abs($A) > 5000", of_edges=True),
+        Rule("disk", (Asked(_edges("horizon_ms"), DAY_S),), f"$A < {3 * DAY_MS}", of_edges=True),
     )
+
+
+def names(words: Words, rule: Rule) -> Query:
+    """Return a 1 for each site or edge, whichever the rule is about, with the site's name."""
+    edge = other_than(EDGE, "") if rule.of_edges else equal(EDGE, "")
+    by = (REGION, SITE, EDGE) if rule.of_edges else (REGION, SITE)
+    return select(
+        {"value": last("listed")},
+        NAMES, edge, equal("listed", 1), time=ALWAYS, by=(*by, words.name_field),
+    )  # fmt: skip
 
 
 def _edges(field: str) -> Query:
@@ -140,20 +162,20 @@ def _contracted() -> Query:
     )  # fmt: skip
 
 
-def _least_hour() -> Query:
-    return _hours({"value": call("min", "amount") / 1e6})
+def _least_hour(carrier: Condition) -> Query:
+    return _hours({"value": call("min", "amount") / 1e6}, carrier)
 
 
-def _usual_least_hour() -> Query:
-    least = _hours({"least": call("min", "amount") / 1e6}, each=DAY)
-    return over({"value": call("mean", "least")}, least, by=(REGION, SITE, CARRIER))
+def _usual(carrier: Condition) -> Query:
+    least = _hours({"least": call("min", "amount") / 1e6}, carrier, each=DAY)
+    return over({"value": call("mean", "least")}, least, by=(REGION, SITE))
 
 
-def _hours(columns: Mapping[str, Expression], each: str = "") -> Query:
+def _hours(columns: Mapping[str, Expression], carrier: Condition, each: str = "") -> Query:
     return select(
         columns,
-        NODE_FIGURES[Level.HOUR], EVERY_SITE, OF_TOTAL, matches(CARRIER, "^(electricity|water)$"),
-        equal("missing_ms", 0), by=(REGION, SITE, CARRIER), each=each,
+        NODE_FIGURES[Level.HOUR], EVERY_SITE, OF_TOTAL, carrier,
+        equal("missing_ms", 0), by=(REGION, SITE), each=each,
     )  # fmt: skip
 
 
@@ -164,10 +186,7 @@ def _imbalance() -> Query:
 
 
 def _not_closing() -> Query:
-    return select(
-        {"value": call("count", "closes")}, PROOF, equal("closes", 0),
-        by=(REGION, SITE, METER, CHANNEL),
-    )  # fmt: skip
+    return select({"value": total("not_closing")}, PROOF_DAY, by=(REGION, SITE))
 
 
 def provisioning(words: Words, docs: str = DOCS) -> str:
@@ -182,12 +201,13 @@ def provisioning(words: Words, docs: str = DOCS) -> str:
         "name": GROUP,
         "folder": words["folder"],
         "interval": "1m",
-        "rules": [_built(rule, rows[rule.id], words.language, docs) for rule in rules()],
+        "rules": [_built(rule, rows[rule.id], words, docs) for rule in rules()],
     }
     return encoder.encode({"apiVersion": 1, "groups": [group]})
 
 
-def _built(rule: Rule, row: Mapping[str, str], language: str, docs: str) -> am.Rule:
+def _built(rule: Rule, row: Mapping[str, str], words: Words, docs: str) -> am.Rule:
+    language = words.language
     made = (
         alerting.Rule(row[f"title_{language}"])
         .uid(f"nenghao-{rule.id}")
@@ -206,14 +226,15 @@ def _built(rule: Rule, row: Mapping[str, str], language: str, docs: str) -> am.R
             }
         )
     )
-    for letter, asked in zip("ABC", rule.asked, strict=False):
+    named = Asked(names(words, rule), DAY_S)  # its time is a form: names stand at one fixed time
+    for letter, asked in (*zip("ABC", rule.asked, strict=False), ("N", named)):
         query = alerting.Query(letter).datasource_uid(DATASOURCE_UID)
         query.model(asked.query.as_series("value").named(letter))
         query.relative_time_range(am.RelativeTimeRange(from_val=asked.since_s, to=asked.until_s))
         number = alerting.Query(f"R{letter}").datasource_uid(EXPRESSION_UID)
         number.model(expr.TypeReduce().ref_id(f"R{letter}").expression(letter).reducer("last"))
         made = made.with_query(query).with_query(number)
-    formula = re.sub(r"\$([ABC])", r"${R\1}", rule.formula)
+    formula = re.sub(r"\$([ABCN])", r"${R\1}", f"({rule.formula}) * $N")
     verdict = alerting.Query("Z").datasource_uid(EXPRESSION_UID)
     verdict.model(expr.TypeMath().ref_id("Z").expression(formula))
     return made.with_query(verdict).build()

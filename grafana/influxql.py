@@ -147,6 +147,16 @@ def nonzero(name: str) -> Condition:
     return Condition(f'"{name}" != 0', (name,))
 
 
+def begun(name: str) -> Condition:
+    """Take times [ms] before the end of the range."""
+    return Condition(f'"{name}" < ${{__to}}', (name,))
+
+
+def not_over(name: str) -> Condition:
+    """Take times [ms] after the beginning of the range."""
+    return Condition(f'"{name}" > ${{__from}}', (name,))
+
+
 def matches(name: str, pattern: str) -> Condition:
     """Match a tag or text field with a regular expression."""
     return Condition(f'"{name}" =~ /{pattern}/', (name,))
@@ -160,6 +170,11 @@ def differs(name: str, pattern: str) -> Condition:
 def chosen(name: str, variable: str = "") -> Condition:
     """Take the values that a dashboard variable has; it is named like the tag by default."""
     return Condition(f'"{name}" =~ /^${{{variable or name}:regex}}$/', (name,))
+
+
+def chosen_or_none(name: str) -> Condition:
+    """Take points without the tag too."""
+    return Condition(f"({chosen(name).text} OR \"{name}\" = '')", (name,))
 
 
 def within(*conditions: str) -> tuple[str, ...]:
@@ -235,11 +250,13 @@ def select(
     by: Sequence[str] = (),
     each: str = "",
     once: bool = False,
+    newest: int = 0,
 ) -> Query:
     """Build a query; ValueError for a tag or field that `of` has not.
 
     by: tags to group by. each: length of time buckets. once: its points are written once, so that
-    what is absent was never there, and rows without an optional field are wanted too.
+    what is absent was never there, and rows without an optional field are wanted too. newest: how
+    many of the newest rows are wanted at most; 0 = all.
     """
     fields = tuple(name for column in columns.values() for name in column.fields)
     filtered = tuple(name for condition in where for name in condition.names)
@@ -262,6 +279,8 @@ def select(
         text += f" GROUP BY {', '.join(groups)}"
     if each:
         text += " fill(none)"
+    if newest:
+        text += f" ORDER BY time DESC LIMIT {newest}"
     return Query(text, of.name)
 
 

@@ -13,6 +13,8 @@ Steps = Sequence[tuple[float | None, str]]
 
 SHARE_STEPS: Steps = ((None, BAD), (0.9, WATCH), (0.97, GOOD))
 """Completeness and measured share: 90 % is the target of the national system."""
+LATE_STEPS: Steps = ((None, GOOD), (0.01, WATCH), (0.1, BAD))
+"""Of what came late, or was estimated."""
 BUDGET_STEPS: Steps = ((None, GOOD), (0.9, WATCH), (1.0, BAD))
 CHANGE_STEPS: Steps = ((None, GOOD), (0.0, WATCH), (0.05, BAD))
 

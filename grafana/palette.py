@@ -35,6 +35,10 @@ UNKNOWN = "#7A8290"
 QUALITY: Mapping[str, str] = MappingProxyType(
     {"measured": GOOD, "estimated": WATCH, "held": "#A06CD5", "missing": UNKNOWN}
 )
+CAUSES: Mapping[str, str] = MappingProxyType(
+    {"complete": GOOD, "offline": BAD, "unpolled": "#FF8B3D", "unread": UNKNOWN}
+)
+"""What missing readings are put down to."""
 SUB_ITEMS: Mapping[str, str] = MappingProxyType(
     {
         "lighting_sockets": "#FFD166",

@@ -270,13 +270,15 @@ class House:
         self,
         key: str,
         *queries: Dataquery,
-        unit: Unit,
-        steps: Steps,
+        unit: Unit | None = None,
+        steps: Steps = (),
+        values: Mapping[str, tuple[str, str]] | None = None,
         transformations: Sequence[m.DataTransformerConfig] = (),
     ) -> m.Panel:
-        """Rows x days, each cell coloured by its number."""
+        """Rows x days, each cell coloured by its number, or by what its text means."""
         builder = (
             statushistory.Panel()
+            .mappings(mappings(values or {}))
             .show_value(cm.VisibilityMode.NEVER)
             .row_height(0.86)
             .col_width(0.9)
@@ -291,7 +293,8 @@ class House:
         )
         return self._dressed(
             builder.build(), key, queries,
-            unit=unit, steps=steps, transformations=transformations,
+            unit=unit, steps=steps, color=UNKNOWN if values else "",
+            transformations=transformations,
         )  # fmt: skip
 
     def map(

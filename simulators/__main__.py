@@ -1,9 +1,10 @@
-"""Command line: nenghao simulate meters | wire | list."""
+"""Command line: nenghao simulate meters | wire | fleet | list | run."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -18,12 +19,16 @@ from simulators.district import (
     find_district,
     load_district,
 )
-from simulators.server import read_ports, serve_district
+from simulators.fleet.__main__ import add_arguments as add_fleet_arguments
+from simulators.fleet.__main__ import run_fleet
+from simulators.scenario import find_scenario, load_scenario, scenarios_folder
+from simulators.server import RECORD_COLUMNS, read_ports, serve_district
 from simulators.wire import SimulatedWire
 from simulators.workspace import Pace, write_edges, write_register
 
 DEFAULT_DISTRICT = "zhangqiu-demo"
 BACKLOG_DAYS = 2
+LIVE_S = 5.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         help="district that comes with the product, or a file (default: %(default)s)",
     )
     meters.add_argument(
+        "--scenario", metavar="NAME|FILE", help="its district and what happens there, instead"
+    )
+    meters.add_argument(
         "--ports-file",
         type=Path,
         required=True,
@@ -63,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="UTC ms where the totals start, a whole minute (default: the Beijing midnight "
         f"{BACKLOG_DAYS} days ago)",
+    )
+    meters.add_argument(
+        "--record",
+        type=Path,
+        metavar="OUT",
+        help="a CSV that gets every counter that a meter answers: time, display, truth",
     )
     workspace = commands.add_parser(
         "workspace",
@@ -102,11 +116,37 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what is wrong with meter NUMBER (from 1): {', '.join([*FAULTS, *DEFECTS])}; may be "
         "repeated",
     )
+    add_fleet_arguments(
+        commands.add_parser(
+            "fleet",
+            help="publish as thousands of edges whose truth is known, measure what becomes of it",
+            description="Publish as thousands of edges straight to the broker at a set rate, with "
+            "the real contract, acks and resends. Report delays, and whether truth = ledger.",
+        )
+    )
     commands.add_parser(
         "list",
         help="the districts that come with the product",
-        description="List the districts that come with the product: sites, meters, carriers.",
+        description="List the districts that come with the product: sites, meters, carriers; "
+        "and the scenarios that `run` plays.",
     )
+    run = commands.add_parser(
+        "run",
+        help="play a scenario on real parts and see that what should be seen is seen",
+        description="Play a scenario on the parts of `nenghao demo`, in the scenario's own time: "
+        "meters, edges, broker, aggregator, API and console. Ends with what a person should see, "
+        "asked of the API, and the proof; exit code 1 when either fails.",
+    )
+    run.add_argument("scenario", metavar="NAME|FILE", help="see `list`")
+    run.add_argument(
+        "--seconds",
+        type=float,
+        default=LIVE_S,
+        metavar="N",
+        help="how long it stays live, in the console too, before it looks (default: %(default)s)",
+    )
+    run.add_argument("--work-dir", type=Path, default=Path("var/scenario"), metavar="D")
+    run.add_argument("--keep", action="store_true", help="keep the work dir")
     return parser
 
 
@@ -116,9 +156,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.command == "list":
             return _list()
+        if arguments.command == "fleet":
+            return run_fleet(arguments)
         if arguments.command == "wire":
             return asyncio.run(_serve_wire(arguments))
-        district = load_district(find_district(arguments.district))
+        if arguments.command == "run":
+            return _run(arguments)
+        if arguments.command == "meters" and arguments.scenario:
+            district = load_scenario(find_scenario(arguments.scenario)).district
+        else:
+            district = load_district(find_district(arguments.district))
         if arguments.command == "workspace":
             return _workspace(district, arguments)
         return asyncio.run(_serve(district, arguments))
@@ -139,15 +186,21 @@ async def _serve(district: District, arguments: argparse.Namespace) -> int:
     origin_ms = arguments.origin_ms
     if origin_ms is None:
         origin_ms = day_start(_wall_ms()) - BACKLOG_DAYS * DAY_MS
-    await serve_district(
-        district,
-        wall_ms=_wall_ms,
-        origin_ms=origin_ms,
-        ports_file=arguments.ports_file,
-        control_port=arguments.control_port,
-        host=arguments.host,
-        stop=ended.wait,
-    )
+    with contextlib.ExitStack() as files:
+        record = None
+        if arguments.record is not None:
+            record = files.enter_context(arguments.record.open("w", encoding="utf-8", buffering=1))
+            print(*RECORD_COLUMNS, sep=",", file=record)
+        await serve_district(
+            district,
+            wall_ms=_wall_ms,
+            origin_ms=origin_ms,
+            ports_file=arguments.ports_file,
+            control_port=arguments.control_port,
+            host=arguments.host,
+            stop=ended.wait,
+            record=record,
+        )
     return 0
 
 
@@ -189,6 +242,30 @@ async def _serve_wire(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from simulators.demo.__main__ import PLAIN_WIDTH, until_signal
+    from simulators.demo.checks import check
+    from simulators.demo.conductor import Options
+    from simulators.demo.rehearsal import rehearse
+
+    path = find_scenario(arguments.scenario)
+    scenario = load_scenario(path)
+    check(scenario)
+    options = Options(
+        district=scenario.district.id,
+        seconds=arguments.seconds,
+        broker=None,
+        work_dir=arguments.work_dir,
+        keep=arguments.keep,
+        live_view=True,
+        picture=None,
+    )
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    return asyncio.run(until_signal(rehearse(scenario, path.resolve(), options, console)))
+
+
 def _list() -> int:
     for path in sorted(districts_folder().glob("*.toml")):
         district = load_district(path)
@@ -199,6 +276,10 @@ def _list() -> int:
                 f"  {site.id:10} {site.name_zh} {site.name_en}: {len(site.meters)} meters, "
                 f"{len(site.edges)} edges, {', '.join(carriers)}"
             )
+    print("scenarios")
+    for path in sorted(scenarios_folder().glob("*.toml")):
+        scenario = load_scenario(path)
+        print(f"  {scenario.id:20} {scenario.name_zh} {scenario.name_en}: {scenario.about}")
     return 0
 
 

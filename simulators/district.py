@@ -8,8 +8,8 @@ what lies behind it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.reading import check_id
@@ -19,6 +19,7 @@ from simulators.noise import derive_seed
 from simulators.quantities import MAIN_CHANNEL, Flows
 from simulators.shapes import Context, Place, Profile, build_shape
 from simulators.signal import Signal, rate_from_milli_per_hour, scaled, surplus
+from simulators.weather import Weather, weather_of
 
 ROLES = (
     "boundary_in",
@@ -30,6 +31,7 @@ ROLES = (
     "check",
 )
 MODBUS_UNIT = 1
+Row = Mapping[str, object]
 PPM = 1_000_000
 
 
@@ -40,7 +42,7 @@ class DistrictError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Load:
     """One consumer or generator. rated: carrier unit per hour. A derived load is a share
-    (`ratio`, in its own unit per unit of the other) of another load of its site.
+    (`ratio`, in its own unit per unit of the other) of another load of its site, `delay_h` later.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Load:
     parameters: Mapping[str, object] = field(default_factory=dict)
     derived_from: str = ""
     ratio: float = 0.0
+    delay_h: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,23 @@ class Meter:
     parent: str = ""
     multiplier: int = 1
     note: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a site's tree: a system, or a sub-item of a public building."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    parent: str = ""
+    sub_item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One enterprise or building."""
+    """One enterprise or building. source: where its magnitudes come from."""
 
     id: str
     name_zh: str
@@ -83,11 +98,16 @@ class Site:
     edges: tuple[str, ...]
     loads: tuple[Load, ...]
     meters: tuple[Meter, ...]
+    source: str = ""
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class District:
-    """A whole district file. seed: decides every noise and every starting register."""
+    """A whole district file. seed: decides every noise and every starting register.
+
+    register: rows of further tables of the register: targets, budgets.
+    """
 
     id: str
     name_zh: str
@@ -97,6 +117,16 @@ class District:
     tariff_hours: Mapping[str, frozenset[int]]
     profiles: Mapping[str, Profile]
     sites: tuple[Site, ...]
+    weather: Weather | None = None
+    register: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+
+    def only(self, sites: Sequence[str]) -> District:
+        """The district with some of its sites; DistrictError names one that it has not."""
+        known = {site.id: site for site in self.sites}
+        for name in sites:
+            if name not in known:
+                raise DistrictError(f"{self.id} has no site {name!r}; known: {', '.join(known)}")
+        return replace(self, sites=tuple(known[name] for name in sites))
 
 
 def districts_folder() -> Path:
@@ -128,6 +158,10 @@ def load_district(path: Path) -> District:
             tariff_hours={name: frozenset(hours) for name, hours in table["tariff_hours"].items()},
             profiles={name: _profile(name, row) for name, row in table["profile"].items()},
             sites=tuple(_site(row) for row in table["site"]),
+            weather=weather_of(table["weather"], int(table["seed"]))
+            if "weather" in table
+            else None,
+            register=table.get("register", {}),
         )
     except KeyError as error:
         raise DistrictError(f"{path.name}: key {error} is missing") from error
@@ -135,6 +169,20 @@ def load_district(path: Path) -> District:
         raise DistrictError(f"{path.name}: {error}") from error
     for site in district.sites:
         _check_site(site)
+    return _with_included(district, table.get("include", {}), path)
+
+
+def _with_included(district: District, include: object, path: Path) -> District:
+    """Sites of other districts, with the profiles these know, before the district's own."""
+    if not isinstance(include, Mapping):
+        raise DistrictError(f"{path.name}: include must name districts and lists of their sites")
+    for name, sites in include.items():
+        other = load_district(find_district(str(name))).only(sites)
+        district = replace(
+            district,
+            profiles={**other.profiles, **district.profiles},
+            sites=other.sites + district.sites,
+        )
     return district
 
 
@@ -150,8 +198,12 @@ def _site(row: Mapping[str, object]) -> Site:
     loads, meters, edges = columns.pop("loads"), columns.pop("meters"), columns.pop("edges")
     if not (isinstance(loads, list) and isinstance(meters, list) and isinstance(edges, list)):
         raise DistrictError(f"site {row.get('id')}: loads, meters and edges must be lists")
+    nodes = columns.pop("nodes", [])
+    if not isinstance(nodes, list):
+        raise DistrictError(f"site {row.get('id')}: nodes must be a list")
     return Site(
         **columns,  # type: ignore[arg-type]  # unknown and missing keys are TypeErrors, reported
+        nodes=tuple(Node(**node) for node in nodes),
         edges=tuple(check_id(edge, "edge") for edge in edges),
         loads=tuple(_load(load) for load in loads),
         meters=tuple(_meter(meter) for meter in meters),
@@ -161,6 +213,8 @@ def _site(row: Mapping[str, object]) -> Site:
 def _load(row: Mapping[str, object]) -> Load:
     own = {key: row[key] for key in Load.__slots__ if key in row and key != "parameters"}
     parameters = {key: value for key, value in row.items() if key not in own}
+    if "derived_from" in own and parameters:
+        raise DistrictError(f"load {row.get('id')}: a derived load has no {', '.join(parameters)}")
     return Load(**own, parameters=parameters)  # type: ignore[arg-type]  # see _site
 
 
@@ -188,6 +242,8 @@ def _check_site(site: Site) -> None:
             raise DistrictError(f"{where}: unknown carrier {meter.carrier!r}")
         if meter.edge not in site.edges:
             raise DistrictError(f"{where}: edge {meter.edge!r} is none of the site's")
+        if meter.node and meter.node not in {node.id for node in site.nodes}:
+            raise DistrictError(f"{where}: no node {meter.node!r}")
         if meter.parent and meters.get(meter.parent) is None:
             raise DistrictError(f"{where}: no parent {meter.parent!r}")
         if meter.multiplier < 1:
@@ -209,9 +265,13 @@ def site_signals(district: District, site: Site, origin_ms: int) -> Mapping[str,
             if load.derived_from not in signals:
                 raise DistrictError(f"{where}: {load.derived_from!r} must stand before it")
             ratio_ppm = round(load.ratio * PPM)
-            signals[load.id] = scaled(signals[load.derived_from], ratio_ppm, origin_ms)
+            signals[load.id] = scaled(
+                signals[load.derived_from], ratio_ppm, origin_ms, 60 * load.delay_h
+            )
             continue
-        context = Context(derive_seed(district.seed, where), place, district.profiles)
+        context = Context(
+            derive_seed(district.seed, where), place, district.profiles, district.weather
+        )
         try:
             shape = build_shape(load.shape, context, load.parameters)
         except ValueError as error:

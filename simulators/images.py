@@ -48,7 +48,7 @@ def station(meter: SimulatedMeter, now_ms: Now) -> Station:
             return _cjt188_station(meter, address, now_ms)
         case "mbus":
             medium = {"heat": 4, "natural_gas": 3, "electricity": 2}.get(meter.device.carrier, 7)
-            secondary = Secondary(address, "NEN", 1, medium)
+            secondary = Secondary(address, str(meter.device.settings.get("flag", "NEN")), 1, medium)
             return MbusStation(
                 meter.identity.unit, secondary, lambda: [_mbus_records(meter, now_ms())]
             )

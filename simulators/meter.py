@@ -6,6 +6,7 @@ multiplier; what it showed first and last on each counter is kept beside the tru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulators.devices import Device, Register
@@ -125,6 +126,8 @@ class SimulatedMeter:
         self.identity = identity
         self.device = device
         self.defects = Defects()
+        self.on_served: Callable[[str, Served], None] | None = None
+        """Told the channel and what was answered, each time a counter is encoded for an answer."""
         self._flows = flows
         self._seed = derive_seed(seed, f"{identity.site}/{identity.id}")
         self._registers = {register.address: register for register in device.registers}
@@ -246,6 +249,8 @@ class SimulatedMeter:
         counter.last = Served(time_ms, served_micro, true_micro, wraps)
         if counter.first is None:
             counter.first = counter.last
+        if self.on_served is not None:
+            self.on_served(counter.register.channel, counter.last)
 
     def served(self) -> list[dict[str, object]]:
         """Per counter that was read: first and last answer, as the control port reports them."""

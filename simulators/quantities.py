@@ -149,7 +149,8 @@ def _electric(channel: str, kw: float, jitter: float) -> float:
         case ["voltage", "ab" | "bc" | "ca"]:
             return phase_voltage * sqrt(3)
         case ["current"] | ["current", "a" | "b" | "c"]:
-            return abs(kw) * 1000 / POWER_FACTOR / 3 / phase_voltage
+            phases = 1 if channel == "current" else 3
+            return abs(kw) * 1000 / POWER_FACTOR / phases / phase_voltage
         case ["temperature"]:
             return 35.0 + jitter
         case _:

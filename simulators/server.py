@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from simulators.control import ControlPort
 from simulators.district import District, build_meters
 from simulators.images import station
-from simulators.meter import SimulatedMeter
+from simulators.meter import Served, SimulatedMeter
 from simulators.modbus_meter import serve_modbus
 from simulators.timeline import Timeline
 from simulators.wire import SimulatedWire
 
 DAY_MS = 86_400_000
+RECORD_COLUMNS = ("site", "meter", "channel", "time_ms", "served_micro", "true_micro")
 
 
 def port_of(server: asyncio.Server) -> int:
@@ -48,14 +50,19 @@ async def serve_district(
     control_port: int,
     host: str,
     stop: Callable[[], Awaitable[object]],
+    record: TextIO | None = None,
 ) -> None:
     """Serve until `stop()` returns. Ports are written to ports_file once all of them listen.
+
+    record: gets every counter that is answered as a line of RECORD_COLUMNS.
 
     Signals are computed a day ahead before the first connection, so that no answer waits.
     """
     meters = build_meters(district, origin_ms)
     for meter in meters:
         meter.cover(wall_ms() + DAY_MS)
+        if record is not None:
+            meter.on_served = partial(_record, record, meter)
     timeline = Timeline(
         {edge: site.id for site in district.sites for edge in site.edges}, wall_ms, origin_ms
     )
@@ -82,6 +89,12 @@ async def serve_district(
     finally:
         for server in (*servers, control, *edge_controls.values()):
             server.close()
+
+
+def _record(file: TextIO, meter: SimulatedMeter, channel: str, served: Served) -> None:
+    identity = meter.identity
+    row = (identity.site, identity.id, channel)
+    print(*row, served.time_ms, served.served_micro, served.true_micro, sep=",", file=file)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from simulators.noise import PPM, smooth, uniform
 from simulators.solar import elevation_sine_ppm
+from simulators.weather import BEIJING_MINUTES, DAY_MINUTES, Weather, beijing_date, cloud_percent
 
-DAY_MINUTES = 1440
-BEIJING_MINUTES = 480
 FULL_SUN_PPM = 850_000  # of the module's rating, at the zenith under a clear sky
 
 Shape = Callable[[int], int]
@@ -43,6 +43,13 @@ class Context:
     seed: int
     place: Place
     profiles: Mapping[str, Profile]
+    weather: Weather | None = None
+
+    def must_have_weather(self) -> Weather:
+        """The weather; ValueError when the district has none."""
+        if self.weather is None:
+            raise ValueError("the district has no [weather]")
+        return self.weather
 
 
 def _local(minute: int) -> tuple[int, int, bool]:
@@ -209,11 +216,82 @@ def _solar(context: Context) -> Shape:
         sun = elevation_sine_ppm(minute, place.latitude_mdeg, place.longitude_mdeg)
         if sun <= 0:
             return 0
-        day, _, _ = _local(minute)
-        overcast = uniform(seed, day, 5, 55)
-        cloud = smooth(seed + 1, minute, 14, 0, 100) * overcast // 100
+        cloud = cloud_percent(seed, minute)
         clear = FULL_SUN_PPM * sun // PPM
         return clear * (100 - cloud) // 100 * _hash_noise(seed + 2, minute, 1) // PPM
+
+    return shape
+
+
+def _building(context: Context, *, profile: str, noise: int = 3) -> Shape:
+    """A building of a BDEW class: g1 offices, g2 evenings, g3 day and night, g4 shops, h0 homes."""
+    from simulators import bdew  # noqa: PLC0415  # pandas, only where a district asks for it
+
+    seed = context.seed
+    bdew.electric_ppm(profile, 0)
+
+    def shape(minute: int) -> int:
+        return bdew.electric_ppm(profile, minute) * _hash_noise(seed, minute, noise) // PPM
+
+    return shape
+
+
+def _heating(
+    context: Context, *, building: str, season: object = (11, 15, 3, 15), noise: int = 2
+) -> Shape:
+    """Heat of buildings of a BDEW class by the weather, inside the heating season only.
+
+    season: month and day of its first and of its last day.
+    """
+    from simulators import bdew  # noqa: PLC0415  # pandas, only where a district asks for it
+
+    if not isinstance(season, Sequence) or len(season) != 4:
+        raise ValueError("season must be [month, day, month, day]")
+    weather, seed = context.must_have_weather(), context.seed
+    first, last = tuple(season[:2]), tuple(season[2:])
+    bdew.heat_ppm(building, weather, 0)
+
+    def shape(minute: int) -> int:
+        date = beijing_date(minute)
+        if last < (date.month, date.day) < first:
+            return 0
+        share = bdew.heat_ppm(building, weather, minute)
+        return share * _hash_noise(seed, minute, noise) // PPM
+
+    return shape
+
+
+def _plant(context: Context, *, tilt: float = 25, azimuth: float = 180) -> Shape:
+    """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
+    from simulators import photovoltaics  # noqa: PLC0415  # scipy, only where a district asks
+
+    plant = photovoltaics.Plant(
+        context.place.latitude_mdeg / 1000,
+        context.place.longitude_mdeg / 1000,
+        tilt,
+        azimuth,
+        context.must_have_weather(),
+        context.seed,
+    )
+
+    def shape(minute: int) -> int:
+        day, of_day = divmod(minute, DAY_MINUTES)
+        return photovoltaics.output(plant, day).share_ppm[of_day]
+
+    return shape
+
+
+def _between(context: Context, *, start: object, end: object, noise: int = 2) -> Shape:
+    """Runs at full flow from one moment to another, once: a leak, an extra production line."""
+    if not isinstance(start, datetime) or not isinstance(end, datetime):
+        raise ValueError("start and end must be times with their offset")
+    if start.tzinfo is None or end.tzinfo is None or not start < end:
+        raise ValueError(f"{start} to {end}: times with their offset, running forward, expected")
+    first, last = (int(moment.timestamp()) // 60 for moment in (start, end))
+    seed = context.seed
+
+    def shape(minute: int) -> int:
+        return _hash_noise(seed, minute, noise) if first <= minute < last else 0
 
     return shape
 
@@ -227,6 +305,10 @@ SHAPES: Mapping[str, Callable[..., Shape]] = {
     "belt": _belt,
     "draws": _draws,
     "solar": _solar,
+    "building": _building,
+    "heating": _heating,
+    "plant": _plant,
+    "between": _between,
 }
 
 

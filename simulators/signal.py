@@ -92,9 +92,19 @@ def surplus(plus: Sequence[Signal], minus: Sequence[Signal], origin_ms: int) -> 
     return Signal(rate, origin_ms)
 
 
-def scaled(base: Signal, ppm: int, origin_ms: int) -> Signal:
-    """`base` times ppm/1e6: heat from fuel, reactive from active energy."""
-    return Signal(lambda minute: base.minute_rate(minute) * ppm // 1_000_000, origin_ms)
+def scaled(base: Signal, ppm: int, origin_ms: int, delay_min: int = 0) -> Signal:
+    """`base` times ppm/1e6: heat from fuel, reactive from active energy.
+
+    delay_min: how much later it flows, as what a battery gives back of what it took. What `base`
+    did before the origin does not come.
+    """
+    origin_minute = origin_ms // MINUTE_MS
+
+    def rate(minute: int) -> int:
+        at = minute - delay_min
+        return base.minute_rate(at) * ppm // 1_000_000 if at >= origin_minute else 0
+
+    return Signal(rate, origin_ms)
 
 
 def gated(base: Signal, is_open: Callable[[int], bool], origin_ms: int) -> Signal:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import os
 import pty
+import termios
 import tty
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,7 +58,7 @@ class SimulatedWire:
     """Stations on one wire; served on TCP, on a pseudo-terminal, or both after one another."""
 
     def __init__(self, stations: Sequence[Station], baud: int = 0, *, echo: bool = False) -> None:
-        """`baud` 0 = no pace. `echo` = the adapter hears itself, as cheap ones do."""
+        """`baud` 0 = no pace, any is heard. `echo` = the adapter hears itself, as cheap ones do."""
         self.stations = stations
         self.baud = baud
         self.echo = echo
@@ -122,7 +125,14 @@ class SimulatedWire:
             asyncio.get_running_loop().remove_reader(self._master)
             asyncio.get_running_loop().call_later(0.005, self._watch_again, self._master)
             return
-        self._heard(data, self._write_pty)
+        if self._at_our_rate():
+            self._heard(data, self._write_pty)
+
+    def _at_our_rate(self) -> bool:
+        """Whether the port is set to the wire's rate: at another no meter knows a character."""
+        if not self.baud:
+            return True
+        return bool(termios.tcgetattr(self._master)[5] == getattr(termios, f"B{self.baud}"))
 
     def _watch_again(self, master: int) -> None:
         if master == self._master >= 0:
@@ -156,15 +166,15 @@ class SimulatedWire:
     def _heard(self, data: bytes, write: Callable[[bytes], object]) -> None:
         if self.echo:
             write(data)
-        for station in self.stations:
-            for answer in station.hear(data):
-                self.requests += 1
-                if not station.faults.silent:
-                    task = asyncio.create_task(
-                        self._answer(len(data), self._faulty(station, answer), station, write)
-                    )
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+        due = [(station, answer) for station in self.stations for answer in station.hear(data)]
+        self.requests += len(due)
+        heard = [(one, self._faulty(one, answer)) for one, answer in due if not one.faults.silent]
+        if len({id(station) for station, _ in heard}) > 1:
+            heard = [(heard[0][0], _collided([answer for _, answer in heard]))]
+        for station, answer in heard:
+            task = asyncio.create_task(self._answer(len(data), answer, station, write))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     @staticmethod
     def _faulty(station: Station, answer: bytes) -> bytes:
@@ -183,3 +193,9 @@ class SimulatedWire:
             piece = answer[at : at + step]
             await asyncio.sleep(len(piece) * character_s)
             write(piece)
+
+
+def _collided(answers: Sequence[bytes]) -> bytes:
+    """What is heard of stations that answer at once: a 0 of anybody pulls the line down."""
+    bytes_at_once = itertools.zip_longest(*answers, fillvalue=0xFF)
+    return bytes(functools.reduce(int.__and__, values) for values in bytes_at_once)

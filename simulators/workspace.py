@@ -1,4 +1,4 @@
-"""Writes what an installation of a district needs: a TOML per edge, the register's two tables.
+"""Writes what an installation of a district needs: a TOML per edge, the register's tables.
 
 The files are those a person would write by hand for the real plant; the aggregator and the edges
 read them without knowing that the meters are simulated.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulators.devices import load_device
-from simulators.district import MODBUS_UNIT, District, Meter, Site, plausible_rate
+from simulators.district import MODBUS_UNIT, District, Meter, Row, Site, plausible_rate
 from simulators.images import meter_address
 
 Ports = Mapping[tuple[str, str], int]
@@ -41,11 +41,12 @@ DEMO_TARIFFS = {
 
 
 def write_register(district: District, folder: Path) -> None:
-    """Write sites.csv and meters.csv of the aggregator's register folder."""
+    """Write the aggregator's register folder; each site is a legal person of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(
         folder / "sites.csv",
-        "site region name_zh name_en sector floor_area_m2 headcount latitude longitude tariff",
+        "site region name_zh name_en sector floor_area_m2 headcount latitude longitude tariff "
+        "entity",
         (
             [
                 site.id,
@@ -58,13 +59,19 @@ def write_register(district: District, folder: Path) -> None:
                 site.latitude,
                 site.longitude,
                 " ".join(_tariffs(site)),
+                site.id,
             ]
             for site in district.sites
         ),
     )
     _write_csv(
+        folder / "entities.csv",
+        "entity name_zh name_en credit_code key_unit note",
+        ([site.id, site.name_zh, site.name_en, "", "", ""] for site in district.sites),
+    )
+    _write_csv(
         folder / "meters.csv",
-        "site meter carrier role parent multiplier edge valid_from note",
+        "site meter carrier role parent multiplier edge valid_from note node",
         (
             [
                 site.id,
@@ -76,11 +83,24 @@ def write_register(district: District, folder: Path) -> None:
                 meter.edge,
                 "",
                 meter.note,
+                meter.node,
             ]
             for site in district.sites
             for meter in site.meters
         ),
     )
+    _write_csv(
+        folder / "nodes.csv",
+        "site node parent name_zh name_en sub_item valid_from",
+        (
+            [site.id, node.id, node.parent, node.name_zh, node.name_en, node.sub_item, ""]
+            for site in district.sites
+            for node in site.nodes
+        ),
+    )
+    sites = {site.id for site in district.sites}
+    for table, rows in district.register.items():
+        _write_rows(folder / f"{table}.csv", [row for row in rows if _of(row) <= sites])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +218,18 @@ def _write_csv(path: Path, columns: str, rows: Iterable[list[object]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns.split())
         writer.writerows(rows)
+
+
+def _of(row: Row) -> set[object]:
+    """The sites a row of the register speaks of."""
+    names = {row.get("site"), row.get("entity")}
+    return (names | {row["scope_id"]} if row.get("scope") == "site" else names) - {None}
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Rows leave out what is empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    _write_csv(path, " ".join(columns), ([row.get(name, "") for name in columns] for row in rows))
 
 
 def _tariffs(site: Site) -> list[str]:

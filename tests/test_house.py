@@ -24,11 +24,13 @@ WRAPPED = {
     },
     "aiomqtt": {"edge_agent/links/mqtt.py", "edge_agent/uplink.py"},
     "asyncua": {"edge_agent/links/opcua.py"},
+    "demandlib": {"simulators/bdew.py"},
     "duckdb": {"aggregator/store/embedded.py"},
     "grafana_client": {"grafana/remote.py"},
     "influxdb_client": {"aggregator/store/influx2.py"},
     "meterbus": {"edge_agent/decoders/mbus_records.py"},
-    "paho": {"aggregator/ingest/subscriber.py"},
+    "paho": {"aggregator/ingest/subscriber.py", "simulators/fleet/connection.py"},
+    "pvlib": {"simulators/photovoltaics.py"},
     "pymodbus": {"edge_agent/links/modbus.py"},
 }
 """Library -> the files that may know it, so that replacing it stays a matter of one file."""

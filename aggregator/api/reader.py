@@ -4,9 +4,7 @@
 floats with a unit in their name only where a response is made.
 """
 
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -187,7 +185,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Sequence[Quarantined]] = lambda _region, _site: (),
+        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -198,26 +196,22 @@ class StoreLedgerReader:
         self.counters = counters
         self.now_ms = now_ms
         self._store = store
-        self._lock = threading.Lock()
-        self._by_site: dict[str, list[Series]] = defaultdict(list)
-        self._seen = 0
 
     @property
     def grid_ms(self) -> int:
         return self._store.grid_ms
 
     def series(self, site: str) -> Sequence[Series]:
-        self._refresh()
-        return tuple(self._by_site.get(site, ()))
+        directory = self._store.directory
+        return [
+            Series(index, directory.series.key(index))
+            for place in directory.places_of(site)
+            for index in directory.series_of_site(*place).tolist()
+        ]
 
     def unregistered(self) -> Sequence[SeriesKey]:
-        self._refresh()
-        return tuple(
-            found.key
-            for series in list(self._by_site.values())
-            for found in tuple(series)
-            if not self._registered(found.key)
-        )
+        keys = self._store.directory.series.keys()
+        return [key for key in keys if not self._registered(key)]
 
     def figures(
         self, level: Level, series: Sequence[int], from_ms: int, to_ms: int
@@ -305,9 +299,9 @@ class StoreLedgerReader:
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
             kept = self._quarantine(region, site)
+            return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
-        return [found for one in kept if (found := misdated(one)) is not None]
 
     def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
         directory = self._store.directory.series
@@ -346,13 +340,6 @@ class StoreLedgerReader:
             yield reader
         finally:
             reader.close()
-
-    def _refresh(self) -> None:
-        """List by site what the directory has gained; it only ever grows."""
-        with self._lock:
-            for key in self._store.directory.series.keys(self._seen):
-                self._by_site[key.site].append(Series(self._seen, key))
-                self._seen += 1
 
     def _registered(self, key: SeriesKey) -> bool:
         site = self.register.sites.get(key.site)

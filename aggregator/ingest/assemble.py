@@ -47,10 +47,8 @@ class Assembler:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._names = tuple(catalogue())
-        self._rows: dict[tuple[str, str, str], Int32] = {}
-        """(region, site, meter) -> series per catalogue channel, -1 where not yet seen."""
         self._tables: dict[Address, tuple[tuple[str, ...], Int32]] = {}
-        """Per edge the meters of its last batch, and their rows one below the other."""
+        """Per edge the meters of its last batch, and the series of each one's channels."""
 
     def source(self, address: Address, outbox: str) -> int:
         """Return the index of an edge's outbox."""
@@ -110,18 +108,9 @@ class Assembler:
         return series
 
     def _table(self, address: Address, meters: tuple[str, ...]) -> Int32:
-        table: Int32 = np.stack([self._row(address, meter) for meter in meters])
+        table = self._directory.series.of_meters(address.region, address.site, meters)
         self._tables[address] = meters, table
         return table
-
-    def _row(self, address: Address, meter: str) -> Int32:
-        key = (address.region, address.site, meter)
-        row = self._rows.get(key)
-        if row is None:
-            series = self._directory.series
-            row = np.array([series.find(SeriesKey(*key, name)) for name in self._names], np.int32)
-            self._rows[key] = row
-        return row
 
     def _list(
         self,
@@ -131,9 +120,8 @@ class Assembler:
         channels: NDArray[np.int32],
     ) -> None:
         for block, channel in sorted(set(zip(blocks.tolist(), channels.tolist(), strict=True))):
-            meter = meters[block]
-            key = SeriesKey(address.region, address.site, meter, self._names[channel])
-            self._row(address, meter)[channel] = self._directory.series.add(key)
+            names = meters[block], self._names[channel]
+            self._directory.series.add(SeriesKey(address.region, address.site, *names))
 
 
 def _possible(cells: Cells, now_ms: int) -> NDArray[np.bool_]:

@@ -189,6 +189,21 @@ class FactorSet:
             return ""
         return f"row {row.id} is not verified and set {self.name} takes verified rows only"
 
+    def rows_for(self, carrier: str, unit: str, measure: Measure, region: str) -> Sequence[Factor]:
+        """Return the rows for a carrier metered in `unit` in a region, by time, usable or not.
+
+        Those of the narrowest region that has any.
+        """
+        rows = [
+            row
+            for row in self.rows.values()
+            if (row.item, row.channel_unit, row.measure) == (carrier, unit, measure)
+            and row.applies_to(region)
+        ]
+        narrowest = max((row.region for row in rows), key=_narrowness, default="")
+        own = (row for row in rows if row.region == narrowest)
+        return sorted(own, key=lambda row: row.valid_from_ms)
+
     def steps(
         self,
         carrier: str,
@@ -231,18 +246,10 @@ class FactorSet:
     def _steps_of_rows(self, carrier: str, unit: str, measure: Measure, region: str) -> Steps:
         if not self.counts(carrier):
             return _no_steps(f"{carrier}: {self.not_counted[carrier]}")
-        rows = [
-            row
-            for row in self.rows.values()
-            if (row.item, row.channel_unit, row.measure) == (carrier, unit, measure)
-            and row.applies_to(region)
-        ]
+        rows = self.rows_for(carrier, unit, measure, region)
         what = f"{measure} of {carrier} per {unit} in region {region}"
         if not rows:
             return _no_steps(f"set {self.name} has no factor for {what}")
-        narrowest = max((row.region for row in rows), key=_narrowness)
-        rows = [row for row in rows if row.region == narrowest]
-        rows.sort(key=lambda row: row.valid_from_ms)
 
         times, factors, ids, reasons = [BEGINNING_MS], [np.nan], [""], [""]
         reasons[0] = f"set {self.name} has no factor that early for {what}"

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from edge_agent.codecs.base import Heard, heard_of
 from edge_agent.errors import MeterError
 
 LEAD = b"\xfe\xfe\xfe\xfe"
+ANY_KIND = 0xAA
 ANY = "A" * 14
 """Address every meter answers to: for a wire with one meter only."""
 MOST_DATA = 100
@@ -112,6 +114,34 @@ class ReadMeter:
     def damage(self, heard: bytes) -> str:
         rest = heard.removeprefix(self.request)
         return "the answer is broken (checksum or length)" if None in list(frames(rest)) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallMeters:
+    """Ask all meters of a kind (`ANY_KIND` = of all kinds) for the data under `id`.
+
+    Who answers is told as kind and address: ``20/00112233445566``.
+    """
+
+    kind: int
+    id: str
+    address: str = ANY
+    answer_bytes = len(LEAD) + _OVERHEAD + MOST_DATA
+
+    @property
+    def request(self) -> bytes:
+        return ReadMeter(self.kind, self.address, self.id).request
+
+    def heard(self, data: bytes) -> Heard:
+        rest = data.removeprefix(self.request)
+        who = []
+        for frame in filter(None, frames(rest)):
+            whole = encode(frame.kind, frame.address, frame.control, frame.data)
+            rest = rest.replace(whole, b"", 1)
+            answers = frame.control in (_READ_DONE, _READ_FAILED) and frame.address.isdecimal()
+            if answers and self.address in (ANY, frame.address):
+                who.append(f"{frame.kind:02X}/{frame.address}")
+        return heard_of(who, rest)
 
 
 def is_address(text: str) -> bool:

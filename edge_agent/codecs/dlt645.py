@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
+from edge_agent.codecs.base import Heard, heard_of
 from edge_agent.errors import MeterError
 
 LEAD = b"\xfe\xfe\xfe\xfe"
@@ -164,6 +165,41 @@ class ReadAddress:
 
     def damage(self, heard: bytes) -> str:
         return _damage(self.request, heard)
+
+
+@dataclass(frozen=True, slots=True)
+class CallMeters:
+    """Ask all meters whose address fits: for the data `id`, or for their address when it is empty.
+
+    `address`: low bytes of an address after AA for the high ones, as the standard shortens it.
+    """
+
+    address: str = ANY
+    id: str = ""
+    answer_bytes = len(LEAD) + _OVERHEAD + 16
+
+    @property
+    def request(self) -> bytes:
+        if not self.id:
+            return LEAD + encode(self.address, 0x13)
+        return ReadData(self.address, self.id).request
+
+    def heard(self, data: bytes) -> Heard:
+        control = 0x13 if not self.id else 0x11 if len(self.id) == 8 else 0x01
+        rest = data.removeprefix(self.request)
+        who = []
+        for frame in filter(None, frames(rest)):
+            whole = encode(frame.address, frame.control, frame.data)
+            rest = rest.replace(whole, b"", 1)
+            if frame.control & 0x9F == control | 0x80 and self._fits(frame.address):
+                who.append(frame.address)
+        return heard_of(who, rest)
+
+    def _fits(self, address: str) -> bool:
+        if not address.isdecimal():
+            return False
+        wild = self.address == BROADCAST
+        return wild or all(a in ("A", b) for a, b in zip(self.address, address, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edge_agent.codecs.base import Heard, heard_of
 from edge_agent.errors import MeterError
 
 SELECTED = 253
@@ -123,6 +124,64 @@ class RequestData:
     def damage(self, heard: bytes) -> str:
         broken = _rest(self.request, heard).replace(_ACK, b"")
         return "the answer is broken (checksum or length)" if broken else ""
+
+
+EVERYBODY = 254
+"""Primary address all meters answer to."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallMeters:
+    """Reset all meters (`number` empty), or select those whose number fits: who is, says E5.
+
+    Who answers is told as one empty address: an E5 bears no name, and several look like one.
+    """
+
+    number: str = ""
+    """8 digits, F for any."""
+    answer_bytes = 1
+
+    @property
+    def request(self) -> bytes:
+        if not self.number:
+            return _short(_SND_NKE, EVERYBODY)
+        return select(ReadMbus(self.number), "").request
+
+    def heard(self, data: bytes) -> Heard:
+        rest = data.removeprefix(self.request)
+        return heard_of([""] if _ACK in rest else [], rest.replace(_ACK, b""))
+
+
+@dataclass(frozen=True, slots=True)
+class CallSelected:
+    """Ask who is selected for data: tells secondary addresses of 16 digits."""
+
+    answer_bytes = LONGEST
+    request = bytes((0x10, _REQ_UD2 | _FCB, SELECTED, (_REQ_UD2 | _FCB) + SELECTED & 0xFF, 0x16))
+
+    def heard(self, data: bytes) -> Heard:
+        answers = [
+            frame
+            for frame in frames(data.removeprefix(self.request))
+            if frame[0] == 0x68 and frame[6] == _VARIABLE and len(frame) > 16
+        ]
+        return heard_of(map(secondary_address, answers), _rest(self.request, data))
+
+
+def secondary_address(frame: bytes) -> str:
+    """The 16 digits of number, maker, version and medium in a long frame."""
+    return (frame[10:6:-1] + frame[11:15]).hex().upper()
+
+
+def maker_of(address: str) -> str:
+    """The maker's three letters in a secondary address of 16 digits."""
+    code = int.from_bytes(bytes.fromhex(address[8:12]), "little")
+    return "".join(chr((code >> shift & 0x1F) + 64) for shift in (10, 5, 0))
+
+
+def medium_of(address: str) -> int:
+    """The medium (EN 13757-3) in a secondary address of 16 digits."""
+    return int(address[14:16], 16)
 
 
 def has_more(frame: bytes) -> bool:

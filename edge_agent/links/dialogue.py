@@ -13,7 +13,7 @@ time the longest answer needs.
 import asyncio
 from typing import TypeVar
 
-from edge_agent.codecs.base import Question
+from edge_agent.codecs.base import Heard, Question, RollCall
 from edge_agent.errors import EdgeError, LinkError, LinkGarbledError, LinkTimeoutError
 from edge_agent.wires.base import BITS_PER_CHARACTER, Wire
 
@@ -70,6 +70,17 @@ class Dialogue:
             raise LinkGarbledError(self.wire.where, f"{question.unit}: {damage}")
         reason = f"{question.unit} did not answer within {self._timeout_s:g} s"
         raise LinkTimeoutError(self.wire.where, reason)
+
+    async def call(self, question: RollCall, gap_s: float) -> Heard:
+        """Ask all who are meant, and hear all that comes while an answer may. LinkError."""
+        await self.tell(question.request, gap_s)
+        loop = asyncio.get_running_loop()
+        deadline = self._busy_until + self._timeout_s + question.answer_bytes * self._character_s
+        heard = b""
+        while loop.time() < deadline and (chunk := await self.wire.receive(deadline)):
+            heard = (heard + chunk)[-MOST_HEARD:]
+            self._busy_until = loop.time()
+        return question.heard(heard)
 
     async def tell(self, message: bytes, gap_s: float) -> None:
         """Send what nobody answers: a broadcast, or the wake-up of a protocol. LinkError."""

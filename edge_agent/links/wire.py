@@ -6,6 +6,7 @@ Meters of several protocols may share one pair of wires: each question says whic
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from edge_agent.codecs import cjt188, dlt645, mbus
 from edge_agent.codecs.cjt188 import ReadMeter
 from edge_agent.codecs.dlt645 import ReadAddress, ReadData, SetClocks
 from edge_agent.codecs.mbus import ReadMbus
@@ -15,6 +16,7 @@ from edge_agent.links.dialogue import Dialogue
 from edge_agent.links.dlt645 import Dlt645Link
 from edge_agent.links.mbus import MbusLink
 from edge_agent.links.modbus_rtu import ModbusRtuLink
+from edge_agent.links.rollcall import RollCallLink
 from edge_agent.wires.base import Wire
 
 
@@ -29,14 +31,19 @@ class WireLink:
         """`timeout_s` = longest wait for the first byte of an answer [s]."""
         self._wire = wire
         dialogue = Dialogue(wire, timeout_s)
-        dlt645 = Dlt645Link(dialogue, may_set_clocks=may_set_clocks)
+        dlt645_link = Dlt645Link(dialogue, may_set_clocks=may_set_clocks)
+        roll_call = RollCallLink(dialogue)
         self._speakers: Mapping[type, _Speaker] = {
             ReadWords: ModbusRtuLink(dialogue),
-            ReadData: dlt645,
-            ReadAddress: dlt645,
-            SetClocks: dlt645,
+            ReadData: dlt645_link,
+            ReadAddress: dlt645_link,
+            SetClocks: dlt645_link,
             ReadMeter: Cjt188Link(dialogue),
             ReadMbus: MbusLink(dialogue),
+            dlt645.CallMeters: roll_call,
+            cjt188.CallMeters: roll_call,
+            mbus.CallMeters: roll_call,
+            mbus.CallSelected: roll_call,
         }
 
     @property

@@ -3,6 +3,7 @@
 A record says its own unit and power of ten, so a map does not; it says which record is meant.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -45,11 +46,15 @@ class MbusMap(DeviceMap):
     """One M-Bus product."""
 
     registers: tuple[RecordChoice, ...]
+    flag: str = ""
+    """The maker's three letters in a secondary address; empty = not known."""
 
 
 def parse_mbus(top: Keys) -> tuple[MbusMap, list[Problem]]:
     """Read a map's table; the map is of use when there are no problems."""
-    fields = header(top, "mbus")
+    fields = {**header(top, "mbus"), "flag": top.text("flag", optional=True)}
+    if not re.fullmatch("([A-Z]{3})?", fields["flag"]):
+        top.wrong("flag", f"{fields['flag']!r} is not three capital letters")
     rows = top.rows("register")
     registers = tuple(_choice(row) for row in rows)
     problems = [problem for row in rows for problem in row.problems] + twice(registers)

@@ -1,11 +1,36 @@
-"""Carbon 碳排放: by scope and source, against last year, green share, own use of PV."""
+"""Carbon 碳排放: by scope and source, by which factors, what was restated, green share, PV."""
 
-from contract.stored import CARRIER, GENERATION, NODE, OUT, SITE, Level
+from contract.stored import (
+    CARRIER,
+    FACTOR,
+    FACTOR_INFO,
+    GENERATION,
+    MEASURE,
+    METER,
+    NODE,
+    NODE_INFO,
+    OPEN_MS,
+    OUT,
+    RESTATEMENT,
+    SITE,
+    Level,
+)
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
-from grafana.influxql import DAY, YEAR_BEFORE, equal, matches, raw, total
+from grafana.influxql import (
+    ALWAYS,
+    DAY,
+    YEAR_BEFORE,
+    begun,
+    equal,
+    matches,
+    not_over,
+    raw,
+    select,
+    total,
+)
 from grafana.looks import CHANGE_STEPS, SHARE_STEPS, Look
-from grafana.palette import CARBON, SCOPES
+from grafana.palette import BAD, CARBON, CARRIERS, GOOD, SCOPES, UNKNOWN, WATCH
 from grafana.palette import GENERATION as GREEN
 from grafana.panels import House
 from grafana.transformations import columns, compared, join, letters, ordered, sorted_by
@@ -18,7 +43,9 @@ BOUGHT = matches(CARRIER, f"^({f.BOUGHT})$")
 def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("carbon", words)
-    rows = (_numbers(house), _courses(house), _sites(house))
+    rows = (
+        _numbers(house), _courses(house), _sites(house), _factors(house), _restatements(house)
+    )  # fmt: skip
     return Board("carbon", rows, (region_variable(words),))
 
 
@@ -160,3 +187,97 @@ def _sites(house: House) -> Row:
             ),
         ),
     )  # fmt: skip
+
+
+def _factors(house: House) -> Row:
+    """Show by which factors the CO2 was made."""
+    words, unit, text = house.words, house.words.unit, house.words.__getitem__
+    factors = select(
+        {
+            "value": raw("value"), "unit": raw("unit"), "from": raw("valid_from_ms"),
+            "until": raw("valid_to_ms"), "verified": raw("verified"), "used": raw("used"),
+            "source": raw("source"),
+        },
+        FACTOR_INFO, f.IN_REGION, equal("listed", 1),
+        matches(MEASURE, "^(co2_kg|net_calorific_value)$"),
+        begun("valid_from_ms"), not_over("valid_to_ms"),
+        time=ALWAYS, by=(SITE, CARRIER, FACTOR), once=True,
+    )  # fmt: skip
+    places = select(
+        {"name": raw(words.name_field)},
+        NODE_INFO, f.IN_REGION, f.OF_TOTAL, equal("listed", 1), time=ALWAYS, by=(SITE,),
+    )  # fmt: skip
+    yes, no = (text("yes"), GOOD), text("no")
+    shown = (
+        CARRIER, FACTOR, "value", "unit", "from", "until", "verified", "used", "name", "source"
+    )  # fmt: skip
+    table = house.rows(
+        "factors", *letters(places, factors),
+        transformations=(
+            join(SITE), columns(*shown), ordered(*shown), sorted_by(CARRIER, ascending=True),
+        ),
+        looks={
+            CARRIER: Look(
+                name=text("carrier"), width=90, paint="text",
+                mappings={i: (text(i), c) for i, c in CARRIERS.items()},
+            ),
+            FACTOR: Look(name=text("factor"), width=260),
+            "value": Look(name=text("value"), width=80),
+            "unit": Look(name=text("unit"), width=100),
+            "from": Look(name=text("valid_from"), unit=unit("day"), width=100),
+            "until": Look(
+                name=text("valid_to"), unit=unit("day"), width=100,
+                mappings={str(OPEN_MS): ("—", UNKNOWN)},
+            ),
+            "verified": Look(
+                name=text("verified"), width=70, paint="text",
+                mappings={"1": yes, "0": (no, WATCH)},
+            ),
+            "used": Look(
+                name=text("used"), width=60, paint="text", mappings={"1": yes, "0": (no, BAD)}
+            ),
+            "name": Look(name=text("applies_to"), width=120),
+            "source": Look(name=text("source")),
+        },
+    )  # fmt: skip
+    return Row(8, ((table, 24),))
+
+
+def _restatements(house: House) -> Row:
+    """Show what of the CO2 was changed after it was settled."""
+    words, unit, text = house.words, house.words.unit, house.words.__getitem__
+    changes = select(
+        {
+            SITE: raw(SITE), METER: raw(METER), "day": raw("day_ms"), "found": raw("found_ms"),
+            "before": raw("from_value"), "after": raw("to_value"), "cause": raw("cause"),
+            "why": raw("why"),
+        },
+        RESTATEMENT, f.IN_REGION, equal(MEASURE, "co2_kg"), once=True, newest=200,
+    )  # fmt: skip
+    to_meter = (
+        text("open_meter"),
+        address("meter", site="${__data.fields.site}", meter="${__data.fields.meter}"),
+    )
+    shown = ("found", "name", METER, "day", "before", "after", "cause", "why", SITE)
+    table = house.rows(
+        "restatements", *letters(f.site_names(words), changes),
+        transformations=(join(SITE), columns(*shown), ordered(*shown), sorted_by("found")),
+        looks={
+            "found": Look(name=text("found"), unit=unit("minute"), width=150),
+            "name": Look(name=text("site"), width=130),
+            METER: Look(name=text("meter"), link=to_meter, width=120),
+            "day": Look(name=text("day"), unit=unit("day"), width=110),
+            "before": Look(name=text("before"), unit=unit("kgco2"), width=110),
+            "after": Look(name=text("after"), unit=unit("kgco2"), width=110),
+            "cause": Look(
+                name=text("cause"), width=160,
+                mappings={
+                    cause: (text(f"cause_{cause}"), UNKNOWN)
+                    for cause in ("late readings", "newer readings", "recovery", "replay")
+                },
+            ),
+            "why": Look(name=text("why")),
+            SITE: Look(hidden=True),
+        },
+    )  # fmt: skip
+    return Row(8, ((table, 24),))

@@ -12,7 +12,7 @@ from contract.stored import (
     NODE,
     PERIOD,
     PLAN,
-    SITE,
+    TARIFF_DAY,
     TOTAL,
     UNALLOCATED,
     UNIT,
@@ -23,7 +23,6 @@ from grafana.board import (
     Board,
     Row,
     address,
-    meter_variable,
     region_variable,
     site_variable,
 )
@@ -33,10 +32,10 @@ from grafana.influxql import (
     VERDICTS,
     Names,
     call,
-    chosen,
     equal,
     last,
     matches,
+    nonzero,
     other_than,
     raw,
     select,
@@ -49,7 +48,6 @@ from grafana.panels import House
 from grafana.transformations import columns, compared, join, letters, ordered, sorted_by, transform
 from grafana.words import Words
 
-BOUNDARY = "boundary"
 GRID = "15m"
 GRID_HOUR = HOUR_MS // GRID_MS
 """Intervals an hour: energy of one x this = its mean power."""
@@ -61,12 +59,7 @@ def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("site", words)
     rows = (_numbers(house), _courses(house), _parts(house), _plans(house), _checks(house))
-    variables = (
-        region_variable(words),
-        site_variable(words),
-        meter_variable(words, matches("role", "boundary_in"), name=BOUNDARY),
-    )
-    return Board("site", rows, variables)
+    return Board("site", rows, (region_variable(words), site_variable(words)))
 
 
 def _numbers(house: House) -> Row:
@@ -182,15 +175,12 @@ def _parts(house: House) -> Row:
         *nodes, equal(NODE, UNALLOCATED), amount=f.electricity(words), each=DAY
     ).as_series(text("unallocated"))
     sums = f.figures(*nodes, IN_NODES, amount=f.electricity(words), by=(NODE,))
-    periods = select(
-        {"amount": f.electricity(words)},
-        FIGURES[Level.DAY], f.IN_REGION, chosen(SITE), chosen(METER, BOUNDARY),
-        matches(CHANNEL, "^energy_import_"), by=(CHANNEL,),
-    )  # fmt: skip
-    tariffs = {
-        f"energy_import_{period}": Look(name=text(period), color=color)
-        for period, color in TARIFFS.items()
-    }
+    bought = (*f.ONE_SITE, f.ELECTRIC, other_than(PERIOD, ""), nonzero("amount"))
+    amounts = select({"amount": f.electricity(words)}, TARIFF_DAY, *bought, by=(PERIOD,))
+    costs = select(
+        {"cost": total("cost_cny") / unit("cost").divisor}, TARIFF_DAY, *bought, by=(PERIOD,)
+    )
+    tariffs = {id_: Look(name=text(id_), color=color) for id_, color in TARIFFS.items()}
     return Row(
         9,
         (
@@ -201,7 +191,7 @@ def _parts(house: House) -> Row:
                     looks={"C": Look(name=text("unallocated"), color=UNKNOWN)},
                     transformations=f.named_courses(NODE),
                 ),
-                10,
+                8,
             ),
             (
                 house.bars(
@@ -212,14 +202,21 @@ def _parts(house: House) -> Row:
                         join(NODE, mode="inner"), columns("name", "amount"), sorted_by("amount"),
                     ),
                 ),
-                7,
+                6,
             ),
             (
                 house.bars(
-                    "tariffs", periods.as_series(f"$tag_{CHANNEL}"),
+                    "tariffs", amounts.as_series(f"$tag_{PERIOD}"),
                     unit=unit("electricity"), looks=tariffs,
                 ),
-                7,
+                5,
+            ),
+            (
+                house.bars(
+                    "tariff_costs", costs.as_series(f"$tag_{PERIOD}"),
+                    unit=unit("cost"), looks=tariffs,
+                ),
+                5,
             ),
         ),
     )  # fmt: skip

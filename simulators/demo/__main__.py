@@ -41,13 +41,13 @@ def main(argv: Sequence[str]) -> int:
         picture=arguments.save_picture,
     )
     try:
-        return asyncio.run(_until_signal(conduct(options, console)))
+        return asyncio.run(until_signal(conduct(options, console)))
     except DistrictError as error:
         print(f"nenghao demo: {error}", file=sys.stderr)
         return 2
 
 
-async def _until_signal(work: Coroutine[None, None, int]) -> int:
+async def until_signal(work: Coroutine[None, None, int]) -> int:
     """Await the work; the first SIGINT, SIGTERM or SIGHUP cancels it, which cleans up."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def _until_signal(work: Coroutine[None, None, int]) -> int:
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         return await task
-    print("nenghao demo: ended, nothing is left running", file=sys.stderr)
+    print("nenghao: ended, nothing is left running", file=sys.stderr)
     return EXIT_INTERRUPTED
 
 

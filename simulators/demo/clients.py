@@ -93,20 +93,20 @@ class Api:
     async def now(self) -> Now | None:
         """The present state; None when it does not answer just now."""
         try:
-            return parse_now(await self._get("/api/v1/live"))
+            return parse_now(await self.get("/api/v1/live"))
         except httpx.HTTPError:
             return None
 
     async def proof(self, site: str) -> list[Mapping[str, Any]]:
         """The proof rows of one site; httpx.HTTPError."""
-        answer = await self._get("/api/v1/proof", site=site)
+        answer = await self.get("/api/v1/proof", site=site)
         return list(answer["channels"])
 
-    async def _get(self, path: str, **parameters: str) -> Mapping[str, Any]:
+    async def get(self, path: str, **parameters: str) -> Any:
+        """Whatever is asked for; httpx.HTTPError."""
         answer = await self._client.get(path, params=parameters)
         answer.raise_for_status()
-        document: Mapping[str, Any] = answer.json()
-        return document
+        return answer.json()
 
 
 def parse_now(document: Mapping[str, Any]) -> Now:

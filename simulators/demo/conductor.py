@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,8 +27,23 @@ from rich.live import Live
 from contract.channels import catalogue
 from contract.interval import MINUTE_MS
 from simulators.demo.clients import Api, ask_control
-from simulators.demo.processes import Child, Processes, ProcessFailedError, free_port, listens
-from simulators.demo.proof import Verdict, compare, parse_booked, parse_served, summarise
+from simulators.demo.processes import (
+    Child,
+    OnLine,
+    Processes,
+    ProcessFailedError,
+    free_port,
+    listens,
+)
+from simulators.demo.proof import (
+    Booked,
+    Served,
+    Verdict,
+    compare,
+    parse_booked,
+    parse_served,
+    summarise,
+)
 from simulators.demo.view import Scene, plain_line, proof_table, render, save_picture
 from simulators.district import District, find_district, load_district
 from simulators.server import Ports, read_ports
@@ -37,9 +52,6 @@ from simulators.workspace import EdgeFiles, Pace, write_edges, write_register
 HOST = "127.0.0.1"
 BACKLOG_MS = 24 * 60 * MINUTE_MS
 STEP_S = 60
-POLL_S = 5.0
-COMMIT_S = 2.0
-STATE_S = 2.0
 READY_S = 90.0
 CAUGHT_UP_S = 300.0
 DRAIN_S = 20.0
@@ -71,11 +83,12 @@ class Demo:
     def __init__(self, options: Options, console: Console) -> None:
         self._options = options
         self._console = console
-        self._district: District = load_district(find_district(options.district))
+        self._district = self._load()
         self._processes = Processes(options.work_dir / "logs")
         self._scene = Scene(f"nenghao 能耗  {self._district.name_zh} {self._district.name_en}")
         self._picture = self._scene  # the last screen with all edges on line
         self._parts: list[Child] = []
+        self._pace = Pace()
 
     async def run(self) -> int:
         """Run it all; whatever happens, nothing is left running."""
@@ -90,8 +103,8 @@ class Demo:
         folder = self._options.work_dir
         broker = await self._start_broker()
         simulator, ports = await self._start_meters(folder)
-        edges = write_edges(
-            self._district, ports.meters, broker, folder / "edges", Pace(POLL_S, COMMIT_S, STATE_S)
+        edges: Sequence[EdgeFiles] = write_edges(
+            self._district, ports.meters, broker, folder / "edges", self._pace
         )
         write_register(self._district, folder / "register")
         api_port = free_port()
@@ -100,7 +113,9 @@ class Demo:
             aggregator = await self._start_aggregator(folder, broker, api, api_port)
             self._parts += [simulator, aggregator]
             await self._step_backlog(edges, ports)
+            edges = await self._part_from(edges, api)
             running = await self._go_live(edges, ports)
+            await self._look(api)
             await self._end_edges(running, edges, ports)
             self._scene.phase = "proving"
             verdicts = await self._prove(ports, api)
@@ -108,6 +123,44 @@ class Demo:
             self._scene.phase = "done"
         await self._processes.stop([aggregator], DRAIN_S)
         return verdicts
+
+    # --------------------------------------------- what another play than the demo has otherwise
+
+    def _load(self) -> District:
+        return load_district(find_district(self._options.district))
+
+    def _meters(self) -> list[str]:
+        """What the meters' process is told to serve."""
+        return ["--district", self._options.district]
+
+    def _wall_ms(self) -> int:
+        """The time that all parts live in."""
+        return _wall_ms()
+
+    async def _start(
+        self, name: str, module: str, arguments: Sequence[str], on_line: OnLine | None = None
+    ) -> Child:
+        return await self._processes.start(name, module, arguments, on_line)
+
+    def _steps(self) -> tuple[str, int, Mapping[str, list[tuple[int, int]]]]:
+        """How the past is called, the step [s], and per edge the spans it reads in [ms]."""
+        to_ms = self._wall_ms() // MINUTE_MS * MINUTE_MS
+        span = [(to_ms - BACKLOG_MS, to_ms)]
+        edges = [edge for site in self._district.sites for edge in site.edges]
+        return "a day without network", STEP_S, dict.fromkeys(edges, span)
+
+    async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
+        """The edges that go live."""
+        return edges
+
+    async def _look(self, api: Api) -> None:
+        """See what there is to see, all edges on line and every reading in the ledger."""
+
+    def _provable(
+        self, served: Sequence[Served], booked: Sequence[Booked]
+    ) -> tuple[Sequence[Served], Sequence[Booked]]:
+        """The counters whose last reading must be in the ledger."""
+        return served, booked
 
     # ------------------------------------------------------------------ parts
 
@@ -119,7 +172,7 @@ class Demo:
                 raise DemoFailedError(f"no broker answers at {host}:{port}")
             return host, port
         port = free_port()
-        child = await self._processes.start("broker", "simulators.demo.broker", [str(port)])
+        child = await self._start("broker", "simulators.demo.broker", [str(port)])
         await self._processes.until_ready(child, lambda: listens(HOST, port), READY_S)
         self._parts.append(child)
         return HOST, port
@@ -127,10 +180,8 @@ class Demo:
     async def _start_meters(self, folder: Path) -> tuple[Child, Ports]:
         self._scene.phase = "starting the meters"
         ports_file = folder / "ports.json"
-        arguments = ["meters", "--district", self._options.district]
-        child = await self._processes.start(
-            "simulators", "simulators", [*arguments, "--ports-file", str(ports_file)]
-        )
+        arguments = ["meters", *self._meters(), "--ports-file", str(ports_file)]
+        child = await self._start("simulators", "simulators", arguments)
 
         async def written() -> bool:
             return ports_file.exists()
@@ -146,7 +197,7 @@ class Demo:
         config.write_text(
             aggregator_config(self._district.region, folder, broker, api_port), encoding="utf-8"
         )
-        child = await self._processes.start("aggregator", "aggregator", ["--config", str(config)])
+        child = await self._start("aggregator", "aggregator", ["--config", str(config)])
         await self._processes.until_ready(child, api.healthy, READY_S)
         address = f"console 能耗在线监测: http://{HOST}:{api_port}/"
         self._console.print(address, markup=False, soft_wrap=True)
@@ -155,39 +206,38 @@ class Demo:
     # ----------------------------------------------------------------- phases
 
     async def _step_backlog(self, edges: Sequence[EdgeFiles], ports: Ports) -> None:
-        self._scene.phase = "backlog: a day without network"
-        to_ms = _wall_ms() // MINUTE_MS * MINUTE_MS
-        from_ms = to_ms - BACKLOG_MS
+        name, step_s, spans = self._steps()
+        self._scene.phase = f"backlog: {name}"
         self._scene.backlog = {edge.edge: 0.0 for edge in edges}
         started_s = time.monotonic()
 
         async def step(edge: EdgeFiles) -> None:
+            first_ms, last_ms = spans[edge.edge][0][0], spans[edge.edge][-1][1]
+
             def progress(line: str) -> None:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    done_ms = json.loads(line)["time_ms"] - from_ms
-                    self._scene.backlog[edge.edge] = done_ms / BACKLOG_MS
+                    done_ms = json.loads(line)["time_ms"] - first_ms
+                    self._scene.backlog[edge.edge] = done_ms / (last_ms - first_ms)
 
-            arguments = ["run", "--config", str(edge.backlog_config)]
-            arguments += ["--step-from", str(from_ms), "--step-to", str(to_ms)]
-            arguments += ["--step-s", str(STEP_S)]
-            arguments += ["--control", f"{ports.host}:{ports.edges[edge.edge]}"]
-            name = f"{edge.edge}-backlog"
-            child = await self._processes.start(name, "edge_agent", arguments, progress)
-            await self._processes.finish(child)
+            for from_ms, to_ms in spans[edge.edge]:
+                arguments = ["run", "--config", str(edge.backlog_config)]
+                arguments += ["--step-from", str(from_ms), "--step-to", str(to_ms)]
+                arguments += ["--step-s", str(step_s)]
+                arguments += ["--control", f"{ports.host}:{ports.edges[edge.edge]}"]
+                child = await self._start(f"{edge.edge}-backlog", "edge_agent", arguments, progress)
+                await self._processes.finish(child)
             self._scene.backlog[edge.edge] = 1.0
 
         async with asyncio.TaskGroup() as group:
             for edge in edges:
                 group.create_task(step(edge))
-        self._scene.note = f"a day of backlog was polled in {time.monotonic() - started_s:.0f} s"
+        self._scene.note = f"{name} was polled in {time.monotonic() - started_s:.0f} s"
 
     async def _go_live(self, edges: Sequence[EdgeFiles], ports: Ports) -> list[Child]:
         for site in self._district.sites:
             await ask_control(ports.host, ports.control, {"group": site.id, "live": True})
         running = [
-            await self._processes.start(
-                edge.edge, "edge_agent", ["run", "--config", str(edge.config)]
-            )
+            await self._start(edge.edge, "edge_agent", ["run", "--config", str(edge.config)])
             for edge in edges
         ]
         self._parts += running
@@ -222,9 +272,9 @@ class Demo:
         # just been told, and that must not be a register nobody else has seen.
         self._scene.phase = "holding the meters, last readings"
         for site in self._district.sites:
-            request = {"group": site.id, "time_ms": _wall_ms()}
+            request = {"group": site.id, "time_ms": self._wall_ms()}
             await ask_control(ports.host, ports.control, request)
-        await asyncio.sleep(2 * POLL_S)
+        await asyncio.sleep(2 * self._pace.poll_s)
         self._processes.check_running(self._parts)
         self._scene.phase = "edges ending, outboxes draining"
         self._parts = [part for part in self._parts if part not in running]
@@ -256,7 +306,7 @@ class Demo:
                 for site in self._district.sites
                 for row in await api.proof(site.id)
             ]
-            verdicts = compare(served, booked)
+            verdicts = compare(*self._provable(served, booked))
             if all(not verdict.problems for verdict in verdicts):
                 return verdicts
             if time.monotonic() > deadline_s:
@@ -329,8 +379,18 @@ def prepare_work_dir(folder: Path) -> None:
     marker.touch()
 
 
-def aggregator_config(region: str, folder: Path, broker: tuple[str, int], api_port: int) -> str:
-    """The aggregator's configuration for a demo: embedded store, factor set 演示."""
+def aggregator_config(
+    region: str,
+    folder: Path,
+    broker: tuple[str, int],
+    api_port: int,
+    *,
+    grid_min: int = 15,
+    keepalive_s: int = 30,
+    rollup_s: float = 5.0,
+    store: str = "",
+) -> str:
+    """The aggregator's configuration for a demo: factor set 演示. store: its [store], if any."""
     folder = folder.resolve()
     return "\n".join(
         (
@@ -339,19 +399,22 @@ def aggregator_config(region: str, folder: Path, broker: tuple[str, int], api_po
             f"data_dir = {json.dumps(str(folder / 'store'))}",
             f"register = {json.dumps(str(folder / 'register'))}",
             'factor_set = "demo"',
+            f"grid_min = {grid_min}",
             "",
             "[broker]",
             f"host = {json.dumps(broker[0])}",
             f"port = {broker[1]}",
+            f"keepalive_s = {keepalive_s}",
             "",
             "[pace]",
             "late_debounce_s = 0.3  # a day's backlog comes in windows of 8 batches",
-            "rollup_s = 5.0",
+            f"rollup_s = {rollup_s}",
             "",
             "[api]",
             f'host = "{HOST}"',
             f"port = {api_port}",
             "",
+            store,
         )
     )
 

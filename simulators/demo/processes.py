@@ -16,6 +16,8 @@ from pathlib import Path
 KILL_AFTER_S = 5.0
 LOG_TAIL_BYTES = 2000
 LISTENING_PORTS = range(10_000, 32_768)
+OnLine = Callable[[str], None]
+"""Gets each line that a child writes to stdout."""
 
 
 class ProcessFailedError(RuntimeError):
@@ -59,9 +61,12 @@ class Processes:
         name: str,
         module: str,
         arguments: Sequence[str],
-        on_line: Callable[[str], None] | None = None,
+        on_line: OnLine | None = None,
     ) -> Child:
-        """Start `python -m module arguments`; its log is <name>.log in the log folder."""
+        """Start `python -m module arguments`; its log is <name>.log in the log folder.
+
+        With "--" for a module the first argument is the path of another program.
+        """
         self._log_folder.mkdir(parents=True, exist_ok=True)
         log = self._log_folder / f"{name}.log"
         with log.open("ab") as file:
@@ -126,7 +131,7 @@ class Processes:
         await self.stop(list(reversed(self._children)), timeout_s)
 
 
-async def _read_lines(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+async def _read_lines(stream: asyncio.StreamReader, on_line: OnLine) -> None:
     while line := await stream.readline():
         on_line(line.decode(errors="replace").rstrip())
 

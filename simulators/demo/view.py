@@ -104,7 +104,7 @@ def _backlog(backlog: Mapping[str, float]) -> RenderableType:
         table.add_row(
             edge, ProgressBar(total=1.0, completed=share, width=BAR_WIDTH), f"{share:.0%}"
         )
-    return Group(Text("24 h without network, polled minute by minute into the outboxes:"), table)
+    return Group(Text("Without network, polled into the outboxes:"), table)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -3,15 +3,28 @@
     python -m simulators.demo.wallclock FILE MODULE ARGUMENT...
 
 FILE holds by how many milliseconds the module's wall clock is wrong, read at every look at it. The
-monotonic clocks are the machine's: they do not jump on a real machine either.
+monotonic clocks are the machine's: they do not jump on a real machine either. The kernel never says
+that a time server disciplines such a clock, also where one disciplines the machine's.
 """
 
 from __future__ import annotations
 
+import ctypes
 import runpy
 import sys
 import time
 from pathlib import Path
+
+_TIME_ERROR = 5
+
+
+class _Undisciplined(ctypes.CDLL):
+    """The C library of a machine without a time server."""
+
+    @staticmethod
+    def adjtimex(_timex: object) -> int:
+        """The clock is not synchronised."""
+        return _TIME_ERROR
 
 
 def jumping(file: Path) -> None:
@@ -24,6 +37,7 @@ def jumping(file: Path) -> None:
         except (OSError, ValueError):
             return 0
 
+    ctypes.CDLL = _Undisciplined  # type: ignore[misc]
     time.time_ns = lambda: true_ns() + off_ns()
     time.time = lambda: (true_ns() + off_ns()) / 1e9
 

@@ -5,16 +5,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from aggregator.batch import IntervalColumns, ReadingColumns
+from aggregator.completeness import Channel, completeness
 from aggregator.daily_proof import DailyProof
 from aggregator.points import Points
+from aggregator.restatements import Restatement, Restatements
 from aggregator.store.base import Commit, DirtyDay, StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS
-from contract.stored import PROOF, PROOF_DAY, Level
+from contract.stored import (
+    COMPLETENESS_DAY,
+    EDGE_HISTORY,
+    PROOF,
+    PROOF_DAY,
+    RESTATEMENT,
+    Level,
+    Measurement,
+)
 from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, QUARTERS, REGION, Ledger
 from tests.aggregator.api_ledger import build as build_ledger
 from tests.aggregator.test_nodes import rollups_of
@@ -31,6 +42,15 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     built.store.close()
 
 
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Restatements]:
+    """What changed, in a database beside the ledger."""
+    restatements = Restatements(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    restatements.open()
+    yield restatements
+    restatements.close()
+
+
 def roll_up(ledger: Ledger, now_ms: int) -> None:
     rollups = rollups_of(ledger.store, ledger.reader.register, now_ms)
     days = [DirtyDay(REGION, one, MIDNIGHT_MS) for one in ("foundry", "office")]
@@ -38,13 +58,13 @@ def roll_up(ledger: Ledger, now_ms: int) -> None:
     rollups.flush()
 
 
-def proof_of(ledger: Ledger) -> DailyProof:
+def proof_of(ledger: Ledger, records: Restatements) -> DailyProof:
     def put(make: Callable[[], Points]) -> Future[int]:
         done: Future[int] = Future()
         done.set_result(ledger.store.write_points(make()).intervals)
         return done
 
-    return DailyProof(ledger.reader, ledger.store, put)
+    return DailyProof(ledger.reader, ledger.store, records, put)
 
 
 def proved(ledger: Ledger) -> dict[tuple[str, ...], dict[str, int]]:
@@ -73,23 +93,23 @@ def shift(ledger: Ledger, by_micro: int) -> None:
     assert isinstance(wrong, IntervalColumns)
 
 
-def test_a_day_is_due_once_it_is_settled_even_after_downtime(ledger: Ledger):
-    proof = proof_of(ledger)
+def test_a_day_is_due_once_it_is_settled_even_after_downtime(ledger: Ledger, records: Restatements):
+    proof = proof_of(ledger, records)
     ledger.clock[0] = SETTLED_MS - 1
     assert proof.due() == []
     ledger.clock[0] = SETTLED_MS
     assert proof.due() == [FOUNDRY, (REGION, "office", MIDNIGHT_MS)]
     ledger.clock[0] = SETTLED_MS + 20 * DAY_MS
-    again = proof_of(ledger)
+    again = proof_of(ledger, records)
     assert FOUNDRY in again.due()
     again.prove(*FOUNDRY)
     assert again.due() == []  # the other was looked for already, by this process
-    assert proof_of(ledger).due() == [(REGION, "office", MIDNIGHT_MS)]
+    assert proof_of(ledger, records).due() == [(REGION, "office", MIDNIGHT_MS)]
 
 
-def test_what_is_stored_is_what_prove_finds(ledger: Ledger):
+def test_what_is_stored_is_what_prove_finds(ledger: Ledger, records: Restatements):
     ledger.clock[0] = SETTLED_MS
-    proof_of(ledger).prove(*FOUNDRY)
+    proof_of(ledger, records).prove(*FOUNDRY)
     rows = proved(ledger)
     grid = rows["foundry", "grid", "energy_import"]
     assert (grid["start"], grid["end"]) == (5_000_000_000, 5_000_000_000 + QUARTERS * 2_500_000)
@@ -101,9 +121,11 @@ def test_what_is_stored_is_what_prove_finds(ledger: Ledger):
     assert summaries(ledger) == {"foundry": (0, 8, 0)}
 
 
-def test_a_day_that_does_not_close_says_so_and_a_restated_one_is_proved_again(ledger: Ledger):
+def test_a_day_that_does_not_close_says_so_and_a_restated_one_is_proved_again(
+    ledger: Ledger, records: Restatements
+):
     ledger.clock[0] = SETTLED_MS
-    proof = proof_of(ledger)
+    proof = proof_of(ledger, records)
     proof.prove(*FOUNDRY)
     assert FOUNDRY not in proof.due()
     shift(ledger, 7)
@@ -115,7 +137,9 @@ def test_a_day_that_does_not_close_says_so_and_a_restated_one_is_proved_again(le
     assert summaries(ledger)["foundry"] == (0, 8, 1)
 
 
-def test_figures_that_change_while_a_day_is_proved_make_it_due_again(ledger: Ledger):
+def test_figures_that_change_while_a_day_is_proved_make_it_due_again(
+    ledger: Ledger, records: Restatements
+):
     ledger.clock[0] = SETTLED_MS
     history = ledger.reader.history
 
@@ -129,13 +153,13 @@ def test_figures_that_change_while_a_day_is_proved_make_it_due_again(ledger: Led
         return found
 
     ledger.reader.history = changing  # type: ignore[method-assign]
-    proof = proof_of(ledger)
+    proof = proof_of(ledger, records)
     proof.prove(*FOUNDRY)
     assert summaries(ledger)["foundry"][0] == 1
     assert FOUNDRY in proof.due()
 
 
-def test_a_process_killed_while_it_proves_leaves_the_day_due(ledger: Ledger):
+def test_a_process_killed_while_it_proves_leaves_the_day_due(ledger: Ledger, records: Restatements):
     ledger.clock[0] = SETTLED_MS
     history = ledger.reader.history
 
@@ -146,14 +170,16 @@ def test_a_process_killed_while_it_proves_leaves_the_day_due(ledger: Ledger):
 
     ledger.reader.history = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        proof_of(ledger).prove(*FOUNDRY)
+        proof_of(ledger, records).prove(*FOUNDRY)
     ledger.reader.history = history  # type: ignore[method-assign]
-    assert FOUNDRY in proof_of(ledger).due()
+    assert FOUNDRY in proof_of(ledger, records).due()
 
 
-def test_the_thread_goes_on_after_the_store_was_away_and_ends_when_told(ledger: Ledger):
+def test_the_thread_goes_on_after_the_store_was_away_and_ends_when_told(
+    ledger: Ledger, records: Restatements
+):
     ledger.clock[0] = SETTLED_MS
-    proof = proof_of(ledger)
+    proof = proof_of(ledger, records)
     stopping = threading.Event()
     due, asked = proof.due, list[None]()
 
@@ -169,3 +195,74 @@ def test_the_thread_goes_on_after_the_store_was_away_and_ends_when_told(ledger: 
     stopping.wait = lambda _=None: stopping.is_set()  # type: ignore[assignment, method-assign]
     proof.run(stopping)
     assert summaries(ledger) == {"foundry": (0, 8, 0), "office": (0, 1, 0)}
+
+
+def day_of(ledger: Ledger, of: Measurement) -> list[tuple[tuple[str, ...], int, dict[str, Any]]]:
+    return list(ledger.store.points(of, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS).rows())
+
+
+def test_records_of_what_changed_come_with_the_day(ledger: Ledger, records: Restatements):
+    ledger.clock[0] = SETTLED_MS
+    proof = proof_of(ledger, records)
+    change = Restatement(
+        REGION, "foundry", "grid", "energy_import", MIDNIGHT_MS, "co2_kg", None, 5.5,
+        "factors 2026", "new year", SETTLED_MS, "row-7",
+    )  # fmt: skip
+    other = replace(change, measure="amount", from_value=1.0, to_value=2.0)
+    records.add([change, other, replace(change, day_ms=MIDNIGHT_MS - DAY_MS)])
+    proof.prove(*FOUNDRY)
+    records.add([replace(change, from_value=5.5, to_value=6.0, cause="factors 2027")])
+    proof.prove(*FOUNDRY)
+    found = {at - MIDNIGHT_MS: (tags, row) for tags, at, row in day_of(ledger, RESTATEMENT)}
+    tags, row = found[1]
+    assert tags == (REGION, "foundry", "grid", "energy_import", "co2_kg")
+    assert row == {
+        "day_ms": MIDNIGHT_MS, "found_ms": SETTLED_MS, "from_value": None, "to_value": 5.5,
+        "cause": "factors 2026", "why": "new year", "details": "row-7",
+    }  # fmt: skip
+    assert found[2][0][-1] == "amount"
+    assert (found[4][0], found[4][1]["from_value"]) == (tags, 5.5)  # beside the first
+    assert len(found) == 3
+
+
+def test_what_is_missing_is_put_down_to_a_cause(ledger: Ledger, records: Restatements):
+    """Each channel was read until noon; its gateway went away at 18 o'clock."""
+    ledger.clock[0] = SETTLED_MS
+    proof = proof_of(ledger, records)
+
+    def told(hour: int, *, online: int, failures: int) -> None:
+        fields = dict.fromkeys(EDGE_HISTORY.integers, 0)
+        fields |= {"online": online, "failures": failures}
+        at = MIDNIGHT_MS + hour * HOUR_MS
+        point = ((REGION, "foundry", "gw1"), at, fields)
+        ledger.store.write_points(Points.of_rows(EDGE_HISTORY, [point]))
+
+    def found() -> dict[str, Any]:
+        proof.prove(*FOUNDRY)
+        return {tags[1]: row for tags, _, row in day_of(ledger, COMPLETENESS_DAY)}["foundry"]
+
+    # grid out and back, roof, line, belt, boiler, water; not gas at line conditions
+    channels, half = 7, QUARTERS
+    whole = {"received": channels * half, "expected": channels * 96}
+    missing = channels * half
+    nothing = {"offline": 0, "unpolled": 0, "unread": missing, "cause": "unread"}
+    assert found() == whole | nothing
+    told(-1, online=1, failures=7)
+    told(1, online=1, failures=7)
+    told(18, online=0, failures=7)
+    away = {"offline": channels * 24, "unread": missing - channels * 24}
+    assert found() == whole | nothing | away | {"cause": "offline"}
+    told(13, online=1, failures=9)
+    polls = {"unpolled": away["unread"], "unread": 0}
+    assert found() == whole | away | polls | {"cause": "offline"}
+    told(19, online=1, failures=9)
+    ended = {"offline": channels * 4, "unpolled": missing - channels * 4, "unread": 0}
+    assert found() == whole | ended | {"cause": "unpolled"}
+
+
+def test_a_day_that_lacks_next_to_nothing_has_no_cause():
+    """Of 1000 slots 970 are enough."""
+    nothing = Points.empty(EDGE_HISTORY)
+    for received, cause in ((970, "complete"), (969, "unread")):
+        told = completeness([Channel("gw1", received, 1000)], nothing, MIDNIGHT_MS, QUARTER_MS)
+        assert (told["cause"], told["unread"]) == (cause, 1000 - received)

@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from aggregator.directory import SeriesKey
 from aggregator.information import Information, period_start_ms, plan_rows
+from aggregator.ledger.factor_tables import builtin_library
+from aggregator.ledger.factors import Measure as Factors
 from aggregator.register.model import (
     Aims,
     Bound,
     Budget,
+    CalorificValue,
     Entity,
     Indicator,
     KeyUnit,
@@ -30,10 +34,11 @@ from aggregator.register.model import (
 )
 from contract.interval import DAY_MS, GRID_MS
 from contract.meta import Meta, MetaMeter
-from contract.stored import METER_INFO, NODE_INFO, PLAN, Measurement
+from contract.stored import FACTOR_INFO, METER_INFO, NAMES, NODE_INFO, OPEN_MS, PLAN, Measurement
 from contract.topics import Address
 from tests.suites.memory_store import MemoryDatabase, MemoryStore
 
+FACTORS = builtin_library().choose("demo")
 NOW = 1_772_409_600_000  # 2026-03-02T08:00:00+08:00
 REGION = "370114"
 FOUNDRY = Site(
@@ -103,7 +108,7 @@ def rows(store: MemoryStore, of: Measurement) -> dict[tuple[str, ...], dict[str,
 
 
 def test_regions_sites_and_nodes_have_names_and_attributes(store: MemoryStore):
-    keep(Information(store, register(), lambda: NOW))
+    keep(Information(store, register(), FACTORS, lambda: NOW))
     found = rows(store, NODE_INFO)
     assert found[REGION, "_region", "_total"]["name_zh"] == "章丘区"
     site = found[REGION, "foundry", "_total"]
@@ -120,7 +125,7 @@ def test_regions_sites_and_nodes_have_names_and_attributes(store: MemoryStore):
 
 
 def test_meters_are_told_with_what_the_edge_says_of_them(store: MemoryStore):
-    information = Information(store, register(), lambda: NOW)
+    information = Information(store, register(), FACTORS, lambda: NOW)
     keep(information)
     meter = rows(store, METER_INFO)[REGION, "foundry", "em-1"]
     assert (meter["name_zh"], meter["multiplier"], meter["serial"]) == ("进线", 40, "S-1")
@@ -134,16 +139,64 @@ def test_meters_are_told_with_what_the_edge_says_of_them(store: MemoryStore):
     assert second["calibration_due_ms"] is None
 
 
+def test_every_site_and_every_edge_that_spoke_has_a_name_for_its_alarms(store: MemoryStore):
+    information = Information(store, register(FOUNDRY, HALL), FACTORS, lambda: NOW)
+    information.hear(Address(REGION, "foundry", "gw2"))
+    information.hear(Address(REGION, "stranger", "gw9"))
+    keep(information)
+    assert {(*tags[1:], row["listed"]) for tags, row in rows(store, NAMES).items()} == {
+        ("foundry", "", "铸造厂", "Foundry", 1),
+        ("foundry", "gw1", "铸造厂", "Foundry", 1),
+        ("foundry", "gw2", "铸造厂", "Foundry", 1),
+        ("hall", "", "大厅", "Hall", 1),
+        ("stranger", "gw9", "stranger", "stranger", 1),
+    }
+    information.hear(Address(REGION, "hall", "gw3"))
+    assert keep(information) == 1
+    renamed = register(replace(FOUNDRY, name_zh="新厂"), HALL)
+    keep(Information(store, renamed, FACTORS, lambda: NOW))
+    listed = {tags[1:3]: tags[3] for tags, row in rows(store, NAMES).items() if row["listed"]}
+    assert (listed["foundry", ""], listed["foundry", "gw1"]) == ("新厂", "新厂")
+    assert ("foundry", "gw2") not in listed  # it has not spoken to this process
+
+
+def test_factors_are_those_of_what_is_metered(store: MemoryStore):
+    told = register(calorific=[CalorificValue("foundry", "raw_coal", "", NOW, None, 21.5, "r-1")])
+    information = Information(store, told, FACTORS, lambda: NOW)
+    keep(information)
+    assert {tags[1:] for tags in rows(store, FACTOR_INFO)} == {
+        ("foundry", "", "raw_coal", "net_calorific_value", "r-1 (2026-03-02)")
+    }
+    store.directory.series.add(SeriesKey(REGION, "foundry", "em-1", "energy_import"))
+    store.directory.series.add(SeriesKey(REGION, "foundry", "em-9", "volume"))  # not registered
+    keep(information)
+    found = rows(store, FACTOR_INFO)
+    own = {tags[-1]: (tags, row) for tags, row in found.items() if tags[3] == "electricity"}
+    wanted = {
+        row.id: row for row in FACTORS.rows.values() if row.item == "electricity"
+        and row.applies_to(REGION) and row.channel_unit == "kWh"
+    }  # fmt: skip
+    assert own.keys() <= wanted.keys()
+    assert {tags[4] for tags, _ in own.values()} == {str(measure) for measure in Factors}
+    for id_, (tags, row) in own.items():
+        assert (tags[:3], tags[4]) == ((REGION, "_region", ""), str(wanted[id_].measure))
+        assert (row["value"], row["unit"]) == (str(wanted[id_].value), wanted[id_].unit)
+        assert (row["source"], row["used"]) == (wanted[id_].source, 1)
+        assert row["verified"] == int(wanted[id_].verified)
+        assert row["valid_to_ms"] == (wanted[id_].valid_to_ms or OPEN_MS)
+    assert keep(information) == 0
+
+
 def test_only_what_changed_is_written_and_what_is_gone_is_not_listed(store: MemoryStore):
     clock = [NOW]
-    information = Information(store, register(FOUNDRY, HALL), lambda: clock[0])
+    information = Information(store, register(FOUNDRY, HALL), FACTORS, lambda: clock[0])
     assert keep(information) > 5
     assert keep(information) == 0
     clock[0] += DAY_MS
     assert keep(information) == 0
-    assert keep(Information(store, register(FOUNDRY, HALL), lambda: NOW)) == 0
+    assert keep(Information(store, register(FOUNDRY, HALL), FACTORS, lambda: NOW)) == 0
     less = register(meters=METERS[:1], nodes=NODES[:1], aims=replace(AIMS, budgets=()))
-    keep(Information(store, less, lambda: NOW))
+    keep(Information(store, less, FACTORS, lambda: NOW))
     nodes, meters, plans = (rows(store, of) for of in (NODE_INFO, METER_INFO, PLAN))
     gone = (REGION, "hall", "_total"), (REGION, "foundry", "light")
     assert {tags for tags, row in nodes.items() if not row["listed"]} == {*gone}
@@ -156,7 +209,7 @@ def test_only_what_changed_is_written_and_what_is_gone_is_not_listed(store: Memo
 def test_a_row_that_takes_effect_later_is_told_from_its_day(store: MemoryStore):
     clock = [NOW]
     later = replace(METERS[0], role=Role.CHECK, valid_from_ms=NOW + DAY_MS // 2)
-    information = Information(store, register(meters=[*METERS, later]), lambda: clock[0])
+    information = Information(store, register(meters=[*METERS, later]), FACTORS, lambda: clock[0])
     keep(information)
     assert rows(store, METER_INFO)[REGION, "foundry", "em-1"]["role"] == "boundary_in"
     clock[0] += DAY_MS

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator.amendments import Amendments
+from aggregator.arrivals import Arrivals
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.events import Counter, Events
@@ -32,11 +33,11 @@ from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Refused
 from contract.ack import Ack, decode_ack
 from contract.data import Batch, blocks_of, encode_data
-from contract.interval import GRID_MS, MINUTE_MS
+from contract.interval import DAY_MS, GRID_MS, MINUTE_MS, day_start
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
-from contract.stored import EDGE_HISTORY, METER_INFO, NODE_PLAN
+from contract.stored import ARRIVAL_DAY, EDGE_HISTORY, METER_INFO, NODE_PLAN
 from contract.topics import Address, MessageKind, topic
 from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
@@ -140,8 +141,9 @@ class Rig:
             events=self.events,
             pace=PaceSection(commit_readings=1),
             time_ms=lambda: self.now_ms,
-            information=Information(store, register, lambda: self.now_ms),
+            information=Information(store, register, factors, lambda: self.now_ms),
             fleet=Fleet(),
+            arrivals=Arrivals(store),
         )
         inbox.stop = pipeline.stop
         pipeline.run()
@@ -194,6 +196,24 @@ def test_states_become_a_history_and_metas_name_their_meters(rig):
     ]  # fmt: skip
     ((tags, _, meter),) = store.points(METER_INFO, 0, 1).rows()
     assert (tags[2], meter["serial"], meter["model"]) == ("em-1", "s", "m")
+
+
+def test_readings_are_counted_by_day_and_late_ones_with_them(rig):
+    day_ms = day_start(NOW)
+    at = {1: NOW - MINUTE_MS, 2: NOW - GRID_MS - 1, 3: day_ms - MINUTE_MS, 4: NOW - 2 * MINUTE_MS}
+
+    def arrived() -> dict[int, tuple[int, ...]]:
+        points = MemoryStore(rig.database, GRID_MS).points(ARRIVAL_DAY, 0, 2**60)
+        assert {tags for tags, _, _ in points.rows()} == {("370114", "works", "gw-1")}
+        return {at: tuple(row.values()) for _, at, row in points.rows()}
+
+    rig.run([told(), batch(1, time_ms=at[1]), batch(2, time_ms=at[2])])
+    assert arrived() == {day_ms: (2, 1, GRID_MS + 1)}
+    rig.run([batch(2, time_ms=at[2]), batch(3, time_ms=at[3]), batch(4, time_ms=at[4])])
+    assert arrived() == {
+        day_ms: (3, 1, GRID_MS + 1),
+        day_ms - DAY_MS: (1, 1, NOW - at[3]),
+    }
 
 
 def test_points_of_other_threads_are_made_and_written_by_the_pipeline(rig):
@@ -264,6 +284,33 @@ def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
     assert rig.records.quarantine_size()[0] == 4
     assert rig.count(Counter.DOOR) == 4
     assert rig.acks[-1].outboxes[OUTBOX].upto == 5
+
+
+def test_impossible_times_that_are_not_kept_are_not_acknowledged(rig):
+    """The edge would let go of readings that are nowhere; it sends them again instead."""
+    wrong = batch(2, time_ms=NOW + 10 * MINUTE_MS)
+    rig.run(
+        [told(), batch(1)],
+        lambda: rig.records_fail(failing=True),
+        [wrong, batch(3)],
+        lambda: rig.records_fail(failing=False),
+    )
+    settled = rig.acks[-1].outboxes[OUTBOX]
+    assert (settled.upto, list(settled.ranges)) == (1, [(3, 3)])
+    assert rig.count(Counter.DOOR) == 0
+    rig.run([wrong])
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 3
+    assert [kept.payload for kept in rig.records.quarantined()] == [wrong.payload]
+
+
+def test_a_full_quarantine_is_told_once_and_its_batches_stay_with_their_edges(rig):
+    wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
+    rig.records = Records(f"sqlite:///{rig.file}", max_misdated_bytes=len(wrong[0].payload))
+    rig.run([told(), *wrong], wrong[1:], [batch(4)])
+    assert rig.count(Counter.NO_ROOM) == 4
+    assert len(rig.logged("quarantine_full")) == 1
+    settled = rig.acks[-1].outboxes[OUTBOX]
+    assert (settled.upto, list(settled.ranges)) == (1, [(4, 4)])
 
 
 def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):

@@ -161,6 +161,23 @@ def test_mbus_requests_reset_select_and_ask(address, fcb, number):
     assert (frame[4], frame[5], frame[6]) == (0x53, 253, 0x52)
 
 
+@given(st.integers(0, 5), st.sampled_from(["", "00010000", "9010"]), st.integers(16, 79))
+def test_roll_calls_are_reads(pairs, id_, kind):
+    address = "12" * pairs
+    for known in (address.rjust(12, "A"), dlt645.BROADCAST):
+        (told,) = dlt645.frames(dlt645.CallMeters(known, id_).request)
+        assert told is not None
+        assert told.control in READS
+    for kinds in (kind, cjt188.ANY_KIND):
+        (asked,) = cjt188.frames(cjt188.CallMeters(kinds, "1F90").request)
+        assert asked is not None
+        assert asked.control == 0x01
+    assert mbus.CallMeters().request[1] == 0x40
+    assert mbus.CallSelected().request[1] & 0xDF == 0x5B
+    frame = mbus.CallMeters(address[:8].ljust(8, "F")).request
+    assert (frame[4], frame[5], frame[6]) == (0x53, 253, 0x52)
+
+
 def test_these_are_all_the_questions_there_are():
     asked = {
         name
@@ -169,4 +186,4 @@ def test_these_are_all_the_questions_there_are():
         if kind.__module__ == module.__name__ and (hasattr(kind, "request") or name == "SetClocks")
     }
     assert asked == {"ReadWords", "ReadData", "ReadAddress", "SetClocks", "ReadMeter", "_Sent",
-                     "RequestData"}  # fmt: skip
+                     "RequestData", "CallMeters", "CallSelected"}  # fmt: skip

@@ -115,6 +115,7 @@ class Edge:
         self.outbox = outbox or MemoryOutbox(1 << 24, 190)
         self.outbox.use_meta(META)
         self.events: list[Event] = []
+        self.told: list[tuple[int, float, float]] = []
         self.uplink = Uplink(
             UplinkConfig(port=port, **{"host": "127.0.0.1", **defaults, **settings}),
             HERE,
@@ -123,6 +124,7 @@ class Edge:
             self.events.append,
             lambda: b'{"v":1,"online":true,"time_ms":1}',
             Commands({}, SystemClock(), self.events.append),
+            lambda *told: self.told.append(told),
         )
 
     def commit(self, batches: int) -> None:
@@ -595,3 +597,64 @@ def test_waits_double_up_to_the_limit_with_jitter():
         assert 0.8 * expected_s <= wait_s <= 1.2 * expected_s
         now_s += wait_s
         assert window.expire(now_s) == []
+
+
+def test_the_ack_of_a_batch_sent_twice_is_sure_to_be_later_than_the_first_time_only():
+    """Else an ack that is as late as the wait for it names a time that is wrong by so much."""
+    outbox = MemoryOutbox(1 << 20, 190)
+    outbox.use_meta(META)
+    window = Window(outbox, 8, 30, 300, 20)
+    for _ in range(3):
+        outbox.append(some(1))
+        outbox.commit(NOW)
+    window.sent(1, "m", 100.0)
+    window.sent(2, "m", 110.0)
+    assert window.expire(150.0) == []
+    window.sent(1, "m", 150.0)
+    window.connection_lost()
+    window.sent(2, "m", 160.0)
+    window.sent(1, "m", 170.0)
+    window.sent(3, "m", 171.0)
+    outbox.acknowledge(2)
+    assert window.heard(170.1) == 110.0
+    outbox.acknowledge(3)
+    assert window.heard(171.1) == 171.0
+    assert window.heard(172.0) is None, "an ack that settles nothing new"
+
+
+def test_the_ack_of_a_batch_that_an_earlier_process_may_have_sent_tells_no_time():
+    outbox = MemoryOutbox(1 << 20, 190)
+    outbox.use_meta(META)
+    outbox.append(some(1))
+    outbox.commit(NOW)
+    window = Window(outbox, 8, 30, 300, 20)
+    outbox.append(some(1))
+    outbox.commit(NOW)
+    window.sent(1, "m", 10.0)
+    outbox.acknowledge(1)
+    assert window.heard(10.1) is None
+    window.sent(2, "m", 11.0)
+    outbox.acknowledge(2)
+    assert window.heard(11.1) == 11.0
+
+
+async def test_an_answer_after_a_second_question_may_be_to_the_first(broker, district):
+    edge = Edge(broker.port, state_period_s=1.0)
+    ack = encode_ack(Ack(NOW, {}))
+    began_s = 0.0
+    async with running(edge.uplink):
+        for answers in (1, 2):
+            asked, began_s = len(district.states), time.monotonic()
+
+            def asked_twice(asked: int = asked) -> bool:
+                return len(district.states) >= asked + 2
+
+            def heard(answers: int = answers) -> bool:
+                return len(edge.told) == answers
+
+            await until(asked_twice, "two questions")
+            await district.client.publish(topic(HERE, MessageKind.ACK), ack, qos=1)
+            await until(heard, "the answer is heard")
+            _, sent_s, heard_s = edge.told[-1]
+            assert heard_s - sent_s > 0.9, "as old as the first of the two"
+        assert edge.told[-1][1] > began_s, "what was answered is over"

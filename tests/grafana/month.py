@@ -355,6 +355,21 @@ class Month:
             zip(MEASURE_FIELDS, self.measures(part.carrier, part.amount), strict=True)
         )
 
+    def periods(self, part: Part) -> dict[str, dict[str, NDArray[Any]]]:
+        """Interval columns of a meter by period of its tariff: other periods' are 0 there."""
+        columns, letters = self.columns_of(part), np.array(list(HOURS))[self.hour]
+        if part.carrier != "electricity":
+            return {"flat": columns}
+        return {
+            period: {
+                name: np.where(letters == letter, column, 0)
+                if name.startswith("amount") or name in MEASURE_FIELDS
+                else column
+                for name, column in columns.items()
+            }
+            for letter, period in PERIODS.items()
+        }
+
     def grouped(self, level: Level, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         _, first = self.starts[level]
         return {
@@ -419,7 +434,8 @@ class Month:
             "completeness": set(),
             "budget-pace": self._too_fast(),
             "demand": set(),
-            "night-load": self._restless(),
+            "night-load": self._restless("electricity"),
+            "leak": self._restless("water"),
             "balance": set(),
             "proof": set(),
             "clock": {self.edges[9][1]},
@@ -437,12 +453,12 @@ class Month:
                     found.add(site)
         return found
 
-    def _restless(self) -> set[str]:
+    def _restless(self, of: str) -> set[str]:
         """Sites whose least hour of the last day is 30 % above the seven days' before."""
         found = set()
         hours, _ = self.starts[Level.HOUR]
         for (site, node, carrier), columns in self.nodes():
-            if node == TOTAL and carrier in {"electricity", "water"} and site != THE_REGION:
+            if node == TOTAL and carrier == of and site != THE_REGION:
                 hour = self.grouped(Level.HOUR, columns)
                 amount, whole = hour["amount"], hour["missing_ms"] == 0
                 ages = self.end_ms - hours

@@ -24,6 +24,7 @@ from contract.stored import (
     NODE_INFO,
     PLAN,
     PROOF,
+    PROOF_DAY,
     READING,
     THE_REGION,
     TOTAL,
@@ -31,11 +32,10 @@ from contract.stored import (
     choice,
 )
 from grafana.influxql import VERDICTS
+from tests.grafana.grounds import grounds
 from tests.grafana.month import (
     CHANNELS,
-    HOURS,
     MILLION,
-    PERIODS,
     REGION,
     SUB_ITEMS,
     SYSTEMS,
@@ -61,6 +61,7 @@ def write(month: Month, store: Store) -> None:
         *proofs(month),
         *fleet(month),
         verdicts(month),
+        *grounds(month),
     ):
         store.write_points(points)
 
@@ -90,15 +91,9 @@ def channels(month: Month, part: Part) -> Iterator[tuple[str, dict[str, NDArray[
     columns = month.columns_of(part)
     yield CHANNELS[part.carrier], columns
     if part.id == "em-main":
-        letters = np.array(list(HOURS))[month.hour]
-        for letter, period in PERIODS.items():
-            of_period = {
-                name: np.where(letters == letter, column, 0)
-                if name.startswith("amount")
-                else column
-                for name, column in columns.items()
-            } | dict.fromkeys(MEASURE_FIELDS, np.full(len(month.start_ms), np.nan))
-            yield f"energy_import_{period}", of_period
+        for period, of_period in month.periods(part).items():
+            unpriced = dict.fromkeys(MEASURE_FIELDS, np.full(len(month.start_ms), np.nan))
+            yield f"energy_import_{period}", of_period | unpriced
 
 
 def write_nodes(month: Month, store: Store) -> None:
@@ -387,6 +382,10 @@ def proofs(month: Month) -> Iterator[Points]:
             )
             level += booked + held
     yield Points.of_rows(PROOF, rows)
+    summary = {"due": 0, "channels": 8, "not_closing": 0}
+    days = starts.tolist()[:-1]
+    proved = [((REGION, site["site"]), day, summary) for site in month.sites for day in days]
+    yield Points.of_rows(PROOF_DAY, proved)
 
 
 def fleet(month: Month) -> Iterator[Points]:

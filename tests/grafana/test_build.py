@@ -100,7 +100,7 @@ def test_rules_of_verdicts_are_the_aggregators() -> None:
 def test_every_word_is_used() -> None:
     text = "\n".join(p.read_text("utf-8") for p in (ROOT / "grafana").rglob("*.py"))
     computed = {*palette.CARRIERS, *palette.TARIFFS, *palette.LEVELS, *palette.SUB_ITEMS}
-    prefixes = ("board_", "role_", "rule_")
+    prefixes = ("board_", "cause_", "role_", "rule_")
     unused = [
         key
         for key in Words("zh").words

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from aggregator.information import Information
+from aggregator.ledger.factor_tables import builtin_library
 from aggregator.register.model import Meter, Node, Region, Register, Role, Site, SubItem
 from aggregator.store.influx1 import Influx1Store
 from contract.interval import GRID_MS
@@ -18,6 +19,7 @@ from tests.influx import InfluxServer, influx_server
 pytestmark = pytest.mark.influxdb
 __all__ = ["influx_server"]
 
+FACTORS = builtin_library().choose("demo")
 NOW = 1_772_409_600_000  # 2026-03-02T08:00:00+08:00
 REGION = "370114"
 REGISTER = Register.of(
@@ -41,7 +43,7 @@ REGISTER = Register.of(
 def database(influx_server: InfluxServer) -> Any:
     store = Influx1Store(influx_server.url, "menus", GRID_MS)
     store.open()
-    information = Information(store, REGISTER, lambda: NOW)
+    information = Information(store, REGISTER, FACTORS, lambda: NOW)
     while information.keep() is not None:
         pass
     store.close()

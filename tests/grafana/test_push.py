@@ -122,9 +122,9 @@ def test_what_is_pushed_differs_no_more_until_somebody_changes_it(
 
     missing = run("diff")
     assert missing.returncode == 1
-    assert len(missing.stdout.splitlines()) == len(MAKERS) + 9
+    assert len(missing.stdout.splitlines()) == len(MAKERS) + 10
     pushed = run("push")
-    assert (pushed.returncode, pushed.stdout.splitlines()[-1]) == (0, "9 rules")
+    assert (pushed.returncode, pushed.stdout.splitlines()[-1]) == (0, "10 rules")
     assert kept.tokens == {f"Bearer {TOKEN}"}
     assert kept.rules[0]["annotations"]["runbook_url"] == "https://d/runbook.md#edge-offline"
     assert (run("diff").returncode, run("diff").stdout) == (0, "")

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from aggregator.store.influx1 import Influx1Store
-from contract.interval import DAY_MS, month_start
+from contract.interval import DAY_MS, day_start, month_start
 from contract.stored import ENERGY, READING
 from grafana import alerts
 from grafana.board import Board
 from grafana.build import MAKERS
 from grafana.influxql import Query
+from grafana.palette import CAUSES
 from grafana.words import LANGUAGES, Words
-from tests.grafana.month import GRID_MS, REGION, Month, Part
+from tests.grafana.month import GRID_MS, PRICES, REGION, Month, Part
 from tests.grafana.seeded import reading_lines, write
 from tests.influx import InfluxServer, influx_server
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.influxdb
 __all__ = ["influx_server"]
 
 DATABASE = "dashboards"
+Labels = frozenset[tuple[str, str]]
 SLOWEST_S = 2.0
 """Of one query, at 300 meters x 31 days."""
 CHOSEN = {"region": REGION, "site": "paper", "meter": "em-main"}
@@ -211,6 +213,65 @@ def test_totals_of_a_site_and_a_meter_are_the_ledgers(ledger: Ledger) -> None:
     assert used == pytest.approx(int(recent) / 1e6, rel=1e-12)
     periods = found["site", zh.panel("site", "tariffs").title, "A"]
     assert sum(s["values"][0][1] for s in periods) == pytest.approx(recent / 1e10, rel=1e-9)
+    costs = found["site", zh.panel("site", "tariff_costs").title, "A"]
+    assert {s["tags"]["period"] for s in costs} == set(PRICES)
+    cost = month.total("cost_cny", "electricity", "paper", from_ms)
+    assert sum(s["values"][0][1] for s in costs) == pytest.approx(cost / 10_000, rel=1e-9)
+
+
+def shown_on(ledger: Ledger, board_id: str, panel: str, ref: str = "A") -> list[dict[str, Any]]:
+    """Rows of a panel's query over the month, as its table: tags and columns."""
+    zh, now = Words("zh"), ledger.month.end_ms
+    (query,) = [
+        query
+        for _, board in boards("zh")
+        if board.id == board_id
+        for title, _, _, query in targets(board)
+        if (title, query.ref) == (zh.panel(board_id, panel).title, ref)
+    ]
+    text = ledger.filled(query.text, CHOSEN, now - 31 * DAY_MS, now)
+    return [
+        one.get("tags", {}) | dict(zip(one["columns"], row, strict=True))
+        for one in ledger.ask(text)[0]
+        for row in one["values"]
+    ]
+
+
+def test_factors_are_those_in_force_in_the_time_shown(ledger: Ledger) -> None:
+    found = {row["factor"]: row for row in shown_on(ledger, "carbon", "factors", "B")}
+    assert "grid-shandong-2023" in found
+    assert "grid-shandong-2021" not in found  # over by then
+    assert (found["gas-2162"]["value"], found["gas-2162"]["verified"]) == ("2.1622", 1)
+    assert found["steam-4139"]["used"] == 0
+    assert len(found) == 5
+
+
+def test_restatements_come_newest_first_and_one_without_a_former_figure_too(ledger: Ledger) -> None:
+    found = shown_on(ledger, "carbon", "restatements", "B")
+    assert len(found) == 12
+    assert [row["time"] for row in found] == sorted((row["time"] for row in found), reverse=True)
+    assert [row["before"] for row in found].count(None) == 1
+
+
+def test_every_settled_day_of_every_site_has_a_cause_or_is_complete(ledger: Ledger) -> None:
+    shown = shown_on(ledger, "quality", "heat_causes")
+    begin, now = ledger.month.end_ms - 31 * DAY_MS, ledger.month.end_ms
+    days = range(day_start(begin) + DAY_MS, day_start(now), DAY_MS)
+    sites = [site["site"] for site in ledger.month.sites]
+    assert {(r["site"], r["time"]) for r in shown} == {(s, day) for s in sites for day in days}
+    causes = {row["Value"] for row in shown}
+    assert {"complete", "offline"} <= causes <= set(CAUSES)
+
+
+def test_strays_are_those_that_still_are(ledger: Ledger) -> None:
+    strangers = shown_on(ledger, "quality", "unregistered")
+    assert {(row["site"], row["meter"]) for row in strangers} == {
+        ("school", "em-new-2"), ("annex", "em-1"),
+    }  # fmt: skip
+    kept = shown_on(ledger, "quality", "payloads")
+    assert {row["site"]: row["reason"] for row in kept} == {
+        "foundry": "no member 'meta'", "": "field type conflict",
+    }  # fmt: skip
 
 
 def of_paper(month: Month) -> list[Part]:
@@ -252,35 +313,57 @@ def test_a_withdrawn_measure_is_in_no_total(ledger: Ledger) -> None:
     assert ledger.ask(text)[0] == []
 
 
-def firing(ledger: Ledger, rule: alerts.Rule) -> set[str]:
-    """Labels for which a rule fires at the end of the month, by the formula itself."""
+def answers(ledger: Ledger, query: Query, since_s: int, until_s: int) -> dict[Labels, float]:
+    """The last value of each series by its labels."""
     now = ledger.month.end_ms
-    values: list[dict[tuple[str, ...], float]] = []
-    for asked in rule.asked:
-        span = (now - asked.since_s * 1000, now - asked.until_s * 1000)
-        series, took = ledger.ask(ledger.filled(asked.query.text, {}, *span))
-        assert took < SLOWEST_S
-        names = (
-            [name for name in ("edge", "meter", "carrier") if name in series[0]["tags"]]
-            if series
-            else []
-        )
-        values.append(
-            {tuple(s["tags"][n] for n in ("site", *names)): s["values"][-1][1] for s in series}
-        )
-    found = set()
+    text = ledger.filled(query.text, {}, now - since_s * 1000, now - until_s * 1000)
+    series, took = ledger.ask(text)
+    assert took < SLOWEST_S
+    return {frozenset(one["tags"].items()): one["values"][-1][1] for one in series}
+
+
+def firing(ledger: Ledger, rule: alerts.Rule) -> dict[str, str]:
+    """Sites or edges for which a rule fires at the end of the month, with the site's name.
+
+    By the formula itself, over answers joined as Grafana does: one set of labels holds the other.
+    """
+    values = [answers(ledger, one.query, one.since_s, one.until_s) for one in rule.asked]
+    names = answers(ledger, alerts.names(Words("zh"), rule), 0, 0)
+    found = {}
     for labels in set.intersection(*(set(one) for one in values)):
         formula = rule.formula
         for letter, one in zip("ABC", values, strict=False):
             formula = formula.replace(f"${letter}", repr(one[labels]))
         if eval(formula, {"__builtins__": {}, "abs": abs}):
-            found.add(labels[-1] if rule.id in {"edge-offline", "clock", "disk"} else labels[0])
+            (told,) = [dict(one) for one in names if labels <= one]
+            found[told["edge" if rule.of_edges else "site"]] = told["name_zh"]
     return found
 
 
 def test_each_rule_fires_where_it_should_and_nowhere_else(ledger: Ledger) -> None:
     found = {rule.id: firing(ledger, rule) for rule in alerts.rules()}
-    assert found == ledger.month.alarms
+    assert {id_: set(names) for id_, names in found.items()} == ledger.month.alarms
+    names = {site["site"]: site["name_zh"] for site in ledger.month.sites}
+    of_edges = {edge: names[site] for site, edge in ledger.month.edges}
+    told = [one for by_id in found.values() for one in by_id.items()]
+    assert all((names | of_edges)[id_] == name for id_, name in told)
+    assert len(told) > 5
+
+
+def test_each_site_and_each_edge_has_one_name_to_be_alarmed_by(ledger: Ledger) -> None:
+    """A rule says nothing of what it finds no name for."""
+    of = {rule.of_edges: rule for rule in alerts.rules()}
+    for language in LANGUAGES:
+        words = Words(language)
+        sites, edges = (
+            answers(ledger, alerts.names(words, of[one]), 0, 0) for one in (False, True)
+        )
+        assert sorted(dict(one)["site"] for one in sites) == sorted(
+            site["site"] for site in ledger.month.sites
+        )
+        assert sorted((dict(one)["site"], dict(one)["edge"]) for one in edges) == ledger.month.edges
+        assert set(sites.values()) == set(edges.values()) == {1}
+        assert all(dict(one)[words.name_field] for one in (*sites, *edges))
 
 
 def test_rules_say_what_the_files_say() -> None:
@@ -288,5 +371,9 @@ def test_rules_say_what_the_files_say() -> None:
     text = alerts.provisioning(Words("zh"))
     groups = json.loads(text)["groups"]
     queries = [d["model"].get("query") for r in groups[0]["rules"] for d in r["data"]]
-    ran = [asked.query.text for rule in alerts.rules() for asked in rule.asked]
+    ran = [
+        query.text
+        for rule in alerts.rules()
+        for query in (*(asked.query for asked in rule.asked), alerts.names(Words("zh"), rule))
+    ]
     assert [query for query in queries if query] == ran

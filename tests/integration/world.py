@@ -22,14 +22,14 @@ from contract.interval import HOUR_MS, MINUTE_MS
 from edge_agent.outbox.inspection import Inspection, inspect
 from simulators.demo.clients import Api, ask_control
 from simulators.demo.processes import Child, Processes, free_port
-from simulators.district import load_district
+from simulators.district import find_district, load_district
 from simulators.server import Ports, read_ports
 from simulators.workspace import Pace, write_edges, write_register
 from tests.brokers import Mosquitto
 
 BACKLOG_MS = 12 * HOUR_MS
 """How far back the meters' totals go."""
-_DISTRICT = Path(__file__).with_name("district.toml")
+_DISTRICT = find_district("chaos")
 _EDGE_PACE = "ack_timeout_s = 1.0\nack_timeout_max_s = 3.0\nreconnect_max_s = 1.0\n"
 _AGGREGATOR = """\
 [aggregator]

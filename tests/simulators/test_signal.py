@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 
@@ -17,6 +18,7 @@ from simulators.signal import (
     surplus,
 )
 from simulators.solar import cosine_ppm, elevation_sine_ppm, sine_ppm
+from simulators.weather import Weather
 
 ORIGIN_MS = 1_763_654_400_000  # 2025-11-21 00:00 Beijing time, a Friday
 HOUR_MS = 60 * MINUTE_MS
@@ -32,11 +34,21 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "belt": {"shifts": [[6, 22]]},
     "draws": {"profile": "p"},
     "solar": {},
+    "building": {"profile": "g1"},
+    "heating": {"building": "MFH"},
+    "plant": {"tilt": 30},
+    "between": {
+        "start": datetime.fromisoformat("2025-11-21T10:30+08:00"),
+        "end": datetime.fromisoformat("2025-11-21T22:00+08:00"),
+    },
 }
+WEATHER = Weather(
+    (-600, 2600, 8900, 16300, 22300, 27000, 28100, 26900, 22000, 15800, 8000, 1300), 4500, 4000, 9
+)
 
 
 def shape_signal(name: str, seed: int = 7, kw: int = 1000) -> Signal:
-    context = Context(seed, PLACE, {"p": PROFILE})
+    context = Context(seed, PLACE, {"p": PROFILE}, WEATHER)
     shape = build_shape(name, context, PARAMETERS[name])
     full = rate_from_milli_per_hour(kw * 1000)
     return Signal(lambda minute: full * shape(minute) // PPM, ORIGIN_MS)
@@ -97,9 +109,13 @@ def test_known_integers_of_every_shape() -> None:
 PINNED = {
     "batches": 9_493_966_878,
     "belt": 8_559_977_808,
+    "between": 11_499_899_263,
+    "building": 8_899_186_615,
     "compressor": 18_161_203_539,
     "draws": 10_473_824_693,
+    "heating": 10_961_291_494,
     "heats": 13_410_888_110,
+    "plant": 2_750_693_709,
     "profile": 10_732_072_959,
     "solar": 2_798_649_923,
     "steady": 19_013_178_720,
@@ -204,11 +220,28 @@ def test_uniform_covers_its_range_and_seeds_differ() -> None:
         ("steady", {"volume": 3}, "volume"),
         ("profile", {"profile": "q"}, "no profile named"),
         ("heats", {"shifts": [[8, 7]]}, "must run forward"),
+        ("building", {"profile": "g9"}, "no BDEW profile 'g9'"),
+        ("heating", {"building": "XXX"}, "the district has no"),
+        ("plant", {}, "the district has no"),
+        ("between", {"start": 1, "end": 2}, "times with their offset"),
     ],
 )
 def test_bad_shapes_name_the_reason(name: str, parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_shape(name, Context(1, PLACE, {"p": PROFILE}), parameters)
+
+
+def test_a_delayed_signal_gives_back_later_what_it_took() -> None:
+    charge = shape_signal("belt")
+    back = scaled(charge, 860_000, ORIGIN_MS, delay_min=360)
+    rng = random.Random(5)
+    for _ in range(200):
+        time_ms = rng.randrange(ORIGIN_MS, ORIGIN_MS + 3 * DAY_MS)
+        taken = charge.amount_pico(time_ms) * 860_000 // PPM
+        given = back.amount_pico(time_ms + 360 * MINUTE_MS)
+        assert 0 <= taken - given <= (time_ms - ORIGIN_MS)  # each ms rounds down by less than one
+        assert back.amount_pico(time_ms) <= charge.amount_pico(time_ms)
+    assert back.amount_pico(ORIGIN_MS + 360 * MINUTE_MS) == 0
 
 
 def test_a_micro_unit_is_a_million_pico_units() -> None:

@@ -1,0 +1,1 @@
+"""Chaos: an installation on real parts under scripted or drawn faults, and the proof afterwards."""

@@ -1,0 +1,152 @@
+"""Plays a scenario on the demo's real parts, all of them living in the scenario's time.
+
+The wall clock of meters, edges and aggregator is set so that the scenario's end is now: its past is
+stepped through, then everything goes live, and what a person should see is asked of the API. In the
+end the proof is the demo's: true = served = ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from simulators.demo.checks import Finding, see
+from simulators.demo.clients import Api
+from simulators.demo.conductor import Demo, DemoFailedError, Options
+from simulators.demo.processes import Child, OnLine, ProcessFailedError
+from simulators.demo.proof import Booked, Served, Verdict
+from simulators.district import District
+from simulators.scenario import Scenario
+from simulators.workspace import EdgeFiles, Pace
+
+SEEN_S = 60.0
+GONE_S = 90.0
+
+
+class Rehearsal(Demo):
+    """One scenario. `run` returns 0 when everything expected was seen and the proof holds."""
+
+    def __init__(self, scenario: Scenario, path: Path, options: Options, console: Console) -> None:
+        self._scenario = scenario
+        self._path = path
+        self._offset_ms = 0
+        self._findings: list[Finding] = []
+        super().__init__(options, console)
+        self._pace = Pace(poll_s=2.0, commit_s=1.0, state_s=1.0)
+        self._scene.title = f"nenghao simulate  {scenario.name_zh} {scenario.name_en}"
+
+    async def _play(self) -> list[Verdict]:
+        self._set_clock(min([self._scenario.end_ms, *self._scenario.lost.values()]))
+        return await super()._play()
+
+    # ------------------------------------------------------------- what differs from the demo
+
+    def _load(self) -> District:
+        return self._scenario.district
+
+    def _meters(self) -> list[str]:
+        return ["--scenario", str(self._path), "--origin-ms", str(self._scenario.begin_ms)]
+
+    def _wall_ms(self) -> int:
+        return super()._wall_ms() + self._offset_ms
+
+    async def _start(
+        self, name: str, module: str, arguments: Sequence[str], on_line: OnLine | None = None
+    ) -> Child:
+        arguments = [str(self._clock), module, *arguments]
+        return await super()._start(name, "simulators.demo.wallclock", arguments, on_line)
+
+    def _steps(self) -> tuple[str, int, Mapping[str, list[tuple[int, int]]]]:
+        edges = [edge for site in self._district.sites for edge in site.edges]
+        spans = {edge: self._scenario.spans(edge) for edge in edges}
+        return self._scenario.name_en, self._scenario.step_s, spans
+
+    async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
+        """What an edge that is lost had sent by then; then it is gone without a word."""
+        by_name = {edge.edge: edge for edge in edges}
+        for name, lost_ms in sorted(self._scenario.lost.items(), key=lambda item: item[1]):
+            self._scene.phase = f"{name} sends, and is lost"
+            self._set_clock(lost_ms)
+            arguments = ["run", "--config", str(by_name.pop(name).config)]
+            child = await self._start(name, "edge_agent", arguments)
+            await self._until(api, online=1, what=f"{name} has sent its outbox")
+            child.process.kill()
+            await child.process.wait()
+            await self._until(api, online=0, what=f"{name} is known to be off line")
+        self._set_clock(self._scenario.end_ms)
+        return list(by_name.values())
+
+    async def _look(self, api: Api) -> None:
+        self._scene.phase = "looking for what should be seen"
+        deadline_s = time.monotonic() + SEEN_S
+        for expected in self._scenario.expect:
+            while True:
+                finding = await see(api, self._scenario, expected)
+                if finding.good or time.monotonic() > deadline_s:
+                    break
+                await asyncio.sleep(1.0)
+            self._findings.append(finding)
+
+    def _provable(
+        self, served: Sequence[Served], booked: Sequence[Booked]
+    ) -> tuple[Sequence[Served], Sequence[Booked]]:
+        """All but the meters of lost edges: what these had read last went with them."""
+        lost = {
+            (site.id, meter.id)
+            for site in self._district.sites
+            for meter in site.meters
+            if meter.edge in self._scenario.lost
+        }
+        return (
+            [row for row in served if (row.site, row.meter) not in lost],
+            [row for row in booked if (row.site, row.meter) not in lost],
+        )
+
+    def _report(self, verdicts: Sequence[Verdict]) -> int:
+        good = all(finding.good for finding in self._findings)
+        if not good:
+            self._options = replace(self._options, keep=True)
+        code = super()._report(verdicts)
+        for finding in self._findings:
+            mark = "[green]✓[/green]" if finding.good else "[red]✗[/red]"
+            self._console.print(f"{mark} {finding.text}", soft_wrap=True, highlight=False)
+        return code if good else 1
+
+    # ------------------------------------------------------------------------------- helpers
+
+    @property
+    def _clock(self) -> Path:
+        return (self._options.work_dir / "clock.ms").resolve()
+
+    def _set_clock(self, now_ms: int) -> None:
+        self._offset_ms = now_ms - super()._wall_ms()
+        self._clock.write_text(str(self._offset_ms), "ascii")
+
+    async def _until(self, api: Api, online: int, what: str) -> None:
+        deadline_s = time.monotonic() + GONE_S
+        while True:
+            now = await api.now()
+            if now is not None and now.edges_online == online and now.outbox_batches <= online:
+                return
+            if time.monotonic() > deadline_s:
+                raise DemoFailedError(f"not within {GONE_S:.0f} s: {what}")
+            await asyncio.sleep(0.2)
+
+
+async def rehearse(scenario: Scenario, path: Path, options: Options, console: Console) -> int:
+    """Play a scenario; says on stderr what went wrong. Returns the exit code."""
+    console.print(f"{scenario.name_zh} {scenario.name_en}: {scenario.about}", highlight=False)
+    try:
+        return await Rehearsal(scenario, path, options, console).run()
+    except* (ProcessFailedError, DemoFailedError, httpx.HTTPError, OSError) as group:
+        for error in group.exceptions:
+            print(f"nenghao simulate: {error}", file=sys.stderr)
+    print(f"nenghao simulate: logs are in {options.work_dir / 'logs'}", file=sys.stderr)
+    return 1

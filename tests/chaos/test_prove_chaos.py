@@ -1,0 +1,133 @@
+"""`nenghao prove-chaos`: a few seeds on real processes, and what a run that fails leaves behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from simulators.chaos.servers import find_program
+
+RUN = [sys.executable, "-m", "simulators.chaos"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+WITHIN_S = 400
+
+
+def prove(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*RUN, *map(str, arguments)],
+        capture_output=True, text=True, timeout=WITHIN_S, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(str(folder) in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+SEEDS = [
+    pytest.param("embedded", 387, 0.2, marks=pytest.mark.mosquitto),
+    pytest.param("influx", 232, 0.2, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
+    *(
+        pytest.param(
+            store, seed, 1.0, marks=[pytest.mark.mosquitto, pytest.mark.influxdb, pytest.mark.slow]
+        )
+        for seed in (20, 21, 22)
+        for store in ("embedded", "influx")
+    ),
+]
+
+
+@pytest.mark.parametrize(("store", "seed", "minutes"), SEEDS)
+@pytest.mark.timeout(WITHIN_S + 10)
+def test_truth_is_ledger_after_the_faults_of_a_seed(tmp_path, store, seed, minutes):
+    done = prove(
+        "--seed", f"{seed}", "--minutes", f"{minutes}", "--store", store, "--folder", tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, counts, verdict = done.stdout.splitlines()
+    words = counts.replace(",", "").replace(";", "").split()
+    stored, counters = int(words[2]), int(words[words.index("counters") - 1])
+    intervals, estimated = int(words[-4]), int(words[-2])
+    assert stored > 2000
+    assert counters == 23
+    assert 100 < estimated < intervals
+    assert "truth = ledger, no interval wrong, nothing lost or doubled" in verdict
+    assert list(tmp_path.iterdir()) == [], "a good run leaves nothing"
+
+
+@pytest.mark.timeout(WITHIN_S + 10)
+def test_a_run_that_fails_says_how_to_repeat_it_and_keeps_logs_and_outboxes(tmp_path):
+    """On the embedded broker: somebody kills an aggregator that should run."""
+    script = tmp_path / "one fault.csv"
+    script.write_text("at_s,kind,target,for_s,amount\n0,network-duplicate,works-gw1,30,50\n")
+    command = [*RUN, "--script", str(script), "--folder", str(tmp_path), "--broker", "embedded"]
+    with subprocess.Popen(
+        [*command, "--seed", "9"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as run:
+        assert run.stdout is not None
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if "network-duplicate works-gw1 50 % for 30 s" in line:
+                (aggregator,) = (
+                    process
+                    for process in processes_of(tmp_path / "seed-9")
+                    if "aggregator.toml" in process.cmdline()[-1]
+                )
+                aggregator.kill()
+        assert run.wait(WITHIN_S) == 1
+    folder = tmp_path / "seed-9"
+    assert "aggregator ended with -9" in "".join(said)
+    assert said[-2].rstrip().endswith(f"NOT proved; logs, outboxes and store: {folder}")
+    assert said[-1].split("again: ")[1].rstrip() == (
+        f"nenghao prove-chaos --seed 9 --script '{script}' --store embedded --broker embedded"
+    )
+    for edge in ("works-gw1", "works-gw2", "hall-gw1"):
+        assert (folder / "edges" / edge / "outbox.sqlite").stat().st_size > 0
+        assert (folder / "logs" / f"{edge}.log").stat().st_size > 0
+    for name in ("chaos.log", "faults.csv", "served.csv", "problems.txt", "store/ledger.duckdb"):
+        assert (folder / name).stat().st_size > 0
+    assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--minutes", "0"], "'0' is not a number of minutes above 0"),
+        (["--script", "/nowhere.csv"], "/nowhere.csv"),
+        (["--folder", "{folder}"], "holds other things than a run of prove-chaos"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_starts(tmp_path, arguments, reason):
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / "seed-1" / "mine").touch()
+    done = prove(*(one.format(folder=tmp_path) for one in arguments), "--broker", "embedded")
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert (tmp_path / "seed-1" / "mine").exists()
+
+
+def test_a_server_that_is_not_installed_is_named(monkeypatch, tmp_path):
+    from simulators.chaos import __main__, servers, world
+
+    monkeypatch.setattr(world, "find_program", lambda _name: None)
+    assert __main__.main(["--store", "influx", "--folder", str(tmp_path)]) == 2
+    assert find_program("sh") == servers.find_program("sh")
+
+
+def test_a_seed_says_its_script_and_the_kinds_are_listed():
+    first = prove("--seed", "5", "--minutes", "0.5", "--broker", "embedded", "--print-script")
+    assert first.stdout.startswith("at_s,kind,target,for_s,amount\n")
+    again = prove("--seed", "5", "--minutes", "0.5", "--broker", "embedded", "--print-script")
+    assert first.stdout == again.stdout
+    assert "broker-queue-limit" not in first.stdout
+    assert "edge-power-cut" in prove("--kinds").stdout

@@ -4,6 +4,7 @@
 floats with a unit in their name only where a response is made.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

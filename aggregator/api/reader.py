@@ -4,6 +4,7 @@
 floats with a unit in their name only where a response is made.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -345,6 +346,14 @@ class StoreLedgerReader:
         site = self.register.sites.get(key.site)
         known = site is not None and site.region == key.region
         return known and (key.site, key.meter) in self.register.rows
+
+
+def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
+    """Return the last state of every edge by (region, site) and edge."""
+    found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
+    for address, state in live.states().items():
+        found[address.region, address.site][address.edge] = state
+    return found
 
 
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:

@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,6 +217,17 @@ def test_readings_are_counted_by_day_and_late_ones_with_them(rig):
         day_ms: (3, 1, GRID_MS + 1),
         day_ms - DAY_MS: (1, 1, NOW - at[3]),
     }
+
+
+def test_batches_do_not_wait_for_all_that_came_with_them(rig, monkeypatch):
+    """A whole city's first batches come at once, and each site has to be loaded."""
+    passing = SimpleNamespace(monotonic=partial(next, count(step=0.6)))
+    monkeypatch.setattr("aggregator.pipeline.time", passing)
+    rig.run([told(), *(batch(seq) for seq in range(1, 7))])
+    uptos = [ack.outboxes[OUTBOX].upto for ack in rig.acks]
+    assert len(uptos) > 1
+    assert uptos == sorted(uptos)
+    assert uptos[-1] == 6
 
 
 def test_points_of_other_threads_are_made_and_written_by_the_pipeline(rig):

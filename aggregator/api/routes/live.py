@@ -88,7 +88,7 @@ def _site(reader: LedgerReader, site: Site, now_ms: int) -> LiveSite:
         for address, state in reader.live.states().items()
         if address.site == site.id and address.region == site.region
     }
-    power_kw, power_time_ms, missing = _power(reader, site, now_ms)
+    power_kw, power_time_ms, missing = power_of(reader, site, now_ms)
     ages = [s.outbox.oldest_age_s for s in states.values() if s.outbox.oldest_age_s is not None]
     return LiveSite(
         site=site.id,
@@ -106,7 +106,7 @@ def _site(reader: LedgerReader, site: Site, now_ms: int) -> LiveSite:
     )
 
 
-def _power(
+def power_of(
     reader: LedgerReader, site: Site, now_ms: int
 ) -> tuple[float | None, int | None, Sequence[str]]:
     """Return the site's power [kW], the time of its oldest part, and the meters it lacks."""

@@ -8,7 +8,16 @@ from pydantic import AfterValidator, Field, StringConstraints
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields, EventRow
 from aggregator.api.reader import LedgerReader
-from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, find_sites
+from aggregator.api.shapes import (
+    Format,
+    Id,
+    Period,
+    Shape,
+    csv_response,
+    find_meter,
+    find_site,
+    find_sites,
+)
 from aggregator.api.writer import LedgerWriter, Said
 from aggregator.ledger.meter_events import check_words
 from contract.interval import DAY_MS, day_start
@@ -115,8 +124,8 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
     def tell(body: EventFields, response: Response) -> SaidAnswer:
         """Keep an event and let the figures follow it; the same again changes nothing."""
         site = find_site(reader, body.site)
-        if body.meter is not None and (site.id, body.meter) not in reader.register.rows:
-            raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
+        if body.meter is not None:
+            find_meter(reader, body.site, body.meter)
         return _answer(writer.tell(body.event(site.region)), response)
 
     @router.post("/events/{id}/undo", response_model_exclude_unset=True)

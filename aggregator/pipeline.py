@@ -279,9 +279,11 @@ class Pipeline:
         else:
             self._faulty.discard(message.topic)
 
-    def _tell(self, address: Address, meta: Meta) -> None:
-        """Let a meta be in force."""
-        self._parameters.tell(address, meta)
+    def _tell(self, address: Address, meta: Meta, since_ms: int, name: str) -> None:
+        """Let a meta be in force; the figures of loaded sites follow what it says of registers."""
+        place = (address.region, address.site)
+        if self._parameters.tell(address, meta, since_ms, name) and place in self._loaded:
+            self._jobs.put(_Job(*place, Future()))
         if self._information is not None:
             self._information.tell(address, meta)
 

@@ -52,8 +52,10 @@ NOW = T0 + 60 * MINUTE_MS
 OUTBOX = "00000000000000aa"
 
 
-def meta_of(modulus: float = 1_000.0, meters: Sequence[str] = ("em-1",)) -> bytes:
-    channel = MetaChannel("energy_import", "kWh", modulus, 60.0, 0.01)
+def meta_of(
+    modulus: float | None = 1_000.0, meters: Sequence[str] = ("em-1",), rating: float = 60.0
+) -> bytes:
+    channel = MetaChannel("energy_import", "kWh", modulus, rating, 0.01)
     return encode_meta(Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in meters)))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.store.influx1 import Influx1Store
 from contract.interval import DAY_MS, day_start, month_start
-from contract.stored import ENERGY, READING
+from contract.stored import ENERGY, READING, THE_REGION, TOTAL
 from grafana import alerts
 from grafana.board import Board
 from grafana.build import MAKERS
@@ -235,6 +235,21 @@ def shown_on(ledger: Ledger, board_id: str, panel: str, ref: str = "A") -> list[
         for one in ledger.ask(text)[0]
         for row in one["values"]
     ]
+
+
+def test_shares_are_of_days_that_are_over(ledger: Ledger) -> None:
+    """Of today all that is still to come counts as missing, and would be a failure all morning."""
+    month, today = ledger.month, day_start(ledger.month.end_ms)
+    (columns,) = [c for key, c in month.nodes() if key == (THE_REGION, TOTAL, ENERGY)]
+    chosen = (month.start_ms >= month.end_ms - 31 * DAY_MS) & (month.start_ms < today)
+    chosen &= month.start_ms >= day_start(month.end_ms) - 30 * DAY_MS  # days that begin in it
+    known = {name: int(columns[name][chosen].sum()) for name in ("measured_ms", "expected")}
+    (shown,) = shown_on(ledger, "region", "measured")
+    assert shown["measured"] == pytest.approx(known["measured_ms"] / known["expected"] / GRID_MS)
+    days = {row["time"] for row in shown_on(ledger, "quality", "heat")}
+    assert max(days) == today - DAY_MS
+    sites = shown_on(ledger, "quality", "causes", "B")
+    assert min(row["completeness"] for row in sites) > 0.97
 
 
 def test_factors_are_those_in_force_in_the_time_shown(ledger: Ledger) -> None:

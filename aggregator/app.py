@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
@@ -27,6 +26,7 @@ from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
 from aggregator.daily_proof import DailyProof
+from aggregator.documents import Judge, load_documents
 from aggregator.events import (
     AggregatorFailed,
     AggregatorStarted,
@@ -40,9 +40,7 @@ from aggregator.fleet import Fleet
 from aggregator.information import Information
 from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
-from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import FactorLibrary
-from aggregator.ledger.tariff_tables import load_tariffs, tariffs_folder
 from aggregator.ledger.tariffs import TariffLibrary
 from aggregator.live import Live
 from aggregator.measures import Measures
@@ -124,22 +122,17 @@ def load_tables(config: Config, events: Events) -> Tables:
     Raises:
         DatabaseError, RegisterError, TableError, OSError: named with file, row and column.
     """
-    folder = config.aggregator.register_dir
-    with (
-        RegisterDatabase(config.aggregator.database_url()) as database,
-        TemporaryDirectory(prefix="nenghao-register-") as scratch,
-    ):
+    settings = config.aggregator
+    folder = settings.register_dir
+    judge = Judge(settings.factor_set, settings.grid_ms)
+    with RegisterDatabase(settings.database_url(), judge) as database:
         database.open()
         if folder:
             changes = database.import_folder(Path(folder), author="start", now_ms=wall_ms())
             if changes:
                 events.emit(RegisterImported(summary(changes)))
-        database.export_folder(Path(scratch))
-        return Tables(
-            database.register(),
-            load_library([tables_folder(), Path(scratch) / "factors"]),
-            load_tariffs([tariffs_folder(), Path(scratch) / "tariffs"]),
-        )
+        libraries = load_documents(database.documents())
+        return Tables(database.register(), libraries.factors, libraries.tariffs)
 
 
 def run(config: Config) -> int:

@@ -38,10 +38,13 @@ class Counter(StrEnum):
     DOOR = "quarantined_readings"
     """Readings whose time is impossible."""
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"
-    """Payloads and refused lines that left the quarantine for want of room."""
+    """Undecodable payloads and refused lines that left the quarantine for want of room."""
+    NO_ROOM = "unkept_misdated_batches"
+    """Batches with impossible times that found no room in the quarantine: not acknowledged."""
     RECORDS_FAILED = "failed_record_writes"
     """Metas, states and quarantined payloads that the records did not take: metas are asked for
-    again, states written again, payloads lost here."""
+    again, states written again, batches with impossible times not acknowledged; payloads that break
+    the contract never are, refused lines are lost here."""
     UNREGISTERED = "unregistered_readings"
     REVERSE_RATES = "reverse_rate_readings"
     """Rates below zero of meters that are integrated: they count as no flow."""
@@ -183,6 +186,15 @@ class TimesQuarantined(Event):
     level: ClassVar[Literal["warning"]] = "warning"
     topic: str
     readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineFull(Event):
+    """No more batches with impossible times are kept; what comes is not acknowledged."""
+
+    level: ClassVar[Literal["error"]] = "error"
+    topic: str
+    """Of the first that found no room."""
 
 
 @dataclass(frozen=True, slots=True)

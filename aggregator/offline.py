@@ -22,7 +22,9 @@ from aggregator.measures import Measures
 from aggregator.owned import owned_store
 from aggregator.parameters import Parameters
 from aggregator.records import Records
+from aggregator.refusals import NothingThereError
 from aggregator.register.model import Register
+from aggregator.replay import Replayer
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
@@ -37,6 +39,7 @@ class Parts:
 
     store: Store
     register: Register
+    measures: Measures
     book: Book
     amendments: Amendments
     restatements: Restatements
@@ -46,26 +49,45 @@ class Parts:
     def sites(self, site: str | None) -> list[tuple[str, str]]:
         """Return the (region, site) pairs with data that the register knows, ascending.
 
-        ValueError: there is none.
+        NothingThereError: there is none.
         """
         known = {(one.region, one.id) for one in self.register.sites.values()}
         keys = self.store.directory.series.keys()
         found = sorted({(key.region, key.site) for key in keys} & known)
         chosen = [pair for pair in found if site in (None, pair[1])]
         if not chosen:
-            raise ValueError(f"no data of site {site}" if site else "the store holds no data")
+            what = f"no data of site {site}" if site else "the store holds no data"
+            raise NothingThereError(what)
         return chosen
+
+    def replayer(self, why: str = "") -> Replayer:
+        """Return what makes figures anew; `why` goes into the restatement records."""
+        return Replayer(
+            self.store,
+            self.book,
+            self.amendments,
+            self.restatements,
+            self.rollups,
+            wall_ms,
+            why,
+        )
 
 
 @contextmanager
-def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
-    """Open the store of a configuration; StoreOwned while an aggregator has it."""
+def opened(
+    config: Config, owner: str, events: Events, factor_set_name: str = ""
+) -> Iterator[Parts]:
+    """Open the store of a configuration; StoreOwned while an aggregator has it.
+
+    factor_set_name: make measures with another set than the configured one.
+    """
     Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
-    tables = load_tables(config, events)
-    factor_set = tables.factors.choose(config.aggregator.factor_set)
-    tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
     with ExitStack() as closing:
+        # Before the register: what is imported beside an aggregator it would not know of.
         store = closing.enter_context(owned_store(config, owner))
+        tables = load_tables(config, events)
+        factor_set = tables.factors.choose(factor_set_name or config.aggregator.factor_set)
+        tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
         url = config.aggregator.database_url()
         records, facts, restatements = Records(url), Facts(url), Restatements(url)
         for database in (records, facts, restatements):
@@ -83,6 +105,7 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
         yield Parts(
             store=store,
             register=tables.register,
+            measures=measures,
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
             restatements=restatements,

@@ -9,7 +9,7 @@ same commit is repeated, the inbox fills, and edges keep what was not acked.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +46,6 @@ from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.recorder import Recorder
 from aggregator.records import (
-    IMPOSSIBLE_TIME,
     Quarantined,
     Records,
     StoredState,
@@ -270,10 +269,9 @@ class Pipeline:
                 self._orders.take_reply(address, message.payload)
         except DecodeError as error:
             self._events.count(Counter.UNDECODABLE)
-            self._quarantine(message, str(error))
-            self._say_once(
-                self._faulty, message.topic, PayloadQuarantined(message.topic, str(error))
-            )
+            topic, reason = message.topic, str(error)
+            self._records.quarantine(message.payload, topic, reason, self._time_ms())
+            self._say_once(self._faulty, topic, PayloadQuarantined(topic, reason))
         else:
             self._faulty.discard(message.topic)
 
@@ -311,8 +309,10 @@ class Pipeline:
             return
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
+            # What is not kept is not acknowledged either: its edge sends it again.
+            if not self._records.keep_misdated(message.payload, message.topic, self._time_ms()):
+                return
             self._events.count(Counter.DOOR, arrival.refused_at_door)
-            self._quarantine(message, IMPOSSIBLE_TIME)
             if any(event.edge == address.edge for event in self._clocks(address)):
                 self._to_release.add((address.region, address.site))
             event = TimesQuarantined(message.topic, arrival.refused_at_door)
@@ -328,10 +328,6 @@ class Pipeline:
 
     def _clocks(self, address: Address) -> Sequence[MeterEvent]:
         return self._parameters.clocks(address.region, address.site)
-
-    def _quarantine(self, message: Message, reason: str) -> None:
-        """Keep a payload aside."""
-        self._records.quarantine(message.payload, message.topic, reason, self._time_ms())
 
     def _say_once(self, said: set[str], key: str, event: Event) -> None:
         """Emit an event unless it is said already."""
@@ -443,10 +439,9 @@ class Pipeline:
         means looking at it again.
         """
         clocks = self._parameters.clocks(region, site)
-        kept = self._records.attempt(lambda of: of.misdated(region, site)) if clocks else None
         changed = 0
         group: list[Release] = []
-        for one in kept or ():
+        for one in self._misdated_of(region, site) if clocks else ():
             found = self._writer.insist(partial(self._released, one, clocks))
             if found is not None:
                 group.append(found)
@@ -454,6 +449,12 @@ class Pipeline:
                 changed += self._let_in(group)
                 group = []
         return changed + self._let_in(group)
+
+    def _misdated_of(self, region: str, site: str) -> Iterator[Quarantined]:
+        last: Quarantined | None = None
+        while some := self._records.attempt(partial(_misdated_after, region, site, last)):
+            yield from some
+            last = some[-1]
 
     def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
         return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
@@ -482,3 +483,9 @@ class Pipeline:
         verdicts = self._writer.insist(lambda: self._book.verdicts(nothing))
         if len(figures) or verdicts:
             self._writer.commit(Commit.without_readings(figures, verdicts=verdicts), restate)
+
+
+def _misdated_after(
+    region: str, site: str, last: Quarantined | None, records: Records
+) -> Sequence[Quarantined]:
+    return records.misdated_after(region, site, last)

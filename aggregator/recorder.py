@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from aggregator.events import Counter, Events, RecordsBack, RecordsLost
+from aggregator.events import Counter, Events, QuarantineFull, RecordsBack, RecordsLost
 from aggregator.records import Records, RecordsUnavailable
 
 Result = TypeVar("Result")
@@ -16,6 +16,7 @@ class Recorder:
         self._records = records
         self._events = events
         self._lost = False
+        self._full = False
 
     def attempt(self, write: Callable[[Records], Result]) -> Result | None:
         """Return what a write or read of the records returns; None when they are unavailable."""
@@ -31,6 +32,17 @@ class Recorder:
             self._lost = False
             self._events.emit(RecordsBack())
         return result
+
+    def keep_misdated(self, payload: bytes, topic: str, now_ms: int) -> bool:
+        """Keep a batch of which the door refused some readings; False: it is not kept."""
+        kept = self.attempt(lambda to: to.keep_misdated(payload, topic, now_ms))
+        if kept is False:
+            self._events.count(Counter.NO_ROOM)
+            if not self._full:
+                self._events.emit(QuarantineFull(topic))
+        if kept is not None:
+            self._full = not kept
+        return bool(kept)
 
     def quarantine(self, payload: bytes, topic: str, reason: str, now_ms: int) -> None:
         """Keep a payload aside."""

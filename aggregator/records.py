@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import URL, Connection, delete, func, insert, select, update
+from sqlalchemy import URL, Connection, Row, case, delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from aggregator.databases import Database
@@ -22,6 +22,8 @@ from contract.topics import Address, MessageKind, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
+_TOGETHER = 500
+"""Payloads of a site that are read at once: 32 MB at most."""
 
 
 class RecordsUnavailable(Exception):  # noqa: N818 - says that it may pass, as StoreRetriable does
@@ -85,10 +87,15 @@ class Records(Database):
         *,
         max_quarantined: int = 10_000,
         max_quarantine_bytes: int = 64_000_000,
+        max_misdated_bytes: int = 1_000_000_000,
     ) -> None:
         super().__init__(url)
         self._max_quarantined = max_quarantined
         self._max_quarantine_bytes = max_quarantine_bytes
+        self._max_misdated_bytes = max_misdated_bytes
+        self._kept: dict[bool, tuple[int, int]] | None = None
+        """Payloads and bytes in quarantine, by whether they are there for impossible times: counted
+        once, and followed from then on, as a count would read through a gigabyte."""
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -134,48 +141,71 @@ class Records(Database):
         """Keep a payload that could not be taken; return how many older ones made room for it.
 
         The same payload again only counts up. A payload above the cap by itself is kept cut off.
+        What `keep_misdated` keeps has room of its own.
         """
-        name = hashlib.sha256(payload).hexdigest()
-        payload = payload[: self._max_quarantine_bytes]
+        name, payload = _name(payload), payload[: self._max_quarantine_bytes]
+        gone: Sequence[Row[Any]] = ()
         with self._transaction() as db:
-            again = db.execute(
-                update(QUARANTINE)
-                .where(QUARANTINE.c.hash == name)
-                .values(last_seen_ms=now_ms, seen=QUARANTINE.c.seen + 1, reason=reason)
-            )
-            if again.rowcount:
+            if _came_again(db, name, reason, now_ms):
                 return 0
-            evicted = self._make_room(db, len(payload))
-            db.execute(
-                insert(QUARANTINE).values(
-                    hash=name,
-                    topic=topic,
-                    reason=reason,
-                    payload=payload,
-                    size=len(payload),
-                    first_seen_ms=now_ms,
-                    last_seen_ms=now_ms,
-                    seen=1,
-                )
-            )
-            return evicted
-
-    def _make_room(self, db: Connection, size: int) -> int:
-        count, total = _totals(db)
-        gone: list[str] = []
-        if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
-            return 0
-        oldest = select(QUARANTINE.c.hash, QUARANTINE.c.size).order_by(
-            QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash
-        )
-        for name, its_size in db.execute(oldest):
-            if count < self._max_quarantined and total + size <= self._max_quarantine_bytes:
-                break
-            gone.append(name)
-            count -= 1
-            total -= its_size
-        db.execute(delete(QUARANTINE).where(QUARANTINE.c.hash.in_(gone)))
+            if not self._has_room(db, len(payload)):
+                gone = self._oldest(db, len(payload))
+                names = [row.hash for row in gone]
+                db.execute(delete(QUARANTINE).where(QUARANTINE.c.hash.in_(names)))
+            db.execute(insert(QUARANTINE).values(_row(name, payload, topic, reason, now_ms)))
+        self._follow(False, 1 - len(gone), len(payload) - sum(row.size for row in gone))
         return len(gone)
+
+    def keep_misdated(self, payload: bytes, topic: str, now_ms: int) -> bool:
+        """Keep a batch of which the door refused some readings; False: there is no room for it.
+
+        None that is kept ever makes room for another: their edges have let go of them.
+        """
+        name = _name(payload)
+        with self._transaction() as db:
+            if _came_again(db, name, IMPOSSIBLE_TIME, now_ms):
+                return True
+            if self._totals(db)[True][1] + len(payload) > self._max_misdated_bytes:
+                return False
+            row = _row(name, payload, topic, IMPOSSIBLE_TIME, now_ms)
+            db.execute(insert(QUARANTINE).values(row))
+        self._follow(True, 1, len(payload))
+        return True
+
+    def _totals(self, db: Connection) -> dict[bool, tuple[int, int]]:
+        if self._kept is None:
+            self._kept = _totals(db)
+        return self._kept
+
+    def _follow(self, misdated: bool, count: int, size: int) -> None:  # noqa: FBT001 - a key
+        if self._kept is not None:
+            old = self._kept[misdated]
+            self._kept[misdated] = old[0] + count, old[1] + size
+
+    def _has_room(self, db: Connection, size: int) -> bool:
+        count, total = self._totals(db)[False]
+        return count < self._max_quarantined and total + size <= self._max_quarantine_bytes
+
+    def _oldest(self, db: Connection, size: int) -> Sequence[Row[Any]]:
+        """Return the oldest payloads, so many that a twentieth more than is needed gets free.
+
+        To find them those that are kept for impossible times are passed by: not each time.
+        """
+        count, total = self._totals(db)[False]
+        most = self._max_quarantined - 1 - self._max_quarantined // 20
+        most_bytes = self._max_quarantine_bytes - size - self._max_quarantine_bytes // 20
+        oldest = (
+            select(QUARANTINE.c.hash, QUARANTINE.c.size)
+            .where(QUARANTINE.c.reason != IMPOSSIBLE_TIME)
+            .order_by(QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash)
+        )
+        gone: list[Any] = []
+        for row in db.execute(oldest):
+            if count <= most and total <= most_bytes:
+                break
+            gone.append(row)
+            count, total = count - 1, total - row.size
+        return gone
 
     def quarantined(self, limit: int = 100) -> tuple[Quarantined, ...]:
         """Return the newest payloads in quarantine, newest first."""
@@ -194,30 +224,50 @@ class Records(Database):
             rows = db.execute(select(*(QUARANTINE.c[name] for name in Kept._fields)))
             return tuple(Kept(*row) for row in rows)
 
-    def misdated(self, region: str, site: str) -> tuple[Quarantined, ...]:
-        """Return a site's payloads that are kept for impossible times, the oldest first."""
-        columns = [QUARANTINE.c[name] for name in Quarantined.__dataclass_fields__]
+    def misdated(self, region: str, site: str) -> Iterator[Quarantined]:
+        """Yield a site's payloads that are kept for impossible times, the oldest first."""
+        last = None
+        while some := self.misdated_after(region, site, last):
+            yield from some
+            last = some[-1]
+
+    def misdated_after(
+        self, region: str, site: str, after: Quarantined | None
+    ) -> tuple[Quarantined, ...]:
+        """Return some of a site's payloads that are kept for impossible times, the oldest first.
+
+        Those behind `after`, the last of what was returned before; () when there are no more.
+        """
+        table = QUARANTINE.c
+        columns = [table[name] for name in Quarantined.__dataclass_fields__]
         before = topic(Address(region, site, "x"), MessageKind.DATA).partition("/x/")[0]
         query = (
             select(*columns)
             .filter_by(reason=IMPOSSIBLE_TIME)
-            .where(QUARANTINE.c.topic.startswith(f"{before}/", autoescape=True))
-            .order_by(QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash)
+            .where(table.topic.startswith(f"{before}/", autoescape=True))
+            .order_by(table.first_seen_ms, table.hash)
+            .limit(_TOGETHER)
         )
+        if after is not None:
+            here = tuple_(table.first_seen_ms, table.hash)
+            query = query.where(here > (after.first_seen_ms, after.hash))
         with self._transaction() as db:
             return tuple(Quarantined(**row) for row in db.execute(query).mappings())
 
     def release(self, hashes: Sequence[str]) -> int:
         """Let payloads leave the quarantine whose readings are in the store; return how many."""
+        chosen = QUARANTINE.c.hash.in_(hashes)
         with self._transaction() as db:
-            return sum(
-                db.execute(delete(QUARANTINE).filter_by(hash=name)).rowcount for name in hashes
-            )
+            sizes = db.execute(select(QUARANTINE.c.size).where(chosen)).scalars().all()
+            db.execute(delete(QUARANTINE).where(chosen))
+        self._follow(True, -len(sizes), -sum(sizes))
+        return len(sizes)
 
     def quarantine_size(self) -> tuple[int, int]:
         """Return how many payloads and how many bytes are in quarantine."""
         with self._transaction() as db:
-            return _totals(db)
+            kept = _totals(db).values()
+        return sum(count for count, _ in kept), sum(size for _, size in kept)
 
     def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
         """Keep the last state payload of an edge."""
@@ -256,7 +306,34 @@ def _meta_key(name: str, address: Address) -> dict[str, str]:
     return {"hash": name, "region": address.region, "site": address.site, "edge": address.edge}
 
 
-def _totals(db: Connection) -> tuple[int, int]:
-    size = func.coalesce(func.sum(QUARANTINE.c.size), 0)
-    count, total = db.execute(select(func.count(), size).select_from(QUARANTINE)).one()
-    return int(count), int(total)
+def _name(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()
+
+
+def _row(name: str, payload: bytes, topic: str, reason: str, now_ms: int) -> dict[str, Any]:
+    return {
+        "hash": name,
+        "topic": topic,
+        "reason": reason,
+        "payload": payload,
+        "size": len(payload),
+        "first_seen_ms": now_ms,
+        "last_seen_ms": now_ms,
+        "seen": 1,
+    }
+
+
+def _came_again(db: Connection, name: str, reason: str, now_ms: int) -> bool:
+    """Note that a payload has come again; False when it is new."""
+    again = update(QUARANTINE).where(QUARANTINE.c.hash == name)
+    told = QUARANTINE.c.reason  # what an edge has let go of stays what it is
+    seen = {"last_seen_ms": now_ms, "seen": QUARANTINE.c.seen + 1}
+    seen["reason"] = case((told == IMPOSSIBLE_TIME, told), else_=reason)
+    return db.execute(again.values(seen)).rowcount > 0
+
+
+def _totals(db: Connection) -> dict[bool, tuple[int, int]]:
+    misdated = QUARANTINE.c.reason == IMPOSSIBLE_TIME
+    query = select(misdated, func.count(), func.sum(QUARANTINE.c.size)).group_by(misdated)
+    found = {bool(key): (int(count), int(size)) for key, count, size in db.execute(query)}
+    return {key: found.get(key, (0, 0)) for key in (False, True)}

@@ -85,9 +85,9 @@ class Replayer:
         changed = 0
         due = {(day.region, day.site) for day in self._store.dirty_days()}
         for region, site in sorted(due | set(sites)):
-            changed += self._catch_up(self._book.load_site(region, site))
+            changed += self._loaded(region, site, self._book.load_site(region, site))
             found = self._book.integration.lacking(region, site, self._time_ms())
-            changed += self._catch_up(found)
+            changed += self._loaded(region, site, found)
             self._rollups.made_sure(region, site)
             if (region, site) in sites:
                 for figures in self._amendments.amend(region, site):
@@ -98,6 +98,11 @@ class Replayer:
         self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
         return changed
+
+    def _loaded(self, region: str, site: str, figures: IntervalColumns) -> int:
+        """Write what a site's heads say when they are loaded, as the pipeline does."""
+        self._amendments.restate_loaded(region, site, figures)
+        return self._catch_up(figures)
 
     def _catch_up(self, figures: IntervalColumns) -> int:
         if self._put(figures):

@@ -107,6 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _config_argument(doctor)
     doctor.add_argument("--rounds", type=int, default=3, metavar="N", help="polls (default: 3)")
+    doctor.add_argument(
+        "--watch-s",
+        type=float,
+        default=15.0,
+        metavar="S",
+        help="spread the polls over so many seconds, for counts to gain (default: 15)",
+    )
     doctor.set_defaults(function=_doctor)
 
     commands.add_parser(
@@ -301,7 +308,9 @@ def _enrol(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_agent.examination import examine
 
-    findings = asyncio.run(examine(_checked_config(arguments.config), max(1, arguments.rounds)))
+    config = _checked_config(arguments.config)
+    watch_s = min(max(0.0, arguments.watch_s), 3600.0)
+    findings = asyncio.run(examine(config, max(2, arguments.rounds), watch_s))
     for finding in findings:
         hint = f"  -> {finding.hint}" if finding.hint else ""
         print(f"{'ok ' if finding.good else 'BAD'} {finding.where:<14} {finding.text}{hint}")

@@ -4,7 +4,8 @@
 floats with a unit in their name only where a response is made.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -190,7 +191,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Sequence[Quarantined]] = lambda _region, _site: (),
+        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -309,9 +310,9 @@ class StoreLedgerReader:
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
             kept = self._quarantine(region, site)
+            return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
-        return [found for one in kept if (found := misdated(one)) is not None]
 
     def rates(self, series: int, from_ms: int, to_ms: int) -> Rates:
         directory = self._store.directory.series
@@ -361,6 +362,14 @@ def of_sites(points: Points, wanted: Callable[[str, str], bool]) -> Points:
     """Return the points whose region and site are wanted."""
     ours = np.array([wanted(*tags[:2]) for tags in points.keys], np.bool_)
     return points.take(ours[points.key]) if len(points) else points
+
+
+def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
+    """Return the last state of every edge by (region, site) and edge."""
+    found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
+    for address, state in live.states().items():
+        found[address.region, address.site][address.edge] = state
+    return found
 
 
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:

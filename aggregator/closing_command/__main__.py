@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from aggregator.closing_command.application import Closed
     from aggregator.config import Config
 
-EXIT_FAILED = 1
 EXIT_USAGE = 2
 _SHOWN = 20
 
@@ -49,41 +48,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _with_config(arguments: argparse.Namespace) -> int:
     from aggregator.closings import ClosingError
-    from aggregator.config import ConfigError, load
-    from aggregator.ledger.rows import TableError
-    from aggregator.parameters import ParametersError
-    from aggregator.register.engine import DatabaseError
-    from aggregator.register.problems import RegisterError
-    from aggregator.store.base import StoreError, StoreOwned
+    from aggregator.config import load
+    from aggregator.refusals import guarded
 
-    try:
+    def act() -> int:
         config = load(arguments.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        if arguments.action == "list":
-            return _list(config, arguments)
-        return _close(config, arguments)
-    except StoreOwned as error:
-        print(
-            f"nenghao close: {error}\nIts owner is {error.owner}: stop it, close, and start it "
-            "again; edges keep what they read meanwhile.",
-            file=sys.stderr,
-        )
-    except (
-        ClosingError, DatabaseError, RegisterError, TableError, ParametersError, StoreError, OSError
-    ) as error:  # fmt: skip
-        print(f"nenghao close: {error}", file=sys.stderr)
-    return EXIT_FAILED
+        return (_list if arguments.action == "list" else _close)(config, arguments)
+
+    return guarded("nenghao close", "close", act, ClosingError)
 
 
 def _list(config: "Config", arguments: argparse.Namespace) -> int:
-    from aggregator.closing_command.application import opened
+    from aggregator.closing_command.application import closings_of
     from aggregator.factors_command.text import table
     from aggregator.ledger.rows import date_of
 
-    with opened(config) as closings:
+    with closings_of(config) as closings:
         found = closings.closings(arguments.region)
     names = ("region", "month", "closed_ms", "author", "reason", "factor_set")
     if arguments.json:

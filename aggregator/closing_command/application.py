@@ -6,20 +6,13 @@ The command owns the store for the time it runs (`aggregator.owned`).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from aggregator.api.month import month_parts
-from aggregator.api.reader import StoreLedgerReader
-from aggregator.app import load_tables, wall_ms
-from aggregator.closings import Closing, ClosingError, Closings, Part
+from aggregator.app import wall_ms
+from aggregator.closings import Closing, Closings, Part
 from aggregator.config import Config
 from aggregator.events import Events
-from aggregator.kernels.jit import warm_up
-from aggregator.live import Live
-from aggregator.owned import owned_store
-from aggregator.parameters import Parameters
-from aggregator.rollups import Rollups
-from aggregator.site_tariffs import SiteTariffs
+from aggregator.offline import opened
 
 _OWNER = "nenghao close"
 
@@ -67,7 +60,7 @@ def _distinct(names: Iterator[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Closings]:
+def closings_of(config: Config) -> Iterator[Closings]:
     """Open the closings alone: they can be read while an aggregator runs."""
     closings = Closings(config.aggregator.database_url())
     try:
@@ -82,42 +75,21 @@ def close_month(
 ) -> Closed:
     """Freeze a region's month; ClosingError when it may not, StoreOwned beside an aggregator."""
     now_ms = wall_ms()
-    Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
-    with opened(config) as closings:
+    with closings_of(config) as closings:
         closings.check(region, month_ms, now_ms)
-        tables = load_tables(config, events)
-        register = tables.register
-        with owned_store(config, _OWNER) as store:
-            warm_up()
-            factor_set = tables.factors.choose(config.aggregator.factor_set)
-            tariffs = SiteTariffs(register, tables.tariffs, config.aggregator.grid_ms)
-            rollups = Rollups.with_nodes(
-                store, events, register, factor_set.counts, tariffs, wall_ms
-            )
-            rollups.flush()  # a crash may have left marks
-            if any(place[0] == region for place in rollups.unsure()):
-                raise ClosingError(
-                    "the aggregator did not end in order; start it once, or replay the month"
-                )
-            reader = StoreLedgerReader(
-                store,
-                register,
-                factor_set,
-                tariffs,
-                Live(),
-                facts=Parameters(store.directory, register).facts,
-                counters=events.counts,
-                now_ms=lambda: now_ms,
-            )
-            sites = [site for site in register.sites.values() if site.region == region]
-            parts = [part for site in sites for part in month_parts(reader, site, month_ms)]
+        with opened(config, _OWNER, events) as parts:
+            sites = [site for site in parts.register.sites.values() if site.region == region]
+            pairs = [(region, site.id) for site in sites]
+            # What is frozen follows the register and what was told, as after the next start.
+            parts.replayer().catch_up(pairs)
+            frozen = [part for site in sites for part in month_parts(parts.reader, site, month_ms)]
             closing = closings.add(
                 region,
                 month_ms,
-                parts,
+                frozen,
                 author=author,
                 reason=reason,
-                factor_set=reader.factor_set.name,
+                factor_set=parts.reader.factor_set.name,
                 now_ms=now_ms,
             )
-            return Closed.of(closing, parts)
+            return Closed.of(closing, frozen)

@@ -171,13 +171,15 @@ def _refused(tables: "Tables") -> int:
 
 
 def _apply(arguments: argparse.Namespace) -> int:
-    from aggregator.config import ConfigError, load
+    from aggregator.refusals import guarded
 
-    try:
-        config = load(arguments.config)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
+    return guarded("nenghao factors apply", "apply", lambda: _applied(arguments))
+
+
+def _applied(arguments: argparse.Namespace) -> int:
+    from aggregator.config import load
+
+    config = load(arguments.config)
     configured = config.aggregator.factor_set
     name = configured if arguments.set is None else arguments.set
     wrong = ""
@@ -197,39 +199,20 @@ def _apply(arguments: argparse.Namespace) -> int:
     from aggregator.app import wall_ms
     from aggregator.events import Events
     from aggregator.factors_command.application import opened, totals
-    from aggregator.ledger.rows import TableError, day_ms
-    from aggregator.parameters import ParametersError
-    from aggregator.register.engine import DatabaseError
-    from aggregator.register.problems import RegisterError
-    from aggregator.store.base import StoreError, StoreOwned
+    from aggregator.ledger.rows import day_ms
 
     from_ms, to_ms = day_ms(arguments.from_day), day_ms(arguments.to_day)
     now_ms = wall_ms()
-    try:
-        with opened(config, name, Events(wall_ms)) as application:
-            if arguments.yes:
-                done = application.apply(
-                    arguments.site, from_ms, to_ms, now_ms, arguments.why.strip()
-                )
-            else:
-                done = application.plan(arguments.site, from_ms, to_ms, now_ms)
-            if arguments.json:
-                for change in done:
-                    print(json.dumps(asdict(change), ensure_ascii=False))
-                return 0
-            found = totals(done)
-    except StoreOwned as error:
-        print(
-            f"nenghao factors apply: {error}\nIts owner is {error.owner}: stop it, apply, and "
-            "start it again; edges keep what they read meanwhile.",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
-    except (
-        DatabaseError, RegisterError, TableError, ParametersError, StoreError, ValueError, OSError
-    ) as error:  # fmt: skip
-        print(f"nenghao factors apply: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    with opened(config, name, Events(wall_ms)) as application:
+        if arguments.yes:
+            done = application.apply(arguments.site, from_ms, to_ms, now_ms, arguments.why.strip())
+        else:
+            done = application.plan(arguments.site, from_ms, to_ms, now_ms)
+        if arguments.json:
+            for change in done:
+                print(json.dumps(asdict(change), ensure_ascii=False))
+            return 0
+        found = totals(done)
     print(f"factor set {name}, {arguments.from_day} to {arguments.to_day} (excluded)")
     if not found:
         print("Nothing differs: the stored measures are those of this set.")

@@ -7,20 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from aggregator.app import load_tables, wall_ms
+from aggregator import offline
 from aggregator.changes import Change
 from aggregator.config import Config
 from aggregator.events import Events
-from aggregator.kernels.jit import warm_up
-from aggregator.measures import Measures
-from aggregator.owned import owned_store
-from aggregator.parameters import Parameters
+from aggregator.refusals import NothingThereError
 from aggregator.restate import Restater
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
-from aggregator.site_tariffs import SiteTariffs
 
 _OWNER = "nenghao factors apply"
 
@@ -35,10 +30,11 @@ class Application:
     set_name: str
 
     def sites(self, site: str | None) -> Sequence[tuple[str, str]]:
-        """Return the (region, site) pairs asked for; ValueError when the store has none."""
+        """Return the (region, site) pairs asked for; NothingThereError when there is none."""
         found = [pair for pair in self.restater.sites() if site in (None, pair[1])]
         if not found:
-            raise ValueError(f"no figures of site {site}" if site else "the store holds no figures")
+            what = f"no figures of site {site}" if site else "the store holds no figures"
+            raise NothingThereError(what)
         return found
 
     def plan(self, site: str | None, from_ms: int, to_ms: int, now_ms: int) -> Iterator[Change]:
@@ -64,23 +60,9 @@ class Application:
 @contextmanager
 def opened(config: Config, set_name: str, events: Events) -> Iterator[Application]:
     """Open the store of a configuration for one run; StoreOwned while an aggregator has it."""
-    Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
-    tables = load_tables(config, events)
-    factor_set = tables.factors.choose(set_name)
-    tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
-    with owned_store(config, _OWNER) as store:
-        restatements = Restatements(config.aggregator.database_url())
-        restatements.open()
-        try:
-            warm_up()
-            parameters = Parameters(store.directory, tables.register)
-            measures = Measures(store.directory, parameters, factor_set, tariffs)
-            rollups = Rollups.with_nodes(
-                store, events, tables.register, factor_set.counts, tariffs, wall_ms
-            )
-            yield Application(Restater(store, measures), restatements, rollups, set_name)
-        finally:
-            restatements.close()
+    with offline.opened(config, _OWNER, events, set_name) as parts:
+        restater = Restater(parts.store, parts.measures)
+        yield Application(restater, parts.restatements, parts.rollups, set_name)
 
 
 @dataclass(slots=True)

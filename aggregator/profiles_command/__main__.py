@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aggregator.config import Config
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; return the exit code: 0 done, 1 failed, 2 wrong call or config."""
@@ -26,32 +23,14 @@ def main(argv: Sequence[str]) -> int:
     if arguments.from_day >= arguments.to_day:
         parser.error("--from is not before --to")
 
-    from aggregator.config import ConfigError, load
+    from aggregator.config import load
     from aggregator.ledger.profile_fit import FitError
-    from aggregator.ledger.rows import TableError
-    from aggregator.parameters import ParametersError
-    from aggregator.records import RecordsUnavailable
-    from aggregator.register.engine import DatabaseError
-    from aggregator.register.problems import RegisterError
-    from aggregator.store.base import StoreError, StoreOwned
+    from aggregator.refusals import guarded
 
-    try:
+    def act() -> int:
         return _fit(load(arguments.config), arguments)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    except StoreOwned as error:
-        print(
-            f"nenghao profiles: {error}\nIts owner is {error.owner}: stop it, fit, and start it "
-            "again; edges keep what they read meanwhile.",
-            file=sys.stderr,
-        )
-    except (
-        DatabaseError, FitError, ParametersError, RecordsUnavailable, RegisterError, StoreError,
-        TableError, OSError,
-    ) as error:  # fmt: skip
-        print(f"nenghao profiles: {error}", file=sys.stderr)
-    return EXIT_FAILED
+
+    return guarded("nenghao profiles", "fit", act, FitError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,14 +22,9 @@ def main(argv: Sequence[str]) -> int:
     from pydantic import TypeAdapter, ValidationError
 
     from aggregator.api.shapes import TimeMs
-    from aggregator.config import ConfigError, load
-    from aggregator.ledger.rows import TableError
-    from aggregator.parameters import ParametersError
+    from aggregator.config import load
     from aggregator.prove_command.sources import Asked, CallError, SourceError
-    from aggregator.records import RecordsUnavailable
-    from aggregator.register.engine import DatabaseError
-    from aggregator.register.problems import RegisterError
-    from aggregator.store.base import StoreError
+    from aggregator.refusals import guarded
 
     times: list[int | None] = []
     for name, text in (("--from", arguments.from_), ("--to", arguments.to)):
@@ -45,23 +40,18 @@ def main(argv: Sequence[str]) -> int:
     if arguments.meter is not None and arguments.site is None:
         return _usage("--meter wants --site: a meter's id is unique within its site only")
     asked = Asked(arguments.site, arguments.meter, from_ms, to_ms, arguments.by)
-    try:
+
+    def act() -> int:
         config = None if arguments.config is None else load(arguments.config)
         file = arguments.token_file
         token = "" if file is None else file.read_text("ascii", "replace").strip()
         with _source(arguments.url, config, asked, token) as source:
             return _prove(source, as_json=arguments.json)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
+
+    try:
+        return guarded("nenghao prove", "prove", act, SourceError)
     except CallError as error:
         return _usage(str(error))
-    except (
-        SourceError, DatabaseError, RecordsUnavailable, RegisterError, TableError, ParametersError,
-        StoreError, OSError,
-    ) as error:  # fmt: skip
-        print(f"nenghao prove: {error}", file=sys.stderr)
-        return EXIT_FAILED
 
 
 def _usage(problem: str) -> int:

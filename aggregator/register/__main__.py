@@ -116,9 +116,10 @@ def _add_database(command: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from aggregator.documents import Judge
     from aggregator.register.folder import load_folder
 
-    register = load_folder(arguments.folder)
+    register = load_folder(arguments.folder, Judge())
     print(f"{arguments.folder}: good: {len(register.sites)} sites, {len(register.rows)} meters")
     return 0
 
@@ -180,17 +181,21 @@ def _log(arguments: argparse.Namespace) -> int:
 
 def _open(arguments: argparse.Namespace, *, make_folder: bool = False) -> "RegisterDatabase":
     from aggregator.config import load
+    from aggregator.documents import Judge
     from aggregator.register.database import RegisterDatabase
     from aggregator.register.engine import database_url
+
+    judge = Judge()
 
     if arguments.config is not None:
         settings = load(arguments.config).aggregator
         url = settings.database_url()
+        judge = Judge(settings.factor_set, settings.grid_ms)
         if make_folder:
             Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     else:
         url = database_url(arguments.database, arguments.password_file)
-    database = RegisterDatabase(url)
+    database = RegisterDatabase(url, judge)
     database.open()
     return database
 

@@ -26,7 +26,7 @@ from aggregator.register.build import build_register
 from aggregator.register.checks import check
 from aggregator.register.dated import Line
 from aggregator.register.engine import make_engine, migrate, snapshot
-from aggregator.register.folder import Contents, read_folder, write_folder
+from aggregator.register.folder import Contents, Judge, read_folder, write_folder
 from aggregator.register.model import Register
 from aggregator.register.problems import Problem, RegisterError
 from aggregator.register.schema import AUDIT, DOCUMENTS, REVISION, ROWS
@@ -82,8 +82,10 @@ def summary(changes: Sequence[Change]) -> str:
 class RegisterDatabase:
     """The register in one database. Methods may be called from any thread."""
 
-    def __init__(self, url: URL | str) -> None:
+    def __init__(self, url: URL | str, judge: Judge | None = None) -> None:
+        """With `judge`, an import is refused that would stop an aggregator's next start."""
         self._engine = make_engine(url)
+        self._judge = judge
 
     def open(self) -> None:
         """Bring the database to the newest version; DatabaseError when it cannot be used."""
@@ -109,6 +111,11 @@ class RegisterDatabase:
         with snapshot(self._engine) as db:
             return build_register(_rows(db))
 
+    def documents(self) -> dict[str, str]:
+        """Return the TOML documents, path -> text."""
+        with snapshot(self._engine) as db:
+            return _documents(db)
+
     def import_folder(
         self, folder: Path, *, author: str, now_ms: int, note: str = "", write: bool = True
     ) -> tuple[Change, ...]:
@@ -125,7 +132,10 @@ class RegisterDatabase:
         with self._engine.begin() as db:
             _lock(db)
             rows = _rows(db)
-            problems += check(_merged(rows, contents))
+            merged = _merged(rows, contents)
+            problems += check(merged)
+            if self._judge is not None and not problems:
+                problems += self._judge(merged, _merged_texts(_documents(db), contents))
             if problems:
                 raise RegisterError(problems)
             changes = tuple(_apply(db, rows, contents, write=write))
@@ -186,6 +196,16 @@ def _merged(rows: Mapping[str, Sequence[Row]], contents: Contents) -> dict[str, 
     }
 
 
+def _merged_texts(kept: Mapping[str, str], contents: Contents) -> dict[str, str]:
+    """Return the documents as they will be, path -> text."""
+    others = {
+        path: text
+        for path, text in kept.items()
+        if path.partition("/")[0] not in contents.documents
+    }
+    return others | contents.texts
+
+
 def _apply(
     db: Connection, rows: Mapping[str, Sequence[Row]], contents: Contents, *, write: bool
 ) -> Iterator[Change]:
@@ -205,7 +225,7 @@ def _apply(
             texts = after or before or {}
             yield Change(name, {column: texts[column] for column in table.key}, before, after)
     kept = _documents(db)
-    told = {path: text for files in contents.documents.values() for path, text in files.items()}
+    told = contents.texts
     old_texts = {
         (path,): {"path": path, "text": text}
         for path, text in kept.items()

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +37,24 @@ class Contents:
     documents: Mapping[str, Mapping[str, str]]
     """Folder -> path (factors/own.toml) -> text; a folder that is absent is absent here."""
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """All documents, path -> text."""
+        return {path: text for files in self.documents.values() for path, text in files.items()}
 
-def load_folder(folder: Path) -> Register:
+
+Judge = Callable[[Mapping[str, Sequence[Line]], Mapping[str, str]], Sequence[Problem]]
+"""Says what is wrong with good tables beside documents, path -> text."""
+
+
+def load_folder(folder: Path, judge: Judge | None = None) -> Register:
     """Return the register of a folder; RegisterError lists everything wrong with it."""
     contents, problems = read_folder(folder)
     missing = [name for name in REQUIRED if not (folder / TABLES[name].file).exists()]
     problems += [Problem(TABLES[name].file, 0, "", "missing") for name in missing]
     problems += check(contents.tables)
+    if judge is not None and not problems:
+        problems += judge(contents.tables, contents.texts)
     if problems:
         raise RegisterError(problems)
     return build_register(

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from aggregator.offline import Parts
     from aggregator.replay import Part
 
-EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
@@ -28,39 +27,21 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE
 
     from aggregator.app import wall_ms
-    from aggregator.config import ConfigError, load
+    from aggregator.config import load
     from aggregator.events import Events
-    from aggregator.ledger.rows import TableError
     from aggregator.offline import opened
-    from aggregator.parameters import ParametersError
-    from aggregator.records import RecordsUnavailable
-    from aggregator.register.engine import DatabaseError
-    from aggregator.register.problems import RegisterError
-    from aggregator.store.base import StoreError, StoreOwned
+    from aggregator.refusals import guarded
 
-    try:
+    def act() -> int:
         config = load(arguments.config)
         with opened(config, "nenghao replay", Events(wall_ms)) as parts:
             return _replay(config, parts, arguments)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    except StoreOwned as error:
-        print(
-            f"nenghao replay: {error}\nIts owner is {error.owner}: stop it, replay, and start it "
-            "again; edges keep what they read meanwhile.",
-            file=sys.stderr,
-        )
-        return EXIT_FAILED
+
+    try:
+        return guarded("nenghao replay", "replay", act)
     except KeyboardInterrupt:
         print("nenghao replay: interrupted; the same call goes on", file=sys.stderr)
         raise
-    except (
-        DatabaseError, RecordsUnavailable, RegisterError, TableError, ParametersError, StoreError,
-        ValueError, OSError,
-    ) as error:  # fmt: skip
-        print(f"nenghao replay: {error}", file=sys.stderr)
-        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,22 +79,13 @@ def _day(text: str) -> date:
 
 
 def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) -> int:
-    from aggregator.app import wall_ms
     from aggregator.ledger.rows import day_ms
-    from aggregator.replay import Made, Replayer
+    from aggregator.replay import Made
     from aggregator.replay_command.progress import Bar, Progress
 
     from_ms = arguments.from_day and day_ms(arguments.from_day)
     to_ms = arguments.to_day and day_ms(arguments.to_day)
-    replayer = Replayer(
-        opened.store,
-        opened.book,
-        opened.amendments,
-        opened.restatements,
-        opened.rollups,
-        wall_ms,
-        arguments.why.strip(),
-    )
+    replayer = opened.replayer(arguments.why.strip())
     sites = opened.sites(arguments.site)
     due = replayer.catch_up(sites)
     if due:

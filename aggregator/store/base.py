@@ -222,8 +222,8 @@ class Store(StoreReader, Protocol):
     def directory(self) -> Directory:
         """Indexes used in all columns; new series and sources are added by the writer.
 
-        After `open` the embedded store lists all it ever saw, InfluxDB at least every series
-        with intervals and every source with receipts.
+        After `open` the embedded store lists all it ever saw, InfluxDB at least every cumulative
+        series with readings or intervals and every source with receipts.
         """
         ...
 

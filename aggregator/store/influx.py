@@ -56,6 +56,7 @@ from aggregator.store.line_protocol import (
 from aggregator.store.neighbours import with_neighbours
 from aggregator.store.point_lines import point_lines, point_query, points_of
 from aggregator.verdict import Outcome, RuleId, Verdict
+from contract.channels import catalogue
 from contract.stored import (
     DETERMINED,
     DIRTY,
@@ -76,6 +77,8 @@ from contract.stored import (
 )
 
 TIMEOUT_S = 30.0
+_OF_ALL_TIMEOUT_S = 600.0
+"""For what is asked once, at the start, of all series: half a minute for 100 000 meters."""
 _LINES_PER_WRITE = 20_000
 _MAX_REFUSED = 200
 """More refused lines than this in one write is not bad data but a database of another layout."""
@@ -84,6 +87,7 @@ _MAX_NAMED_METERS = 50
 _STATEMENTS_PER_QUERY = 100
 _END_OF_TIME_MS = (2**63 - 1) // NS_PER_MS
 """The server counts int64 nanoseconds, to 2262, and refuses a query that names a later time."""
+_METER_TAGS = '"region", "site", "meter"'
 _READING_TAGS = '"region", "site", "meter", "edge", "outbox"'
 _FIGURE_COLUMNS = (*INTEGER_FIELDS, *MEASURE_FIELDS, DETERMINED)
 
@@ -123,19 +127,22 @@ class InfluxQuery:
             base_url=url, headers=dict(headers), timeout=TIMEOUT_S, trust_env=False
         )
 
-    def rows(self, statements: Sequence[str], epoch: str) -> Iterator[Series]:
+    def rows(
+        self, statements: Sequence[str], epoch: str, timeout_s: float = TIMEOUT_S
+    ) -> Iterator[Series]:
         """Yield the series of all answers; times in the unit `epoch` (ms, ns)."""
         for start in range(0, len(statements), _STATEMENTS_PER_QUERY):
             query = ";".join(statements[start : start + _STATEMENTS_PER_QUERY])
-            answer = self._post({"db": self.database, "q": query, "epoch": epoch})
+            form = {"db": self.database, "q": query, "epoch": epoch}
+            answer = self._post(form, timeout_s)
             for result in answer.get("results", ()):
                 if "error" in result:
                     raise _failure(result["error"], f"{self.url}: {result['error']}: {query[:200]}")
                 yield from result.get("series", ())
 
-    def _post(self, form: Mapping[str, str]) -> Any:
+    def _post(self, form: Mapping[str, str], timeout_s: float) -> Any:
         try:
-            response = self.client.post("/query", data=dict(form))
+            response = self.client.post("/query", data=dict(form), timeout=timeout_s)
         except httpx.HTTPError as error:
             raise StoreRetriable(f"{self.url}/query: {error!r}") from error
         if response.status_code == httpx.codes.BAD_REQUEST:
@@ -240,7 +247,7 @@ class InfluxReader:
             statements.append(
                 f'SELECT {fields} FROM "{level}" WHERE {where} AND ({among}) '
                 f"AND {_span(from_ms, to_ms)} "
-                'GROUP BY "region", "site", "meter", "channel"'
+                f'GROUP BY {_METER_TAGS}, "channel"'
             )
         wanted = set(series.tolist())
         parts = []
@@ -257,7 +264,7 @@ class InfluxReader:
         fields = ", ".join(f'"{name}"' for name in VERDICT_FIELDS)
         statements = [
             f'SELECT {fields} FROM "{VERDICT}" WHERE {where} AND {_span(from_ms, to_ms)} '
-            'GROUP BY "region", "site", "meter", "channel"'
+            f'GROUP BY {_METER_TAGS}, "channel"'
             for where, _ in self._sites(distinct(series))
         ]
         wanted = set(series.tolist())
@@ -275,7 +282,7 @@ class InfluxReader:
     def last_times(self, series: Int32) -> Int64:
         statements = [
             f'SELECT last("{channel}") AS "{channel}" FROM "{READING}" WHERE {where} '
-            'GROUP BY "region", "site", "meter"'
+            f"GROUP BY {_METER_TAGS}"
             for where, channels in self._sites(distinct(series))
             for channel in channels
         ]
@@ -393,18 +400,38 @@ class InfluxStore(InfluxReader, ABC):
             )
         if not grids:
             self._write(f"{GRID} {GRID_MS}={self._grid_ms}i 0".encode(), "ms")
-        for found in self._select(f'SELECT last("expected") FROM "{Level.INTERVAL}" GROUP BY *'):
+        for found in self._of_all(f'SELECT last("expected") FROM "{Level.INTERVAL}" GROUP BY *'):
             self._directory.series.add(SeriesKey(**found["tags"]))
+        self._list_without_figures()
         for source in self.receipts():
             self._directory.sources.add(source)
         heads = {}
-        for found in self._select(f'SELECT last("{SEQ}") FROM "{READING}" GROUP BY *', "ns"):
+        for found in self._of_all(f'SELECT last("{SEQ}") FROM "{READING}" GROUP BY *', "ns"):
             tags = found["tags"]
             region, site = tags["region"], tags["site"]
             index = self._directory.sources.add(Source(region, site, tags["edge"], tags["outbox"]))
             key = self._encoder.line_key((region, site, tags["meter"]), index)
             heads[key] = found["values"][0][0] // NS_PER_MS
         self._encoder.remember(heads)
+
+    def _list_without_figures(self) -> None:
+        """List registers that were read but never counted: not registered, or under no clock."""
+        answer = self._select(f'SHOW FIELD KEYS FROM "{READING}"')
+        fields = {name for found in answer for name, _ in found["values"]}
+        names = [name for name, channel in catalogue().items() if channel.cumulative]
+        chosen = [name for name in names if name in fields]
+        if not chosen:
+            return
+        # All of them at once takes no longer than one.
+        lasts = ", ".join(f'last("{name}")' for name in chosen)
+        for found in self._of_all(f'SELECT {lasts} FROM "{READING}" GROUP BY {_METER_TAGS}'):
+            for name, value in zip(chosen, found["values"][0][1:], strict=True):
+                if value is not None:
+                    self._directory.series.add(SeriesKey(**found["tags"], channel=name))
+
+    def _of_all(self, statement: str, epoch: str = "ms") -> Iterator[Series]:
+        """Ask what a city's series take long to answer."""
+        return self._query.rows([statement], epoch, _OF_ALL_TIMEOUT_S)
 
     def _select(self, statement: str, epoch: str = "ms") -> Iterator[Series]:
         return self._query.rows([statement], epoch)

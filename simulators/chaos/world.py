@@ -99,6 +99,7 @@ class World:
         self.links: dict[str, Link] = {}
         self.files: dict[str, EdgeFiles] = {}
         self.ports: Ports
+        self.origin_ms: int
         self.broker_port, self.api_port, self.store_port = free_port(), free_port(), free_port()
         self.api = Api(f"http://{HOST}:{self.api_port}")
         self.processes = Processes(self.folder / "logs")
@@ -131,9 +132,14 @@ class World:
     async def build(self) -> None:
         """Start meters and wires, write all configurations."""
         ports_file = self.folder / "ports.json"
-        origin_ms = wall_ms() // MINUTE_MS * MINUTE_MS - ORIGIN_MS
+        self.origin_ms = wall_ms() // MINUTE_MS * MINUTE_MS - ORIGIN_MS
         arguments = ["meters", "--district", DISTRICT, "--ports-file", str(ports_file)]
-        arguments += ["--origin-ms", str(origin_ms), "--record", str(self.folder / "served.csv")]
+        arguments += [
+            "--origin-ms",
+            str(self.origin_ms),
+            "--record",
+            str(self.folder / "served.csv"),
+        ]
         child = await self.processes.start("meters", "simulators", arguments)
 
         async def written() -> bool:

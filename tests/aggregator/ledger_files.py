@@ -34,6 +34,18 @@ def write_ledger(folder: Path, port: int = 8080) -> Path:
         "office,em-01,electricity,boundary_in,,1,,,\n",
         "utf-8",
     )
+    write_metas(data)
+    config = folder / "aggregator.toml"
+    config.write_text(
+        f'[aggregator]\nregions = ["{REGION}"]\ndata_dir = "{data}"\nregister = "{register}"\n'
+        f'factor_set = "demo"\n[api]\nport = {port}\n',
+        "utf-8",
+    )
+    return config
+
+
+def write_metas(data: Path) -> None:
+    """Keep what the gateways said of their meters: how large the registers are."""
     records = Records(f"sqlite:///{data / 'records.sqlite'}")
     records.open()
     for site in ("foundry", "office"):
@@ -52,10 +64,3 @@ def write_ledger(folder: Path, port: int = 8080) -> Path:
         records.put_meta(meta_hash(payload), payload, address)
         records.use_meta(meta_hash(payload), address, MIDNIGHT_MS)
     records.close()
-    config = folder / "aggregator.toml"
-    config.write_text(
-        f'[aggregator]\nregions = ["{REGION}"]\ndata_dir = "{data}"\nregister = "{register}"\n'
-        f'factor_set = "demo"\n[api]\nport = {port}\n',
-        "utf-8",
-    )
-    return config

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -441,3 +442,22 @@ def test_the_page_and_its_description_need_no_internet(client: ApiClient):
     assert page.status_code == 200
     assert "//" not in page.text.replace("<!doctype", "")
     assert "/api/v1/intervals" in client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("path", ["live", "consumption", "proposals", "edges"])
+def test_all_sites_cost_as_many_questions_to_the_store_as_one(
+    path: str, ledger: Ledger, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any], *parameters: Any) -> Any:
+        asked.append(name)
+        return real(*parameters)
+
+    for name in ("figures", "last_times"):
+        monkeypatch.setattr(
+            ledger.reader, name, partial(counted, name, getattr(ledger.reader, name))
+        )
+    assert len(ledger.reader.register.sites) > 2
+    get(client, path)
+    assert len(asked) == 1

@@ -8,9 +8,14 @@ import pytest
 from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.closing_command.__main__ import main
 from aggregator.closings import Closings, month_of
+from aggregator.config import load
+from aggregator.events import Events
+from aggregator.offline import opened
+from aggregator.restatements import Restatements
 from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
 from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, REGION, build
+from tests.aggregator.ledger_files import write_metas
 
 MARCH = ["--region", REGION, "--month", "2026-03"]
 SAID = ["--author", "Li Wei", "--reason", "monthly report"]
@@ -44,6 +49,7 @@ def config(tmp_path: Path) -> Path:
         "office,em-02,electricity,boundary_in,,1,,,\n",
         "utf-8",
     )
+    write_metas(data)
     path = tmp_path / "aggregator.toml"
     path.write_text(
         f'[aggregator]\nregions = ["{REGION}"]\ndata_dir = "{data}"\n'
@@ -80,6 +86,33 @@ def test_close_freezes_the_month_and_says_what_was_not_measured(
     assert (closing.author, closing.reason, closing.factor_set) == (
         "Li Wei", "monthly report", "demo",
     )  # fmt: skip
+
+
+def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
+    config: Path, tmp_path: Path
+):
+    with opened(load(config), "test", Events(lambda: 0)) as parts:
+        parts.replayer().catch_up(parts.sites(None))
+        parts.amendments.note_new()
+    meters = tmp_path / "register" / "meters.csv"
+    meters.write_text(meters.read_text("utf-8").replace(",100,", ",200,"), "utf-8")
+    assert main(["--config", str(config), *MARCH, *SAID]) == 0
+    url = f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}"
+    closings, restatements = Closings(url), Restatements(url)
+    (closing,) = closings.closings()
+    rows = {(p.meter, p.channel): p for p in closings.reported(closing, "foundry")}
+    grid = rows["grid", "energy_import"]
+    assert grid.amount - grid.open_amount == 2 * GRID_MICRO
+    told = restatements.find(REGION, "foundry", 0, 2**44)
+    assert {(one.meter, one.cause.partition(" change ")[0]) for one in told} == {
+        ("grid", "register")
+    }
+    day = [one for one in told if (one.channel, one.measure) == ("energy_import", "amount")]
+    before, after = sum(one.from_value or 0 for one in day), sum(one.to_value or 0 for one in day)
+    assert (before, after) == (GRID_MICRO / 1e6, 2 * GRID_MICRO / 1e6)
+    assert not closings.restated(closing, "foundry")  # all of it came before the report
+    closings.close()
+    restatements.close()
 
 
 def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.CaptureFixture[str]):

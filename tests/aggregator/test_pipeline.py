@@ -286,6 +286,33 @@ def test_impossible_times_are_told_when_they_begin_and_kept_each_time(rig):
     assert rig.acks[-1].outboxes[OUTBOX].upto == 5
 
 
+def test_impossible_times_that_are_not_kept_are_not_acknowledged(rig):
+    """The edge would let go of readings that are nowhere; it sends them again instead."""
+    wrong = batch(2, time_ms=NOW + 10 * MINUTE_MS)
+    rig.run(
+        [told(), batch(1)],
+        lambda: rig.records_fail(failing=True),
+        [wrong, batch(3)],
+        lambda: rig.records_fail(failing=False),
+    )
+    settled = rig.acks[-1].outboxes[OUTBOX]
+    assert (settled.upto, list(settled.ranges)) == (1, [(3, 3)])
+    assert rig.count(Counter.DOOR) == 0
+    rig.run([wrong])
+    assert rig.acks[-1].outboxes[OUTBOX].upto == 3
+    assert [kept.payload for kept in rig.records.quarantined()] == [wrong.payload]
+
+
+def test_a_full_quarantine_is_told_once_and_its_batches_stay_with_their_edges(rig):
+    wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
+    rig.records = Records(f"sqlite:///{rig.file}", max_misdated_bytes=len(wrong[0].payload))
+    rig.run([told(), *wrong], wrong[1:], [batch(4)])
+    assert rig.count(Counter.NO_ROOM) == 4
+    assert len(rig.logged("quarantine_full")) == 1
+    settled = rig.acks[-1].outboxes[OUTBOX]
+    assert (settled.upto, list(settled.ranges)) == (1, [(4, 4)])
+
+
 def test_an_unregistered_meter_is_named_once_and_its_readings_are_counted(rig):
     data = [[batch(seq, meter=meter)] for seq, meter in enumerate(("x-1", "x-1", "x-2", "em-1"), 1)]
     rig.run([told()], *data)

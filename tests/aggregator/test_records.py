@@ -72,18 +72,23 @@ def test_quarantine_is_capped_by_bytes(records):
     assert records.quarantine_size() == (1, 100)
 
 
-def test_size_and_eviction_do_not_read_the_payloads(records, url):
+def test_few_payloads_cost_a_look_through_the_quarantine(url):
+    """A gigabyte of batches with impossible times may be among them."""
+    records = Records(url, max_quarantined=100, max_quarantine_bytes=10_000)
+    records.open()
     asked = []
     listen = event.listens_for(records._engine, "before_cursor_execute")
     listen(lambda _db, _cursor, statement, values, *_: asked.append((statement, values)))
-    for i in range(6):
-        records.quarantine(bytes([i]), "t", "r", i)
-    reading = {(text, values) for text, values in asked if text.startswith("SELECT")}
-    assert reading
+    evicted = [records.quarantine(bytes([i]), "t", "r", i) for i in range(200)]
+    assert sum(evicted) == 200 - records.quarantine_size()[0]
+    reading = [(text, values) for text, values in asked if text.startswith("SELECT")]
+    assert 1 < len(reading) <= 2 + 100 // 5
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
         for text, values in reading:
-            (plan,) = db.execute(f"EXPLAIN QUERY PLAN {text}", values)
-            assert "USING COVERING INDEX quarantine_age" in plan[3], text
+            if "ORDER BY" in text:
+                (plan,) = db.execute(f"EXPLAIN QUERY PLAN {text}", values)  # and no sorting
+                assert "USING INDEX quarantine_age" in plan[3], text
+    records.close()
 
 
 def test_the_last_state_of_each_edge_counts(records):

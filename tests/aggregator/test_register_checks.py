@@ -148,6 +148,18 @@ def test_refused(case, tmp_path):
     assert (file, line, column) in found, caught.value
 
 
+def test_a_meter_counts_one_carrier(tmp_path):
+    files = example()
+    files["meters.csv"] += "office,em-02,heat,check,,1,,2026-09-01,,,,,,\n"
+    line = files["meters.csv"].count("\n")
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write_folder(tmp_path, files))
+    assert [(p.file, p.line, p.column, p.reason) for p in caught.value.problems] == [
+        ("meters.csv", line, "carrier",
+         "em-02 counts electricity; what counts another is another meter"),
+    ]  # fmt: skip
+
+
 def test_one_wrong_cell_brings_no_complaint_about_what_depends_on_it(tmp_path):
     files = example()
     for file, old, new in [

@@ -67,6 +67,67 @@ def test_import_export_log(config, folder, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+DOCUMENT = "factors/own.toml"
+STOPS = {
+    "tariff that is not there": (
+        "sites.csv", ",demo-electricity demo-gas", ",demo-electricity demo-gaz",
+        "sites.csv: line 2: tariff: no tariff 'demo-gaz'; there are: ",
+    ),
+    "two tariffs for one thing": (
+        "sites.csv", ",demo-electricity demo-gas", ",demo-electricity shandong-110kv-example",
+        "sites.csv: line 2: tariff: demo-electricity and shandong-110kv-example both price",
+    ),
+    "factor of no unit": (
+        DOCUMENT, 'unit = "kgCO2/t"', 'unit = "kgCO2/lb"',
+        f"{DOCUMENT}: row 1 (own-steam-mass-co2): unit: unknown",
+    ),
+    "gap between factors": (
+        DOCUMENT, "verified = false\n", """verified = false
+valid_to = 2021-01-01
+[[factor]]
+id = "own-steam-later"
+item = "steam"
+measure = "co2_kg"
+value = 413.9
+unit = "kgCO2/t"
+data_year = 2020
+basis = "standing"
+valid_from = 2022-01-01
+region = "national"
+edition = "example"
+source = "computed"
+verified = false
+""", f"{DOCUMENT}: row (own-steam-later): valid_from: gap",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STOPS)
+def test_what_would_stop_the_next_start_is_refused_where_it_stands(case, config, folder, capsys):
+    file, old, new, told = STOPS[case]
+    import_ = ["import", str(folder), "--config", config]
+    assert main(import_) == 0
+    text = example()[file]
+    assert text.count(old) == 1
+    write_folder(folder, {file: text.replace(old, new)})
+    for call in (["check", str(folder)], import_):
+        assert main(call) == 1
+        assert told in capsys.readouterr().err
+    write_folder(folder, {file: text})
+    assert main(import_) == 0
+    assert capsys.readouterr().out == "changed: nothing\n"
+
+
+def test_a_document_alone_is_judged_beside_what_the_database_holds(
+    config, folder, tmp_path, capsys
+):
+    assert main(["import", str(folder), "--config", config]) == 0
+    sites = example()["sites.csv"].replace("demo-electricity", "own")
+    write_folder(tmp_path / "some", {"sites.csv": sites})
+    assert main(["import", str(tmp_path / "some"), "--config", config]) == 1
+    assert "sites.csv: line 2: tariff: no tariff 'own'" in capsys.readouterr().err
+
+
 def test_wrong_calls(config, folder, tmp_path, capsys):
     assert main(["log", "--config", config, "--since", "yesterday"]) == 2
     assert "--since: 'yesterday' is neither a date" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,7 @@ def test_a_day_that_is_not_settled_changes_freely(config: Path, monkeypatch):
     settled_ms = FIRST_MS + DAY_MS + 6 * HOUR_MS
     damage = f"UPDATE interval SET amount = amount + 1 WHERE start_ms = {FIRST_MS + HOUR_MS}"
     for now_ms, records in ((settled_ms - 1, 0), (settled_ms, len(METERS))):
-        monkeypatch.setattr("aggregator.app.wall_ms", lambda at=now_ms: at)
+        monkeypatch.setattr("aggregator.offline.wall_ms", lambda at=now_ms: at)
         spoil(config, damage)
         assert main(["--config", str(config)]) == 0
         with opening(config) as parts:
@@ -441,6 +442,26 @@ def test_what_people_declared_is_applied_first_under_its_own_cause(config: Path,
     assert main(["--config", str(config)]) == 0
     assert same(now(config), right)
     assert prove(["--config", str(config), "--from", "2025-10-26", "--to", "2025-10-27"]) == 0
+
+
+def test_each_settled_figure_that_follows_the_register_first_leaves_a_record(config: Path):
+    meters = config.parent / "register" / "meters.csv"
+    first = meters.read_text("utf-8")
+    late = "works,em-2,electricity,boundary_in,,1,,,\n"
+    meters.write_text(first.replace(late, ""), "utf-8")
+    before = live(config, 4)[Level.INTERVAL]
+    meters.write_text(first.replace(",40,", ",80,"), "utf-8")
+    assert main(["--config", str(config)]) == 0
+    after = now(config)[Level.INTERVAL]
+    names = [field.name for field in fields(IntervalColumns)][1:]
+    amount = names.index("amount")
+    told = [one for one in records_of(config, "works") if one.measure == "amount"]
+    assert {one.meter for one in told} == {"em-1", "em-2"}
+    assert {one.cause.partition(" change ")[0] for one in told} == {"register"}
+    recorded = sum((one.to_value or 0) - (one.from_value or 0) for one in told)
+    changed = int(after[amount].sum() - before[amount].sum())
+    assert changed > 0
+    assert recorded == pytest.approx(changed / 1e6)
 
 
 def test_refused_while_an_aggregator_has_the_store(config: Path, capsys):

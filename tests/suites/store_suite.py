@@ -430,6 +430,19 @@ class StoreSuite:
         store.write_intervals(Level.DAY, figures(store, [0]), clear=[other])
         assert kit.open().dirty_days() == set()
 
+    def test_a_register_without_figures_is_known_after_a_restart(self, kit):
+        """It may be registered by then: what was read before must count with what comes."""
+        store = kit.open()
+        clock = int(Quality.CLOCK)
+        rows = [R(0, 1), R(0, 5, meter="m2", quality=clock), R(0, 7, meter="m2", channel="heat")]
+        store.commit(commit_of(store, rows, [R(0, 1.5, channel="power")], figures(store, [0])))
+        store = kit.open()
+        for meter, channel in (
+            ("m1", "energy_import"), ("m2", "energy_import"), ("m2", "heat")
+        ):  # fmt: skip
+            assert store.directory.series.find(SeriesKey(*SITE, meter, channel)) >= 0
+        assert read(store, store, meter="m2") == [(0, 5)]
+
     def test_a_cleared_day_can_become_dirty_again(self, kit):
         store = kit.open()
         day = DirtyDay(*SITE, T0)

@@ -19,6 +19,8 @@ from edge_agent.errors import LinkError
 from edge_agent.events import Emit
 
 ANSWER_TIMEOUT_S = 10.0
+STEPS_A_BATCH = 15
+"""At least: thousands of batches of one reading each would take their time at the aggregator."""
 PROGRESS_STEPS = 60
 
 
@@ -91,7 +93,7 @@ async def run_steps(
     devices = device_maps(config)
     meta = build_meta(config, devices)
     clock = SteppingClock(steps.first_ms)
-    commit_ms = round(config.uplink.commit_period_s * 1000)
+    commit_ms = max(round(config.uplink.commit_period_s * 1000), STEPS_A_BATCH * steps.step_ms)
     taken = 0
     with contextlib.closing(open_outbox(config, emit)) as outbox:
         outbox.use_meta(meta)

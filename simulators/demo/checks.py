@@ -108,6 +108,17 @@ async def _lost(
     return Finding(text, found.good and row["exceeded"] is exceeded)
 
 
+async def _without_data(
+    api: Api, scenario: Scenario, *, site: str, carrier: str, begin: int, end: int,
+    meters: Sequence[str],
+) -> Finding:  # fmt: skip
+    """Meters that say nothing are named, and nothing is judged without them."""
+    row = await _balance(api, site, carrier, begin, end)
+    silent = row["meters_without_data"]
+    text = f"{site}: no data of {', '.join(silent)}, balance not judged {_span(begin, end)}"
+    return Finding(text, sorted(silent) == sorted(meters) and row["exceeded"] is None)
+
+
 async def _night_flow(
     api: Api, scenario: Scenario, *, site: str, meter: str, channel: str, night: int, hours: int,
     rise: Sequence[float],
@@ -206,6 +217,7 @@ CHECKS: Mapping[str, Check] = {
     "amount": _amount,
     "ratio": _ratio,
     "lost": _lost,
+    "without_data": _without_data,
     "night_flow": _night_flow,
     "budget": _budget,
     "offline": _offline,

@@ -93,7 +93,7 @@ def rules() -> tuple[Rule, ...]:
         Rule(
             "night-load",
             (Asked(_least_hour(), DAY_S), Asked(_usual_least_hour(), 8 * DAY_S, DAY_S)),
-            "$A > 1.3 * $B",
+            "$A > 1.3 * abs($B)",  # below zero: a battery gives back
         ),
         Rule("balance", (Asked(_imbalance(), 2 * DAY_S, DAY_S // 4),), "abs($A) > 0.05"),
         Rule("proof", (Asked(_not_closing(), 3 * DAY_S),), "$A > 0"),

@@ -150,7 +150,7 @@ async def _budget(
     measure = budget["indicator"]
     last, passed = 0.0, 0
     for day in range(month, min(scenario.end_ms, next_month(month)), DAY_MS):
-        answer = await _of_site(api, site, month, min(day + DAY_MS, scenario.end_ms))
+        answer = await _of_site(api, site, month, day + DAY_MS, level="day")
         last = answer["total"][measure] / budget["value"]
         if last > 1 and not passed:
             passed = day
@@ -227,8 +227,12 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-async def _of_site(api: Api, site: str, begin: int, end: int) -> Mapping[str, Any]:
-    answer = await api.get("/api/v1/consumption", site=site, **{"from": str(begin), "to": str(end)})
+async def _of_site(
+    api: Api, site: str, begin: int, end: int, level: str = "interval"
+) -> Mapping[str, Any]:
+    answer = await api.get(
+        "/api/v1/consumption", site=site, level=level, **{"from": str(begin), "to": str(end)}
+    )
     (row,) = answer["sites"]
     found: Mapping[str, Any] = row
     return found

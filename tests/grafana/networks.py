@@ -179,15 +179,6 @@ def _theoretical(month: Month) -> Points:
                 "listed": 1, "value": total / MILLION / PERFORMANCE, "unit": "kWh", "level": "",
                 "source": "电站月报 (演示)",
             }  # fmt: skip
-            tags = (
-                REGION,
-                "pvplant",
-                "",
-                "electricity",
-                "production",
-                "pv-theoretical",
-                "",
-                "month",
-            )
-            rows.append((tags, start, fields))
+            what = (ENERGY, "production", "pv-theoretical")
+            rows.append(((REGION, "pvplant", "", *what, "", "month"), start, fields))
     return Points.of_rows(PLAN, rows)

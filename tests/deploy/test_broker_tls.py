@@ -66,7 +66,7 @@ async def test_a_gateway_delivers_over_tls_and_hears_that_it_was_stored(tmp_path
 
         await world.wait_until(acked, "the edge has heard of its ack")
         assert await world.counter("lost_broker_connections") == 0
-        live = await world.api._get("/api/v1/live")
+        live = await world.api.get("/api/v1/live")
         assert live["edges_online"] == 1
         await world.end(edge)
         assert f"as {world.district.region}/works/{edge} " in world.broker.log  # type: ignore[attr-defined]

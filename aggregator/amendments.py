@@ -144,6 +144,11 @@ class Amendments:
         if self._new:
             self._facts.add_applied(self._new)
             self._new.clear()
+        # Until now nobody but the primary gateway read these: whatever they follow, also this.
+        shared, series = self._parameters.newly_shared, self._store.directory.series
+        if shared:
+            self._facts.share({series.key(i): self._parameters.registers(i) for i in shared})
+            shared.clear()
 
     def restate(
         self, intervals: IntervalColumns, cause: str, arrivals: Sequence[Arrival] = ()

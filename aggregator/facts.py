@@ -5,7 +5,7 @@ one transaction. Errors: StoreRetriable when the database does not do what it is
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -128,6 +128,15 @@ class Facts(Database):
                 if (row.row_key.get("site"), row.row_key.get("meter")) == (site, meter):
                     return row.id, row.author, row.note
         return None
+
+    def share(self, registers: Mapping[SeriesKey, Registers]) -> None:
+        """Note that figures follow who goes before whom, of channels that others will read too."""
+        with self._transaction() as db:
+            for key, declared in registers.items():
+                row = db.execute(select(APPLIED.c.registers).filter_by(**key._asdict())).first()
+                if row is not None:
+                    said = to_text(replace(from_text(row.registers), edges=declared.edges))
+                    db.execute(update(APPLIED).filter_by(**key._asdict()).values(registers=said))
 
     def add_applied(self, registers: Mapping[SeriesKey, Registers]) -> None:
         """Note what the figures of new channels follow; one that is noted stays as it is."""

@@ -74,8 +74,10 @@ def opened(config: Config, owner: str, events: Events) -> Iterator[Parts]:
         warm_up()
         parameters = Parameters(store.directory, tables.register)
         for stored in records.metas():
+            meta = decode_meta(stored.payload)
+            parameters.note_readers(stored.address, meta)
             if stored.used_ms:
-                parameters.tell(stored.address, decode_meta(stored.payload))
+                parameters.tell(stored.address, meta)
         for place in facts.sites():
             parameters.declare(*place, facts.declared(*place))
         measures = Measures(store.directory, parameters, factor_set, tariffs)

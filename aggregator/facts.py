@@ -15,6 +15,7 @@ from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
 from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
+from aggregator.register_changes import FOLLOWED, RegisterChange
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
 
@@ -115,19 +116,19 @@ class Facts(Database):
         with self._transaction() as db:
             _follow(db, region, site, followed)
 
-    def last_change(self, site: str, meter: str) -> tuple[int, str, str] | None:
-        """Return (id, author, note) of the audit's last word on a meter's rows, if there is any."""
-        table = AUDIT.c
+    def register_changes(self, site: str) -> Sequence[RegisterChange]:
+        """Return all that was ever changed of a site's rows that figures follow, oldest first."""
         query = (
-            select(table.id, table.author, table.note, table.row_key)
-            .where(table.table_name.in_(("meters", "integrated_channels")))
-            .order_by(table.id.desc())
+            select(AUDIT)
+            .where(AUDIT.c.table_name.in_(FOLLOWED))
+            .where(AUDIT.c.row_key["site"].as_string() == site)
+            .order_by(AUDIT.c.id)
         )
         with self._transaction() as db:
-            for row in db.execute(query):
-                if (row.row_key.get("site"), row.row_key.get("meter")) == (site, meter):
-                    return row.id, row.author, row.note
-        return None
+            return tuple(
+                RegisterChange(row.id, row.author, row.note, row.table_name, row.row_key, row.after)
+                for row in db.execute(query)
+            )
 
     def share(self, registers: Mapping[SeriesKey, Registers]) -> None:
         """Note that figures follow who goes before whom, of channels that others will read too."""

@@ -45,7 +45,7 @@ class Shared(Told):
         self.parameters.note_readers(OTHER, Meta(meters))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_order_of_two_gateways_readings_ends_in_the_oracles_figures_and_verdicts(data):
     walks = {edge: data.draw(register_walks(), label=edge) for edge in ("gw-1", "gw-2")}

@@ -511,7 +511,8 @@ class ClosingSuite:
             assert channels["pv"]["reported"]["amount"] == {"energy_kwh": PV / MICRO}
             assert channels["pv"]["now"]["amount"] == {"energy_kwh": true / MICRO}
             assert channels["grid"]["correction"]["amount"] == {"energy_kwh": 0.0}
-            lines = client.get("/api/v1/closings/370114/2026-10?format=csv").text.splitlines()
+            content = client.get("/api/v1/closings/370114/2026-10?format=csv").content
+            lines = content.decode("utf-8-sig").splitlines()
             assert lines[0].startswith("region,month,site,carrier,reported_consumption_energy_kwh")
             assert len(lines) == 2
             query = "?format=csv&detail=channels"

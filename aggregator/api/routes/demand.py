@@ -104,7 +104,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         loads = [_SiteLoads(reader, site, own, from_ms, to_ms) for site, own in borders if own]
         rows = tuple(row for one in loads for row in one.rows())
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(DemandRow, rows)
         return DemandAnswer(
             month=_name(from_ms),
             from_ms=from_ms,

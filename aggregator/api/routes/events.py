@@ -118,7 +118,11 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
             for site in find_sites(reader, query.site)
             for told in writer.events(site.region, site.id)
         ]
-        return csv_response(rows) if query.format == "csv" else EventsAnswer(events=tuple(rows))
+        return (
+            csv_response(EventRow, rows)
+            if query.format == "csv"
+            else EventsAnswer(events=tuple(rows))
+        )
 
     @router.post("/events", status_code=201, response_model_exclude_unset=True)
     def tell(body: EventFields, response: Response) -> SaidAnswer:
@@ -158,7 +162,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
                 422, "to", f"more than {query.limit} records: shorten the period or name one site"
             )
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(RestatementRow, rows)
         return RestatementsAnswer(
             from_ms=from_ms,
             to_ms=to_ms,

@@ -98,7 +98,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             for tags, at_ms, row in plan_rows(reader.register, reader.now_ms())
             if query.site is None or (tags[0], tags[1]) in chosen | regions
         ]
-        return csv_response(rows) if query.format == "csv" else rows
+        return csv_response(PlanRow, rows) if query.format == "csv" else rows
 
     @router.get("/unit-consumption")
     def unit_consumption(query: Annotated[UnitQuery, Query()]) -> tuple[UnitRow, ...]:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from contract.reading import check_id
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
 from edge_agent.errors import ConfigError, Problem
+from edge_agent.toml_lines import placed
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -248,14 +249,15 @@ def parse_config(raw: bytes, path: Path) -> EdgeConfig:
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError(str(path), [Problem("", f"larger than {MAX_FILE_BYTES} bytes")])
     try:
-        table = tomllib.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError included
         raise ConfigError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
     reader = _Reader(path.absolute().parent)
     config: EdgeConfig | None = reader.build(EdgeConfig, table, "")
     problems = [*reader.problems, *(_cross_checks(config) if config is not None else ())]
     if problems or config is None:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(text, problems))
     return config
 
 

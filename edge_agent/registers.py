@@ -23,6 +23,7 @@ from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
 from edge_agent.maps.mqtt_json import parse_mqtt_json
 from edge_agent.maps.opcua import parse_opcua
+from edge_agent.toml_lines import placed
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -76,7 +77,13 @@ def load_device_maps(models: Iterable[str], own: Path | None = None) -> dict[str
             maps[model] = load_device_map(model, own) if is_own else _cached(model)
         except ConfigError as error:
             where = f"{own if is_own else devices_folder()}/{model}.toml"
-            problems += (Problem(f"{where} {p.key}".strip(), p.reason) for p in error.problems)
+            problems += (
+                Problem(
+                    " ".join(filter(None, (f"{where}:{p.line}" if p.line else where, p.key))),
+                    p.reason,
+                )
+                for p in error.problems
+            )
     if problems:
         raise ConfigError("", problems)
     return maps
@@ -130,5 +137,5 @@ def parse_device_map(text: str, path: Path) -> DeviceMap:
     top.rest()
     problems = top.problems + problems
     if problems:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(text, problems))
     return device

@@ -92,7 +92,7 @@ def _site(
     reader: LedgerReader, account: SiteAccount, states: Mapping[str, EdgeState], now_ms: int
 ) -> LiveSite:
     site = account.site
-    power_kw, power_time_ms, missing = _power(reader, site, now_ms)
+    power_kw, power_time_ms, missing = power_of(reader, site, now_ms)
     ages = [s.outbox.oldest_age_s for s in states.values() if s.outbox.oldest_age_s is not None]
     return LiveSite(
         site=site.id,
@@ -110,7 +110,7 @@ def _site(
     )
 
 
-def _power(
+def power_of(
     reader: LedgerReader, site: Site, now_ms: int
 ) -> tuple[float | None, int | None, Sequence[str]]:
     """Return the site's power [kW], the time of its oldest part, and the meters it lacks."""

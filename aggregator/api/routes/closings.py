@@ -29,7 +29,8 @@ from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.scoped import ClosedMonths
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response
-from aggregator.closings import Closing, Part, month_of
+from aggregator.closings import Closing, Part
+from aggregator.periods import month_of
 from aggregator.register.model import Site
 from aggregator.restatements import Restatement
 from contract.stored import Level

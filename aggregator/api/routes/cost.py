@@ -31,8 +31,8 @@ from aggregator.api.shapes import (
     widened,
 )
 from aggregator.batch import IntervalColumns
-from aggregator.ledger.rows import date_of
 from aggregator.ledger.tariffs import NO_PERIOD, PERIODS, Tariff
+from aggregator.periods import month_text
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Site
 from aggregator.register.roles import Term
@@ -235,7 +235,7 @@ def _costs(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterat
 
 def _month(found: MonthCost) -> MonthRow:
     return MonthRow(
-        month=date_of(found.month_ms).strftime("%Y-%m"),
+        month=month_text(found.month_ms),
         complete=found.complete,
         energy_cny=found.energy_cny,
         demand_cny=found.demand_cny,

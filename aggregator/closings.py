@@ -9,13 +9,13 @@ StoreRetriable when the database does not do what it is asked now, StoreRefused 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from aggregator.databases import Database
-from aggregator.ledger.rows import date_of, day_ms
+from aggregator.ledger.rows import date_of
+from aggregator.periods import month_text
 from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
 from aggregator.store.base import StoreRefused
@@ -98,19 +98,6 @@ _EVENT = re.compile(r"event ([0-9]{1,18})( undone)?")
 """Cause of a restatement that follows what a person told."""
 _CHANGE = re.compile(r"register changes? ([0-9]{1,18}(?: [0-9]{1,18})*)")
 """Cause of one that follows a row of the register: the id of its audit record."""
-
-
-def month_text(month_ms: int) -> str:
-    """Return `2026-10` for the start of a Beijing month."""
-    return date_of(month_ms).strftime("%Y-%m")
-
-
-def month_of(text: str) -> int:
-    """Return the start [ms UTC] of the Beijing month `2026-10`; ValueError for anything else."""
-    year, mark, month = text.partition("-")
-    if not (mark and len(year) == 4 and len(month) == 2 and (year + month).isdecimal()):
-        raise ValueError(f"{text!r:.40} is not a month like 2026-10")
-    return day_ms(date(int(year), int(month), 1))
 
 
 class Closings(Database):

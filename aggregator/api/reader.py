@@ -5,7 +5,7 @@ floats with a unit in their name only where a response is made.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -145,6 +145,10 @@ class LedgerReader(Protocol):
 
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         """Return the verdicts that stand about readings in [from_ms, to_ms)."""
+        ...
+
+    def senders(self, region: str, site: str) -> Collection[str]:
+        """Return the edges that have sent readings of a site, refused ones too."""
         ...
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
@@ -311,6 +315,11 @@ class StoreLedgerReader:
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         with self._reader() as reader:
             return reader.verdicts(np.array(sorted(series), np.int32), from_ms, to_ms)
+
+    def senders(self, region: str, site: str) -> Collection[str]:
+        sources = self._store.directory.sources.keys()
+        sent = {one.edge for one in sources if (one.region, one.site) == (region, site)}
+        return sent | {one.address.edge for one in self.misdated(region, site)}
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:

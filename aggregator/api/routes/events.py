@@ -112,7 +112,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
         site = find_site(reader, body.site)
         if body.meter is not None and (site.id, body.meter) not in reader.register.rows:
             raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
-        return _answer(writer.tell(body.event(site.region)), response)
+        return _answer(writer.tell(body.event(site.region, reader.now_ms())), response)
 
     @router.post("/events/{id}/undo", response_model_exclude_unset=True)
     def undo(

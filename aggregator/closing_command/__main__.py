@@ -84,8 +84,8 @@ def _list(config: "Config", arguments: argparse.Namespace) -> int:
 def _close(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.app import wall_ms
     from aggregator.closing_command.application import close_month
-    from aggregator.closings import month_of
     from aggregator.events import Events
+    from aggregator.periods import month_of
 
     try:
         month_ms = month_of(arguments.month)

@@ -184,6 +184,22 @@ def test_a_word_that_cannot_be_meant_names_its_field(client, change, status, nam
     assert client.get(EVENTS).json()["events"] == []
 
 
+def test_what_no_figure_could_follow_is_refused_once_the_meter_has_spoken(works, client):
+    export = exchange(channel="energy_export", final_kwh=1, start_kwh=0)
+    assert client.post(EVENTS, export, TOKEN).status_code == 201  # before its first reading
+    works.read(minutes(500, 501, 502))
+    for change, named, reason in (
+        ({"channel": "energy_export", "reason": "again"}, "channel", "it has: energy_import"),
+        ({"kind": "clock", "meter": None, "channel": None, "edge": "gw-9",
+          "until_ms": NOW, "offset_ms": 5}, "edge", "there are: gw-1"),
+    ):  # fmt: skip
+        answer = client.post(EVENTS, exchange(**change), TOKEN)
+        assert answer.status_code == 422, answer.text
+        error = answer.json()["error"]
+        assert (error["parameter"], reason in error["reason"]) == (named, True), error
+    assert len(client.get(EVENTS).json()["events"]) == 1
+
+
 def test_an_undoing_word_is_text_too_and_text_has_lines(client):
     told = client.post(EVENTS, exchange(reason="slip 7\nsecond line\t好"), TOKEN)
     assert told.status_code == 201, told.text

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from contract.topics import Address
 from edge_agent.config import EdgeConfig, EdgeIdentity, describe_keys, load_config, missing_files
 from edge_agent.errors import ConfigError, EdgeError, Problem
+from edge_agent.toml_lines import placed
 
 if TYPE_CHECKING:
     from edge_agent.events import EventLog
@@ -191,7 +192,7 @@ def _checked_config(path: Path) -> EdgeConfig:
             Problem(f"{error.file}: {p.key}".strip(": "), p.reason) for p in error.problems
         ]
     if problems:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(path.read_text("utf-8"), problems))
     return config
 
 

@@ -205,6 +205,7 @@ async def run_agent(
             pollers,
             config.uplink.tls_certificate,
             lambda: "rtc" if keeper is None else keeper.source,
+            emit,
         )
         uplink = Uplink(
             config.uplink,

@@ -21,13 +21,12 @@ from edge_agent.config import EdgeConfig, MeterConfig
 from edge_agent.doctor import Finding, answers, cycle_budget, outbox_health
 from edge_agent.errors import OutboxError
 from edge_agent.events import Event, MeterLost
+from edge_agent.heartbeat import ENDS_SOON_MS
 from edge_agent.maps.base import DeviceMap
 from edge_agent.outbox.inspection import inspect
 from edge_agent.poller import BusPoller
 from edge_agent.probe.physics import Snapshot, gains
 from edge_agent.wiring import counting, shown, wiring
-
-CERTIFICATE_ALARM_MS = 30 * DAY_MS
 
 
 class _Collected:
@@ -140,7 +139,7 @@ def _certificate(config: EdgeConfig, now_ms: int) -> Iterator[Finding]:
         yield Finding("certificate", good=False, text=f"{file} cannot be read")
         return
     days = (end_ms - now_ms) // DAY_MS
-    good = end_ms - now_ms > CERTIFICATE_ALARM_MS
+    good = end_ms - now_ms > ENDS_SOON_MS
     hint = "" if good else "have tls/request.csr signed again: nenghao edge enrol"
     yield Finding("certificate", good=good, text=f"holds {days} days more", hint=hint)
 

@@ -358,18 +358,18 @@ class StoreLedgerReader:
         return known and (key.site, key.meter) in self.register.rows
 
 
-def of_sites(points: Points, wanted: Callable[[str, str], bool]) -> Points:
-    """Return the points whose region and site are wanted."""
-    ours = np.array([wanted(*tags[:2]) for tags in points.keys], np.bool_)
-    return points.take(ours[points.key]) if len(points) else points
-
-
 def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
     """Return the last state of every edge by (region, site) and edge."""
     found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
     for address, state in live.states().items():
         found[address.region, address.site][address.edge] = state
     return found
+
+
+def of_sites(points: Points, wanted: Callable[[str, str], bool]) -> Points:
+    """Return the points whose region and site are wanted."""
+    ours = np.array([wanted(*tags[:2]) for tags in points.keys], np.bool_)
+    return points.take(ours[points.key]) if len(points) else points
 
 
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:

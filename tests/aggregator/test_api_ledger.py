@@ -444,6 +444,23 @@ def test_the_page_and_its_description_need_no_internet(client: ApiClient):
     assert "/api/v1/intervals" in client.get("/openapi.json").json()["paths"]
 
 
+def test_a_figure_has_the_role_that_held_when_it_began(client: ApiClient, ledger: Ledger):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid = next(row for row in meters if row.id == "grid")
+    for changed_ms, roles in (
+        (MIDNIGHT_MS + QUARTERS * QUARTER_MS, ["boundary_in"] * 48),
+        (MIDNIGHT_MS + 40 * QUARTER_MS, ["boundary_in"] * 40 + ["check"] * 8),
+    ):
+        later = replace(grid, role=Role.CHECK, valid_from_ms=changed_ms)
+        ledger.reader.register = Register.of(
+            ledger.reader.register.sites.values(), [*meters, later]
+        )
+        span = {"from": MIDNIGHT_MS, "to": NOON_MS, "level": "interval"}
+        asked = {"site": "foundry", "meter": "grid", "channel": "energy_import"}
+        rows = get(client, "intervals", **span, **asked)["intervals"]
+        assert [row["role"] for row in rows] == roles
+
+
 @pytest.mark.parametrize("path", ["live", "consumption", "proposals", "edges"])
 def test_all_sites_cost_as_many_questions_to_the_store_as_one(
     path: str, ledger: Ledger, client: ApiClient, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ the pipeline's thread.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -114,8 +115,9 @@ class Amendments:
                 continue
             span = differing(was, declared)
             if span is not None:
+                by = caused if differing(replace(was, limits=None), declared) else self._by_meta
                 for redone in self._book.redo(index, *span):
-                    self._restate(redone.old, redone.new, caused)
+                    self._restate(redone.old, redone.new, by)
                     yield redone.changed
             now[key.meter, key.channel] = declared
         applied |= now
@@ -123,6 +125,11 @@ class Amendments:
             yield IntervalColumns.empty()  # with it go verdicts that change where no figure does
         if now or followed != {one.id for one in told if one.followed}:
             self._facts.put_applied(region, site, now, followed)
+
+    def _by_meta(self, change: Change) -> tuple[str, str, str]:
+        """Name what else is declared: modulus, rating and step, by the edge's meta."""
+        name = self._parameters.told_by(change.key)
+        return f"meta {name}", "modulus, rating or step told otherwise", ""
 
     def note_new(self) -> None:
         """Note what the figures of channels follow that were not known before."""

@@ -45,8 +45,8 @@ class _Columns:
     def __len__(self) -> int:
         return len(self.series)  # type: ignore[attr-defined]
 
-    def take(self, rows: NDArray[Any]) -> Self:
-        """Return the rows chosen by an index array or a boolean mask."""
+    def take(self, rows: NDArray[Any] | slice) -> Self:
+        """Return the rows chosen by an index array, a boolean mask or a slice (a view)."""
         return type(self)(*(column[rows] for column in self.columns()))
 
     def columns(self) -> list[NDArray[Any]]:

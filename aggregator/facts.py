@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from aggregator.databases import Database
+from aggregator.databases import Database, lock_writing
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
@@ -37,9 +37,13 @@ class Facts(Database):
     """The events and what is applied of them, in the register's database."""
 
     def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
-        """Keep a checked event; the same one again while it stands changes nothing."""
+        """Keep a checked event; the same one again while it stands changes nothing.
+
+        One word at a time is looked up and kept, so that of two that come together one is kept.
+        """
         said = {column.name: getattr(event, column.name) for column in _SAID}
         with self._transaction() as db:
+            lock_writing(db)
             same = select(METER_EVENT).filter_by(undone_ms=None, **said)
             if (row := db.execute(same).mappings().first()) is None:
                 undone = {"undone_ms": None, "undone_by": "", "undone_why": ""}

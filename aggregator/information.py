@@ -264,11 +264,10 @@ def plan_rows(register: Register, now_ms: int) -> Iterator[Row]:
 
 def applies(register: Register, quota: Quota, site: Site) -> bool:
     """Tell whether a quota is for a site: by sector, climate zone and what it makes."""
-    made = {row.product for row in register.aims.production if row.site == site.id}
     return (
         quota.sector in ("", site.sector)
         and quota.climate_zone in ("", site.climate_zone)
-        and (not quota.product or quota.product in made)
+        and (not quota.product or quota.product in register.aims.made.get(site.id, ()))
     )
 
 
@@ -337,7 +336,5 @@ def _of_site(register: Register, id_: str) -> tuple[str, str] | None:
 
 
 def _of_entity(register: Register, id_: str) -> tuple[str, str] | None:
-    sites = sorted((s.region, s.id) for s in register.sites.values() if s.entity == id_)
-    if not sites:
-        return None
-    return sites[0] if len(sites) == 1 else (sites[0][0], SEVERAL)
+    seat = register.seats.get(id_)
+    return None if seat is None else (seat[0], seat[1] or SEVERAL)

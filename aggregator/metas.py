@@ -17,12 +17,12 @@ class Metas:
         stored: Iterable[StoredMeta],
         recorder: Recorder,
         parameters: Parameters,
-        tell: Callable[[Address, Meta], None],
+        tell: Callable[[Address, Meta, int, str], None],
     ) -> None:
         self._recorder = recorder
         self._parameters = parameters
         self._tell = tell
-        """Gets each meta that comes into force."""
+        """Gets each meta that comes into force, with the reading's time [ms] and its name."""
         self._known: dict[tuple[Address, str], Meta] = {}
         self._in_force: dict[Address, tuple[int, str]] = {}
         """Per edge the time of its newest reading [ms] and the meta it was read under."""
@@ -31,7 +31,7 @@ class Metas:
             self._known[one.address, one.hash] = meta
             if one.used_ms:
                 self._in_force[one.address] = one.used_ms, one.hash
-                tell(one.address, meta)
+                tell(one.address, meta, one.used_ms, one.hash)
 
     def __contains__(self, key: tuple[Address, str]) -> bool:
         return key in self._known
@@ -54,5 +54,5 @@ class Metas:
         if (newest_ms, name) > (last_ms, last):
             self._in_force[address] = newest_ms, name
             if name != last:
-                self._tell(address, self._known[address, name])
+                self._tell(address, self._known[address, name], newest_ms, name)
                 self._recorder.attempt(lambda records: records.use_meta(name, address, newest_ms))

@@ -97,7 +97,8 @@ def opened(
         parameters = Parameters(store.directory, tables.register)
         for stored in records.metas():
             if stored.used_ms:
-                parameters.tell(stored.address, decode_meta(stored.payload))
+                meta = decode_meta(stored.payload)
+                parameters.tell(stored.address, meta, stored.used_ms, stored.hash)
         for place in facts.sites():
             parameters.declare(*place, facts.declared(*place))
         measures = Measures(store.directory, parameters, factor_set, tariffs)

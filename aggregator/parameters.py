@@ -1,11 +1,12 @@
 """What the kernels must know of each series: from the register, the catalogue and the metas.
 
 Arrays by series index, grown as the directory grows. Modulus and rating are what the edge's meta
-says of the meter; the multiplier (CT x VT) is the register's; events are people's.
+in force says of the meter, for all of its time; the multiplier (CT x VT) is the register's; events
+are people's.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,16 @@ class Limits(NamedTuple):
     """Longest measured distance of two readings."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A meta in force; one for all of its meters."""
+
+    since: tuple[int, str]
+    """Time of the reading with which it came into force [ms], and its hash."""
+    channels: Mapping[str, Mapping[str, MetaChannel]]
+    """By meter and channel."""
+
+
 class Parameters:
     """Per-series parameters; ``refresh`` before use when the directory has grown or facts came.
 
@@ -69,7 +80,8 @@ class Parameters:
                 )
         self._directory = directory
         self._register = register
-        self._told: dict[tuple[str, str, str], Mapping[str, MetaChannel]] = {}
+        self._told: dict[tuple[str, str, str], _Told] = {}
+        """By (region, site, meter)."""
         self._shared: dict[MetaChannel, MetaChannel] = {}
         """Each once: a city's meters are of few makes."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
@@ -116,12 +128,30 @@ class Parameters:
             )
         )
 
-    def tell(self, address: Address, meta: Meta) -> None:
-        """Take what a meta says of its meters; the meta told last is in force."""
-        for meter in meta.meters:
-            channels = {channel.name: channel for channel in meter.channels}
-            self._told[(address.region, address.site, meter.id)] = channels
-        self._outdated.add((address.region, address.site))
+    def tell(self, address: Address, meta: Meta, since_ms: int = 0, name: str = "") -> bool:
+        """Take what a meta says of its meters; tell whether it says something new of one.
+
+        Of two that name a meter the one that came into force with the newer reading counts, so
+        that the order in which they are told does not matter.
+        """
+        place = (address.region, address.site)
+        by_meter = {
+            meter.id: {channel.name: channel for channel in meter.channels} for meter in meta.meters
+        }
+        told, new = _Told((since_ms, name), by_meter), False
+        for meter, channels in by_meter.items():
+            old = self._told.get((*place, meter))
+            if old is None or old.since <= told.since:
+                self._told[*place, meter] = told
+                new |= old is None or old.channels[meter] != channels
+        if new:
+            self._outdated.add(place)
+        return new
+
+    def told_by(self, key: SeriesKey) -> str:
+        """Return the hash of the meta in force that names a series' meter; "" for none."""
+        told = self._told.get((key.region, key.site, key.meter))
+        return "" if told is None else told.since[1]
 
     def declare(self, region: str, site: str, events: Sequence[MeterEvent]) -> None:
         """Take all events of a site that stand, oldest word first."""
@@ -167,6 +197,7 @@ class Parameters:
         return found or Registers(
             ((SINCE_EVER_MS, int(self.multiplier[series])),),
             commissioned_ms=int(self.commissioned[series]),
+            limits=self._shown_limits(self._directory.series.key(series)),
         )
 
     def spreads(self, series: Sequence[int]) -> Spreads | None:
@@ -186,14 +217,20 @@ class Parameters:
     def limits(self, series: int, multiplier: int) -> Limits:
         """Return what a series' register may do under a multiplier."""
         key = self._directory.series.key(series)
-        told = self._told.get((key.region, key.site, key.meter), {}).get(key.channel)
-        modulus = rating = UNKNOWN
-        slack = MICRO * multiplier
-        if told is not None:
-            modulus = _scaled(told.modulus, multiplier)
-            rating = _scaled(told.rating, multiplier)
-            slack = _scaled(told.step, multiplier) or slack
-        return Limits(modulus, rating, slack, catalogue()[key.channel].gap_limit_s * SECOND_MS)
+        modulus, rating, step = (
+            shown * multiplier if shown * multiplier <= MAX_VALUE_MICRO else UNKNOWN
+            for shown in self._shown_limits(key)
+        )
+        gap_ms = catalogue()[key.channel].gap_limit_s * SECOND_MS
+        return Limits(modulus, rating, step or MICRO * multiplier, gap_ms)
+
+    def _shown_limits(self, key: SeriesKey) -> tuple[int, int, int]:
+        """Return modulus, rating and step of a display [micro-units]; UNKNOWN where not told."""
+        told = self._told.get((key.region, key.site, key.meter))
+        channel = told and told.channels[key.meter].get(key.channel)
+        if not channel:
+            return UNKNOWN, UNKNOWN, UNKNOWN
+        return _micro(channel.modulus), _micro(channel.rating), _micro(channel.step)
 
     def facts(self, series: int) -> ChannelFacts:
         """Return what a proof must know of a series."""
@@ -224,7 +261,12 @@ class Parameters:
         steps = in_force(self._register.profiles.get(key.site, ()), key.meter, meter.carrier)
         profiles = tuple((since_ms, profile.digest) for since_ms, profile in steps)
         integrated_ms = self._register.integrated_from(key.site, key.meter, key.channel)
-        return replace(registers, profiles=profiles, integrated_from_ms=integrated_ms)
+        return replace(
+            registers,
+            profiles=profiles,
+            integrated_from_ms=integrated_ms,
+            limits=self._shown_limits(key),
+        )
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -265,10 +307,6 @@ class Parameters:
                 self._registers[index] = registers
 
 
-def _scaled(value: float | None, multiplier: int) -> int:
-    """Return what a meta tells [unit] behind the multiplier [micro-units].
-
-    UNKNOWN where it is not told, or beyond what any register may hold.
-    """
-    scaled = to_micro(value) * multiplier if value else UNKNOWN
-    return scaled if scaled <= MAX_VALUE_MICRO else UNKNOWN
+def _micro(told: float | None) -> int:
+    """Return what a meta tells [unit] in micro-units; UNKNOWN where it is not told."""
+    return to_micro(told) if told else UNKNOWN

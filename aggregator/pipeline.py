@@ -63,6 +63,8 @@ from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic
 from contract.wire import DecodeError
 
+_OVERDUE_S = 1.0
+"""Live batches wait no longer for what came with them: sites that are new take time to load."""
 _IDLE_S = 0.05
 _STATES_S = 5.0
 
@@ -153,6 +155,8 @@ class Pipeline:
             while not self._writer.stopping:
                 for message in self._inbox.take(_IDLE_S):
                     self._receive(message)
+                    if self._groups.waited_s(now := time.monotonic()) >= _OVERDUE_S:
+                        self._work(now)
                 self._work(time.monotonic())
             self._commit_all()
         except Stopped:
@@ -275,9 +279,11 @@ class Pipeline:
         else:
             self._faulty.discard(message.topic)
 
-    def _tell(self, address: Address, meta: Meta) -> None:
-        """Let a meta be in force."""
-        self._parameters.tell(address, meta)
+    def _tell(self, address: Address, meta: Meta, since_ms: int, name: str) -> None:
+        """Let a meta be in force; the figures of loaded sites follow what it says of registers."""
+        place = (address.region, address.site)
+        if self._parameters.tell(address, meta, since_ms, name) and place in self._loaded:
+            self._jobs.put(_Job(*place, Future()))
         if self._information is not None:
             self._information.tell(address, meta)
 

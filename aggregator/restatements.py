@@ -42,8 +42,8 @@ class Restatement:
     """None: was not determined."""
     to_value: float | None
     cause: str
-    """What changed it: `factors demo`, `event 7`, `event 7 undone`, `register change 12`, `late
-    readings`, `newer readings`, `recovery`, `replay`."""
+    """What changed it: `factors demo`, `event 7`, `event 7 undone`, `register change 12`, `meta
+    3607b0...`, `late readings`, `newer readings`, `recovery`, `replay`."""
     why: str
     """What the person who did it gave as reason."""
     found_ms: int

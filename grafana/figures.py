@@ -142,7 +142,7 @@ def electricity(words: Words) -> Expression:
 
 
 def measured() -> Expression:
-    """Return which share of the time behind a figure was measured."""
+    """Return which share of the time behind a figure was measured; ask it of `DAYS_OVER`."""
     return share("measured_ms", *DURATIONS)
 
 

@@ -4,6 +4,7 @@
 floats with a unit in their name only where a response is made.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from aggregator.kernels.integral import MAX_RATE_MICRO_PER_H
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.registers import Registers, edit
+from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.records import Quarantined, RecordsUnavailable
 from aggregator.register.model import Register
@@ -31,7 +33,7 @@ from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
-from contract.stored import Level
+from contract.stored import NODE_FIGURES, THE_REGION, TOTAL, Level
 from contract.topics import Address
 from contract.units import MICRO
 
@@ -118,6 +120,10 @@ class LedgerReader(Protocol):
         self, level: Level, series: Sequence[int], from_ms: int, to_ms: int
     ) -> IntervalColumns:
         """Return figures that start in [from_ms, to_ms), by (series, start); StoreError."""
+        ...
+
+    def totals(self, level: Level, start_ms: int) -> Points:
+        """Return what each site consumed in the period that starts then: node figures `_total`."""
         ...
 
     def history(
@@ -218,6 +224,11 @@ class StoreLedgerReader:
     ) -> IntervalColumns:
         with self._reader() as reader:
             return reader.intervals(level, np.array(sorted(series), np.int32), from_ms, to_ms)
+
+    def totals(self, level: Level, start_ms: int) -> Points:
+        with self._reader() as reader:
+            found = reader.points(NODE_FIGURES[level], start_ms, start_ms + 1, {"node": [TOTAL]})
+        return of_sites(found, lambda _, site: site != THE_REGION)
 
     def history(
         self, series: int, from_ms: int | None = None, to_ms: int | None = None
@@ -345,6 +356,20 @@ class StoreLedgerReader:
         site = self.register.sites.get(key.site)
         known = site is not None and site.region == key.region
         return known and (key.site, key.meter) in self.register.rows
+
+
+def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
+    """Return the last state of every edge by (region, site) and edge."""
+    found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
+    for address, state in live.states().items():
+        found[address.region, address.site][address.edge] = state
+    return found
+
+
+def of_sites(points: Points, wanted: Callable[[str, str], bool]) -> Points:
+    """Return the points whose region and site are wanted."""
+    ours = np.array([wanted(*tags[:2]) for tags in points.keys], np.bool_)
+    return points.take(ours[points.key]) if len(points) else points
 
 
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:

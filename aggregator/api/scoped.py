@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aggregator.access import Access, visible
 from aggregator.api.guard import visitor
-from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series
+from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series, of_sites
 from aggregator.api.writer import LedgerWriter, Said
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.clock_proposals import Misdated
@@ -20,6 +20,7 @@ from aggregator.facts import ToldEvent
 from aggregator.integral_proof import Rates
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.meter_events import MeterEvent
+from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
 from aggregator.restatements import Place, Restatement
@@ -113,6 +114,9 @@ class ScopedReader:
         self, level: Level, series: Sequence[int], from_ms: int, to_ms: int
     ) -> IntervalColumns:
         return self._inner.figures(level, series, from_ms, to_ms)
+
+    def totals(self, level: Level, start_ms: int) -> Points:
+        return of_sites(self._inner.totals(level, start_ms), self.sees)
 
     def history(
         self, series: int, from_ms: int | None = None, to_ms: int | None = None

@@ -135,6 +135,16 @@ def find_sites(reader: LedgerReader, site: str | None) -> Sequence[Site]:
     return list(reader.register.sites.values()) if site is None else [find_site(reader, site)]
 
 
+def find_meter(reader: LedgerReader, site: str | None, meter: str) -> Site:
+    """Return the site of a meter of the register; ApiError 404, or 422 when no site is named."""
+    if site is None:
+        raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
+    found = find_site(reader, site)
+    if (site, meter) not in reader.register.rows:
+        raise ApiError(404, "meter", f"no meter {meter!r} at site {site!r}")
+    return found
+
+
 def utc(time_ms: int) -> str:
     """Return an RFC 3339 time in UTC."""
     seconds, millis = divmod(time_ms, 1000)

@@ -5,6 +5,7 @@ each kind does to the figures: docs/formats/events.md.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -134,6 +135,10 @@ def check_event(event: MeterEvent) -> MeterEvent:
         text = getattr(event, name)
         if not text.strip() or len(text) > 500:
             raise EventError(f"{name}: 1 to 500 characters expected")
+        try:
+            check_words(text)
+        except ValueError as error:
+            raise EventError(f"{name}: {error}") from None
     for name in ("final_micro", "start_micro", "value_micro"):
         micro = getattr(event, name)
         if micro is not None and abs(micro) > MAX_CUMULATIVE_MICRO:
@@ -155,6 +160,17 @@ def _check_fields(event: MeterEvent) -> None:
             raise EventError(f"{name}: {event.kind} needs it")
         if given and name not in needed and name not in allowed:
             raise EventError(f"{name}: {event.kind} takes none")
+
+
+def check_words(text: str) -> str:
+    """Return what a person wrote; ValueError for what no text holds and not every database keeps.
+
+    Line breaks and tabs are text.
+    """
+    for mark in text:
+        if unicodedata.category(mark) in ("Cc", "Cs") and mark not in "\n\r\t":
+            raise ValueError(f"holds the control character U+{ord(mark):04X}")
+    return text
 
 
 def factor_of(text: str) -> Fraction:

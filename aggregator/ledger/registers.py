@@ -93,6 +93,9 @@ class Registers:
     """Readings before it do not count: the register knows the meter only since then."""
     integrated_from_ms: int | None = None
     """Since when no register counts, but the integral of a rate; None: a register does."""
+    limits: tuple[int, int, int] | None = (0, 0, 0)
+    """Modulus, rating per hour and display step, as the edge's meta in force says, before the
+    multiplier [micro-units]; 0 where it says nothing; None: nobody noted them, any will do."""
 
     @property
     def plain(self) -> bool:
@@ -283,6 +286,8 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     if old.integrated_from_ms != new.integrated_from_ms:
         ends = (old.integrated_from_ms, new.integrated_from_ms)
         times |= {FOR_EVER_MS if end is None else end for end in ends}
+    if None not in (old.limits, new.limits) and old.limits != new.limits:
+        times |= {SINCE_EVER_MS, FOR_EVER_MS}
     times |= {cut.at_ms for cut in set(old.cuts) ^ set(new.cuts)}
     times |= old.accepted ^ new.accepted
     times |= {time_ms for time_ms, _ in set(old.replaced.items()) ^ set(new.replaced.items())}
@@ -309,6 +314,7 @@ def to_text(registers: Registers) -> str:
             "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
             **({"profiles": registers.profiles} if registers.profiles else {}),
             "commissioned": registers.commissioned_ms,
+            "limits": registers.limits,
             **(
                 {}
                 if registers.integrated_from_ms is None
@@ -322,6 +328,7 @@ def to_text(registers: Registers) -> str:
 def from_text(text: str) -> Registers:
     """Read what `to_text` wrote."""
     said = json.loads(text)
+    limits = said.get("limits")  # texts of before have none
     return Registers(
         multipliers=tuple((since_ms, multiplier) for since_ms, multiplier in said["multipliers"]),
         cuts=tuple(Cut(*cut) for cut in said["cuts"]),
@@ -334,6 +341,7 @@ def from_text(text: str) -> Registers:
         ),
         shifts=tuple(Shift(*shift) for shift in said["shifts"]),
         profiles=tuple((since_ms, digest) for since_ms, digest in said.get("profiles", ())),
-        commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
+        commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # nor these
         integrated_from_ms=said.get("integrated_from"),
+        limits=None if limits is None else (limits[0], limits[1], limits[2]),
     )

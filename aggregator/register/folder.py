@@ -155,6 +155,10 @@ def _lines(path: Path, table: Table, problems: list[Problem]) -> Iterator[Line]:
     except UnicodeDecodeError as error:
         problems.append(Problem(table.file, 0, "", f"not UTF-8 at byte {error.start}"))
         return
+    if "\0" in text:  # SQLite would keep it, PostgreSQL would not
+        number = text.count("\n", 0, text.index("\0")) + 1
+        problems.append(Problem(table.file, number, "", "holds a NUL character"))
+        return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]

@@ -20,6 +20,7 @@ from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import (
     ALWAYS,
     DAY,
+    DAYS_OVER,
     YEAR_BEFORE,
     begun,
     equal,
@@ -57,7 +58,7 @@ def _numbers(house: House) -> Row:
     electricity = f.figures(*whole, f.ELECTRIC, amount=total("amount"))
     won = f.figures(f.WHOLE_REGION, equal(NODE, GENERATION), f.ELECTRIC, amount=total("amount"))
     out = f.figures(f.WHOLE_REGION, equal(NODE, OUT), f.ELECTRIC, amount=total("amount"))
-    sure = f.figures(*whole, f.ALL_ENERGY, measured=f.measured())
+    sure = f.figures(*whole, f.ALL_ENERGY, time=DAYS_OVER, measured=f.measured())
     return Row(
         4,
         (

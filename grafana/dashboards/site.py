@@ -28,6 +28,7 @@ from grafana.board import (
 )
 from grafana.influxql import (
     DAY,
+    DAYS_OVER,
     FIGURES,
     VERDICTS,
     Names,
@@ -75,7 +76,7 @@ def _numbers(house: House) -> Row:
         f.ONE_SITE, f.OF_TOTAL, f.ELECTRIC, level=Level.INTERVAL,
         demand=call("max", "amount") / unit("kw").divisor * GRID_HOUR,
     )  # fmt: skip
-    sure = f.figures(*all_energy, measured=f.measured())
+    sure = f.figures(*all_energy, time=DAYS_OVER, measured=f.measured())
     month = f.figures(
         *all_energy, level=Level.MONTH, time=f.MONTH_BACK,
         tce=last("kgce_equivalent") / unit("tce").divisor,
@@ -122,9 +123,9 @@ def _courses(house: House) -> Row:
     by_carrier = (f.ONE_SITE, f.OF_TOTAL, f.CARRIERS_ONLY)
     table = letters(
         f.figures(
-            *by_carrier, amount=total("amount") / unit("amount").divisor,
-            measured=f.measured(), by=(CARRIER, UNIT),
+            *by_carrier, amount=total("amount") / unit("amount").divisor, by=(CARRIER, UNIT),
         ),
+        f.figures(*by_carrier, time=DAYS_OVER, measured=f.measured(), by=(CARRIER,)),
         f.figures(*by_carrier, tce=f.tce_fine(words), by=(CARRIER,)),
         f.figures(*by_carrier, cost=total("cost_cny") / unit("cost").divisor, by=(CARRIER,)),
     )  # fmt: skip
@@ -307,7 +308,8 @@ def _checks(house: House) -> Row:
             "measured": share("measured_ms", *f.DURATIONS),
             "completeness": share("received", "expected"),
         },
-        FIGURES[Level.DAY], *f.ONE_SITE, matches(CHANNEL, f.MAIN_CHANNELS), by=(METER,),
+        FIGURES[Level.DAY], *f.ONE_SITE, matches(CHANNEL, f.MAIN_CHANNELS),
+        time=DAYS_OVER, by=(METER,),
     )  # fmt: skip
     to_meter = (
         text("open_meter"),

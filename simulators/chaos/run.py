@@ -39,7 +39,6 @@ from simulators.chaos.world import (
     DATABASE,
     GRID_MIN,
     HOST,
-    ORIGIN_MS,
     STORE,
     ChaosError,
     Setting,
@@ -254,7 +253,7 @@ class Run:
     async def _figures(self, level: str) -> Figures:
         """All figures of a level since the meters' origin."""
         to_ms = wall_ms() + 1
-        from_ms = day_start(to_ms - ORIGIN_MS - HOUR_MS)
+        from_ms = day_start(self._world.origin_ms)
         step_ms = PAGE_MS
         if level != "interval":
             from_ms, step_ms = month_start(from_ms), to_ms

@@ -81,6 +81,9 @@ def lines(report: Report) -> Iterator[str]:
 def truth_line(report: Report) -> str:
     """Truth and ledger in one line."""
     truth = report.truth
+    if not report.complete:
+        left = report.batches["unsettled_batches"]
+        return f"truth: not compared, for {left:,} batches are not acknowledged"
     if truth is None:
         return "truth: not compared (no --api)"
     sums = f"true {truth.true_micro / MICRO:,.6f}, ledger {truth.booked_micro / MICRO:,.6f}"

@@ -250,7 +250,7 @@ class Run:
         self._end_second(measured=False)
         complete = self.edges.unsettled == 0
         truth = None
-        if self.settings.api:
+        if self.settings.api and complete:
             try:
                 truth = check_truth(
                     self.settings.api, self.plan, self.edges.made(), self.settings.checked_sites

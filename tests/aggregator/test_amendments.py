@@ -12,9 +12,10 @@ from aggregator.ledger.registers import Registers
 from aggregator.restatements import Restatement
 from aggregator.store.base import StoreRefused, StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
+from contract.meta import meta_hash
 from contract.stored import Level
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
-from tests.aggregator.test_pipeline import NOW, OUTBOX, T0, Rig, batch, told
+from tests.aggregator.test_pipeline import META, NOW, OUTBOX, T0, Rig, batch, meta_of, told
 from tests.suites.memory_store import MemoryStore
 
 SITE = ("370114", "works")
@@ -95,6 +96,40 @@ def test_an_event_kept_just_before_a_crash_is_followed_at_the_next_start(rig):
     rig.facts.tell(exchange(2, None, None), NOW)
     rig.run(readings(4))
     assert total(rig) == 0 + 2  # from 1 to 2 at the exchange nobody knows
+
+
+def round_the_display(*seqs: int, meta: bytes = META):
+    """Three minutes apart; the display shows the number's last three digits."""
+    return [told(meta), *(batch(n, meta, time_ms=T0 + (n - 990) * 3 * MINUTE_MS) for n in seqs)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_modulus_that_is_told_later_is_followed_from_the_first_reading_on(rig, restarts):
+    """A device map gets it after the rollover was held; and loses it again."""
+    rig.now_ms = NOW + 2 * DAY_MS
+    none, known = meta_of(None), meta_of(1_000.0)
+    seen = []
+
+    def run(*cycles) -> None:
+        for part in [[cycle] for cycle in cycles] if restarts else [cycles]:
+            rig.run(*part)
+
+    run(
+        round_the_display(*range(996, 1_008), meta=none),
+        lambda: seen.append(total(rig)),
+        round_the_display(1_008, meta=known),
+        round_the_display(),
+        lambda: seen.append(total(rig)),
+        round_the_display(990, meta=known),  # late: nothing may hang on when it came
+        round_the_display(1_009, meta=none),
+        round_the_display(),
+        lambda: seen.append(total(rig)),
+    )
+    assert seen == [3 + 7, 12, 9 + 9]
+    causes = {one.cause for one in records(rig, "amount")} - {"late readings", "newer readings"}
+    assert causes == {f"meta {meta_hash(known)}", f"meta {meta_hash(none)}"}
+    rig.run([])
+    assert rig.facts.applied(*SITE)["em-1", "energy_import"].limits == (0, 60 * MICRO, 10_000)
 
 
 def test_late_readings_of_a_settled_day_leave_one_record_per_figure(rig):

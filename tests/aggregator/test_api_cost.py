@@ -213,6 +213,32 @@ def test_a_sites_demand_is_what_its_meters_took_in_at_once_less_what_they_gave_o
     assert site["power_factor"] is None
 
 
+def test_a_meter_that_left_the_border_has_its_demand_until_then(client: ApiClient, ledger: Ledger):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid, line = (next(row for row in meters if row.id == id_) for id_ in ("grid", "line"))
+    left_ms = MIDNIGHT_MS + 12 * QUARTER_MS
+    exchanged = [
+        replace(grid, role=Role.CHECK, valid_from_ms=left_ms),
+        replace(line, role=Role.BOUNDARY_IN, valid_from_ms=left_ms),
+    ]
+    ledger.reader.register = Register.of(
+        ledger.reader.register.sites.values(), [*meters, *exchanged]
+    )
+    change(ledger, "foundry", "grid", 5, amount=400_000_000)
+    change(ledger, "foundry", "grid", 20, amount=900_000_000)  # counts no more
+    answer = get(client, "demand", site="foundry", month="2026-03")
+    rows = {(row["meter"], row["channel"]): row for row in answer["demand"]}
+    old, new = rows["grid", "energy_import"], rows["line", "energy_import"]
+    assert (old["max_kw"], old["measured_intervals"]) == (pytest.approx(1_600), 12)
+    assert old["expected_intervals"] == 96 + 12
+    assert (new["max_kw"], new["measured_intervals"]) == (pytest.approx(360), 36)
+    assert new["expected_intervals"] == 36
+    (site,) = answer["sites"]
+    assert site["meters"] == ["grid", "line"]
+    assert site["max_kw"] == pytest.approx(4 * (400 - 10))
+    assert (site["measured_intervals"], site["expected_intervals"]) == (48, 96 + 48)
+
+
 def test_the_power_factor_is_of_the_registers(client: ApiClient, ledger: Ledger):
     own = ledger.series("foundry", "grid", "energy_import")
     rows = ledger.reader.figures(Level.INTERVAL, [own], MIDNIGHT_MS, NOON_MS)

@@ -168,6 +168,8 @@ def test_the_same_word_twice_is_one_event(client):
         ({"kind": "correction", "until_ms": NOW, "factor": "1e999999999"}, 422, "factor", "number"),
         ({"at_ms": 2**47 - 1}, 422, "at_ms", "2050"),
         ({"author": " "}, 422, "author", "1 to 500"),
+        ({"author": "a\0b"}, 422, "author", "U+0000"),
+        ({"reason": "red \x1b[31m"}, 422, "reason", "U+001B"),
         ({"reason": None}, 422, "reason", "required"),
         ({"at_ms": "yesterday"}, 422, "at_ms", "RFC 3339"),
         ({"colour": "red"}, 422, "colour", "not permitted"),
@@ -180,6 +182,17 @@ def test_a_word_that_cannot_be_meant_names_its_field(client, change, status, nam
     assert error["parameter"] == named, error
     assert reason in error["reason"]
     assert client.get(EVENTS).json()["events"] == []
+
+
+def test_an_undoing_word_is_text_too_and_text_has_lines(client):
+    told = client.post(EVENTS, exchange(reason="slip 7\nsecond line\t好"), TOKEN)
+    assert told.status_code == 201, told.text
+    path = f"{EVENTS}/{told.json()['event']['id']}/undo"
+    for name in ("author", "reason"):
+        body = {"author": "a", "reason": "b"} | {name: "x\0y"}
+        answer = client.post(path, body, TOKEN)
+        assert (answer.status_code, answer.json()["error"]["parameter"]) == (422, name)
+    assert client.get(EVENTS).json()["events"][0]["stands"]
 
 
 def test_who_does_not_know_the_token_writes_nothing(works, client):

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -441,3 +442,39 @@ def test_the_page_and_its_description_need_no_internet(client: ApiClient):
     assert page.status_code == 200
     assert "//" not in page.text.replace("<!doctype", "")
     assert "/api/v1/intervals" in client.get("/openapi.json").json()["paths"]
+
+
+def test_a_figure_has_the_role_that_held_when_it_began(client: ApiClient, ledger: Ledger):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid = next(row for row in meters if row.id == "grid")
+    for changed_ms, roles in (
+        (MIDNIGHT_MS + QUARTERS * QUARTER_MS, ["boundary_in"] * 48),
+        (MIDNIGHT_MS + 40 * QUARTER_MS, ["boundary_in"] * 40 + ["check"] * 8),
+    ):
+        later = replace(grid, role=Role.CHECK, valid_from_ms=changed_ms)
+        ledger.reader.register = Register.of(
+            ledger.reader.register.sites.values(), [*meters, later]
+        )
+        span = {"from": MIDNIGHT_MS, "to": NOON_MS, "level": "interval"}
+        asked = {"site": "foundry", "meter": "grid", "channel": "energy_import"}
+        rows = get(client, "intervals", **span, **asked)["intervals"]
+        assert [row["role"] for row in rows] == roles
+
+
+@pytest.mark.parametrize("path", ["live", "consumption", "proposals", "edges"])
+def test_all_sites_cost_as_many_questions_to_the_store_as_one(
+    path: str, ledger: Ledger, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any], *parameters: Any) -> Any:
+        asked.append(name)
+        return real(*parameters)
+
+    for name in ("figures", "last_times"):
+        monkeypatch.setattr(
+            ledger.reader, name, partial(counted, name, getattr(ledger.reader, name))
+        )
+    assert len(ledger.reader.register.sites) > 2
+    get(client, path)
+    assert len(asked) == 1

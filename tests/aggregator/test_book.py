@@ -1,6 +1,7 @@
 """Any order, split and doubling of readings ends in the oracle's figures (invariants 1 and 2)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from contract.meta import Meta, MetaChannel, MetaMeter
 from contract.reading import Quality
 from contract.stored import Level
 from contract.topics import Address
+from contract.units import MICRO
 from tests.oracle import register as oracle
 from tests.suites.memory_store import MemoryDatabase, MemoryStore
 
@@ -337,6 +339,23 @@ def test_a_modulus_that_no_register_can_hold_is_unknown():
     district.take([("em-1", T0, 5_000_000)], 1)
     limits = district.parameters.limits(0, district.multiplier)
     assert (limits.modulus_micro, limits.limit_micro_per_h) == (0, 0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_gateways_that_name_a_meter_the_one_that_began_later_says_its_modulus(turned):
+    """Live they tell in one order, after a start in another."""
+    district = District()
+    district.take([("em-1", T0, 5_000_000)], 1)
+    told = [
+        (replace(ADDRESS, edge=f"gw-{i}"), Meta((MetaMeter("em-1", "s", "m", (channel,)),)), T0 + i)
+        for i in (1, 2)
+        for channel in [MetaChannel("energy_import", "kWh", 1_000.0 * i, RATING)]
+    ]
+    for address, meta, since_ms in reversed(told) if turned else told:
+        new = district.parameters.tell(address, meta, since_ms, f"hash of {address.edge}")
+        assert new == (not turned or address.edge == "gw-2")
+    assert district.parameters.limits(0, 1).modulus_micro == 2_000 * MICRO
+    assert district.parameters.told_by(district.store.directory.series.key(0)) == "hash of gw-2"
 
 
 def test_a_site_is_loaded_with_few_queries(monkeypatch):

@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,8 +52,10 @@ NOW = T0 + 60 * MINUTE_MS
 OUTBOX = "00000000000000aa"
 
 
-def meta_of(modulus: float = 1_000.0, meters: Sequence[str] = ("em-1",)) -> bytes:
-    channel = MetaChannel("energy_import", "kWh", modulus, 60.0, 0.01)
+def meta_of(
+    modulus: float | None = 1_000.0, meters: Sequence[str] = ("em-1",), rating: float = 60.0
+) -> bytes:
+    channel = MetaChannel("energy_import", "kWh", modulus, rating, 0.01)
     return encode_meta(Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in meters)))
 
 
@@ -214,6 +219,17 @@ def test_readings_are_counted_by_day_and_late_ones_with_them(rig):
         day_ms: (3, 1, GRID_MS + 1),
         day_ms - DAY_MS: (1, 1, NOW - at[3]),
     }
+
+
+def test_batches_do_not_wait_for_all_that_came_with_them(rig, monkeypatch):
+    """A whole city's first batches come at once, and each site has to be loaded."""
+    passing = SimpleNamespace(monotonic=partial(next, count(step=0.6)))
+    monkeypatch.setattr("aggregator.pipeline.time", passing)
+    rig.run([told(), *(batch(seq) for seq in range(1, 7))])
+    uptos = [ack.outboxes[OUTBOX].upto for ack in rig.acks]
+    assert len(uptos) > 1
+    assert uptos == sorted(uptos)
+    assert uptos[-1] == 6
 
 
 def test_points_of_other_threads_are_made_and_written_by_the_pipeline(rig):

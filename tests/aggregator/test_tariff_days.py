@@ -1,6 +1,7 @@
 """What a site bought by period of its tariff: the ledger's cost, and nothing but it."""
 
 import io
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,4 +140,4 @@ class _Only(SiteTariffs):
     """One tariff for electricity."""
 
     def __init__(self, tariff: Tariff) -> None:
-        self._tariffs = {("foundry", "electricity", "kWh"): tariff}
+        self._tariffs = defaultdict(dict, foundry={("electricity", "kWh"): tariff})

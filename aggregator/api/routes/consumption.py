@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from aggregator.api.accounts import CarrierAccount, SiteAccount, site_account
+from aggregator.api.accounts import CarrierAccount, SiteAccount, site_accounts
 from aggregator.api.deductions import COAL, Deducted, net_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import (
@@ -155,7 +155,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         check_rows(level, reader.grid_ms, count, from_ms, to_ms)
         for site in sites:
             _check_parted(reader, site, level, from_ms, to_ms)
-        accounts = [site_account(reader, site, level, from_ms, to_ms) for site in sites]
+        accounts = list(site_accounts(reader, sites, level, from_ms, to_ms))
         if query.format == "csv":
             return csv_response(_flat(accounts))
         return ConsumptionAnswer(

@@ -3,13 +3,23 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields, EventRow
 from aggregator.api.reader import LedgerReader
-from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, find_sites
+from aggregator.api.shapes import (
+    Format,
+    Id,
+    Period,
+    Shape,
+    csv_response,
+    find_meter,
+    find_site,
+    find_sites,
+)
 from aggregator.api.writer import LedgerWriter, Said
+from aggregator.ledger.meter_events import check_words
 from contract.interval import DAY_MS, day_start
 
 MAX_RECORDS = 10_000
@@ -17,7 +27,11 @@ MAX_RECORDS = 10_000
 LOOK_BACK_MS = 31 * DAY_MS
 """Length of the period when `from` is left out."""
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Words = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(check_words),
+]
 
 
 class EventsAnswer(Shape):
@@ -110,8 +124,8 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
     def tell(body: EventFields, response: Response) -> SaidAnswer:
         """Keep an event and let the figures follow it; the same again changes nothing."""
         site = find_site(reader, body.site)
-        if body.meter is not None and (site.id, body.meter) not in reader.register.rows:
-            raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
+        if body.meter is not None:
+            find_meter(reader, body.site, body.meter)
         return _answer(writer.tell(body.event(site.region)), response)
 
     @router.post("/events/{id}/undo", response_model_exclude_unset=True)

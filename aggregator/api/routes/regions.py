@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from aggregator.api.accounts import edges_of
-from aggregator.api.reader import LedgerReader
+from aggregator.api.reader import LedgerReader, states_by_site
 from aggregator.api.routes.live import power_of
 from aggregator.api.shapes import Amounts, Format, Shape, csv_response
 from aggregator.register.carriers import carriers
@@ -153,16 +153,14 @@ def routes(reader: LedgerReader) -> APIRouter:
         today = _period(reader, Level.DAY, day_start(now_ms), DAY_MS, now_ms)
         month_ms = month_start(now_ms)
         month = _period(reader, Level.MONTH, month_ms, next_month(month_ms) - month_ms, now_ms)
-        states: dict[Place, dict[str, EdgeState]] = defaultdict(dict)
-        for address, state in reader.live.states().items():
-            states[address.region, address.site][address.edge] = state
+        states = states_by_site(reader.live)
         rows = {
             (site.region, site.id): _site(reader, site, states, today, month, now_ms)
             for site in reader.register.sites.values()
         }
         ranked = sorted(rows.values(), key=_rank)
         if query.format == "csv":
-            return csv_response(ranked)
+            return csv_response(SiteRow, ranked)
         end = query.offset + query.limit
         found: dict[str, list[SiteRow]] = defaultdict(list)
         for row in rows.values():

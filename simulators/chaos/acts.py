@@ -141,6 +141,9 @@ class Acts:
     # ------------------------------------------------------------------------------ disks
 
     async def _fill(self, fault: Fault) -> None:
+        """Once it runs: on a disk that is really full it could still open the files that it has."""
+        if fault.target != STORE:
+            await self._world.begun(fault.target)
         pid = self._world.running[fault.target].process.pid
         with contextlib.suppress(ProcessLookupError):
             self._limits[pid] = before = resource.prlimit(pid, resource.RLIMIT_FSIZE)

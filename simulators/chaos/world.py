@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -294,10 +295,21 @@ class World:
             else:
                 self.processes.check_running([child])
 
+    async def begun(self, name: str) -> None:
+        """Wait until an edge or the aggregator has opened its files and says that it runs."""
+
+        async def said() -> bool:
+            return self._has_begun(name, self.running[name])
+
+        await self.until(said, f"{name} has begun", READY_S)
+
     def _may_end(self, name: str, child: Child) -> bool:
+        return name == AGGREGATOR and not self._has_begun(name, child)
+
+    def _has_begun(self, name: str, child: Child) -> bool:
         with child.log.open("rb") as log:
             log.seek(self._log_begins.get(name, 0))
-            return name == AGGREGATOR and b'"aggregator_started"' not in log.read()
+            return re.search(rb'"(agent|aggregator)_started"', log.read()) is not None
 
     async def until(
         self, condition: Callable[[], Awaitable[object]], what: str, within_s: float

@@ -126,7 +126,8 @@ class Outcome:
 def measured(case: Case, store: str, times: argparse.Namespace) -> Outcome:
     """Run a case."""
     plan = case.plan()
-    rollup_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    usual_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    rollup_s = times.rollup_s or usual_s
     warm_up_s = max(times.warm_up_s, plan.commit_ms / 1_000 + SPARE_S)
     if times.measure_s >= SHORT_S:
         warm_up_s += PER_SITE_S * plan.edges
@@ -353,6 +354,9 @@ def main(argv: Sequence[str]) -> int:
         type=float,
         default=120.0,
         help="more warm-up at most, until no lag is left",
+    )
+    parser.add_argument(
+        "--rollup-s", type=float, default=0.0, help="default: the product's; in short runs 15"
     )
     parser.add_argument("--connect-s", type=float, default=300.0, help="at most (%(default)s)")
     parser.add_argument("--check", type=int, default=50, help="sites compared with the truth")

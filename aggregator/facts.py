@@ -70,6 +70,12 @@ class Facts(Database):
         with self._transaction() as db:
             return tuple(_told(row) for row in db.execute(query).mappings())
 
+    def standing(self) -> Sequence[ToldEvent]:
+        """Return all events that stand, the oldest word first."""
+        query = select(METER_EVENT).filter_by(undone_ms=None).order_by(METER_EVENT.c.id)
+        with self._transaction() as db:
+            return tuple(_told(row) for row in db.execute(query).mappings())
+
     def declared(self, region: str, site: str) -> Sequence[MeterEvent]:
         """Return the events that a site's figures follow, the oldest word first.
 

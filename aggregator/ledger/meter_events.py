@@ -22,6 +22,7 @@ from aggregator.ledger.registers import (
     Shift,
 )
 from contract.channels import catalogue
+from contract.interval import SECOND_MS
 from contract.reading import check_id
 from contract.topics import check_region
 from contract.units import MAX_CUMULATIVE_MICRO
@@ -31,6 +32,8 @@ Said = TypeVar("Said")
 _EARLIEST_MS, _LATEST_MS = 1_577_836_800_000, 2_524_608_000_000
 """2020 to 2050: no reading is older, and the register kernel spans 34 years."""
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?(/\d{1,12})?")
+AHEAD_MS = 120_000
+"""What is further ahead of the aggregator's clock has not happened, nor been read [ms]."""
 MAX_OFFSET_MS = 400 * 86_400_000
 """A clock is not corrected by more than this: whatever was further off is no clock."""
 
@@ -153,6 +156,23 @@ def check_event(event: MeterEvent) -> MeterEvent:
         raise EventError(f"factor: {event.factor!r:.80} is not above 0 and at most 1e9")
     if event.offset_ms is not None and abs(event.offset_ms) > MAX_OFFSET_MS:
         raise EventError(f"offset_ms: {event.offset_ms} is more than 400 days")
+    return event
+
+
+def check_happened(event: MeterEvent, now_ms: int) -> MeterEvent:
+    """Return the fact when it is not of the future; else EventError.
+
+    A register that ends years ahead would book what it shows into all of them. A clock's span is of
+    the clock's own time: what counts is when that was really. Any span may end later.
+    """
+    at_ms = event.at_ms + (event.offset_ms or 0)
+    if at_ms > now_ms + AHEAD_MS:
+        ahead_s = (at_ms - now_ms) // SECOND_MS
+        really = "" if at_ms == event.at_ms else " with offset_ms"
+        raise EventError(
+            f"at_ms: {event.at_ms}{really} is {ahead_s} s ahead of the aggregator's clock; at most "
+            f"{AHEAD_MS // SECOND_MS} s"
+        )
     return event
 
 

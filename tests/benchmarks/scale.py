@@ -352,7 +352,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--settle-s",
         type=float,
-        default=120.0,
+        default=300.0,
         help="more warm-up at most, until no lag is left",
     )
     parser.add_argument(

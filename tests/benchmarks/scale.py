@@ -22,6 +22,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -363,6 +364,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("var/scale"), help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md and chart")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     chosen = cases(arguments.figure, arguments.store, arguments.rate)
     chosen = [case for case in chosen if case.meters in (arguments.meters or [case.meters])]
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """`nenghao edge doctor` beside real simulated meters: each thing that can ail one is told apart."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -193,6 +194,7 @@ async def test_clock_outbox_and_disk(well, monkeypatch):
     assert "clock: follows a time server" in texts
     assert "disk: can be written" in texts
     assert "uplink: 50 batches not acknowledged yet" in texts
-    assert "disk: bytes written a day: known once the agent has run for a minute" in texts
+    # This process holds the outbox's lock: it is the agent, and may be old enough to be judged.
+    assert any(re.match("disk: (bytes written a day: known|about .* MB a day)", t) for t in texts)
     (room_text,) = [f.text for f in well.findings if f.where == "outbox"]
     assert " days of " in room_text

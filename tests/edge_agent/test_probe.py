@@ -43,7 +43,7 @@ host = "broker"
 """
 MODELS = ("eastron-sdm630", "dlt645-2007-three-phase", "cjt188-heat", "kamstrup-multical-601")
 MAPS = load_device_maps(all_models())
-QUICK = Wanted(units=(1, 2, 3, 4, 5), timeout_s=0.1, watch_s=0.2)
+QUICK = Wanted(units=(1, 2, 3, 4, 5), timeout_s=0.15, watch_s=0.2)
 
 
 async def look(bus: BusConfig, kinds: Sequence[str], wanted: Wanted) -> Survey:
@@ -136,7 +136,7 @@ async def test_several_meters_of_each_protocol_even_where_answers_collide(tmp_pa
     bus = BusConfig("probe", device=str(path))
     wanted = replace(
         QUICK, bauds=(115_200,), parities=("even",), protocols=("dlt645", "mbus"), units=(1,),
-        timeout_s=0.03,
+        timeout_s=0.05,
     )  # fmt: skip
     try:
         found = await look(bus, ["serial"], wanted)

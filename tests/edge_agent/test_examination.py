@@ -198,3 +198,14 @@ async def test_clock_outbox_and_disk(well, monkeypatch):
     assert any(re.match("disk: (bytes written a day: known|about .* MB a day)", t) for t in texts)
     (room_text,) = [f.text for f in well.findings if f.where == "outbox"]
     assert " days of " in room_text
+
+
+async def test_a_secret_that_others_can_read(well, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("x")
+    uplink = replace(well.config.uplink, username="gw1", password_file=file)
+    well.config = replace(well.config, uplink=uplink)
+    for mode, said in ((0o644, [f"chmod 600 {file}"]), (0o600, [])):
+        file.chmod(mode)
+        await well.look()
+        assert [f.hint for f in well.findings if f.where == "secrets"] == said

@@ -151,6 +151,30 @@ async def test_several_meters_of_each_protocol_even_where_answers_collide(tmp_pa
         await wire.stop()
 
 
+async def test_two_meters_without_a_way_to_narrow_down_need_their_addresses(tmp_path):
+    now_ms = ORIGIN_MS + 3_600_000
+    bench = build_bench(("cjt188-water", "cjt188-water", "cjt188-gas"), ORIGIN_MS, lambda: now_ms)
+    wire = SimulatedWire(bench.stations)
+    path = tmp_path / "rs485"
+    wire.plug(path)
+    bus = BusConfig("probe", device=str(path))
+    wanted = replace(
+        QUICK, bauds=(115_200,), parities=("even",), protocols=("cjt188",), timeout_s=0.05
+    )
+    addresses = [meter_address("cjt188", SITE, f"m{number}") for number in (1, 2, 3)]
+    try:
+        found = await look(bus, ["serial"], wanted)
+        assert [v.found.address for v in found.verdicts] == [addresses[2]]
+        assert "give their addresses" in found.notes[0]
+        found = await look(bus, ["serial"], replace(wanted, addresses=tuple(addresses[:2])))
+        assert {v.found.address for v in found.verdicts} == set(addresses)
+        assert {v.best.device.model for v in found.verdicts if v.best} == {
+            "cjt188-water", "cjt188-gas",
+        }  # fmt: skip
+    finally:
+        await wire.stop()
+
+
 async def test_modbus_tcp_units_and_a_meter_that_answers_to_all(tmp_path):
     meter = simulated("acrel-adl400")
     now_ms = ORIGIN_MS + 3_600_000

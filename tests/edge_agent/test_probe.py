@@ -20,15 +20,17 @@ from edge_agent.links.registry import make_link
 from edge_agent.poller import build_pollers
 from edge_agent.probe.place import EdgeFile, connected, refuse_second_master
 from edge_agent.probe.plan import USUAL, Wanted, settings, stages
+from edge_agent.probe.seek import Seeker
 from edge_agent.probe.survey import Survey, survey
 from edge_agent.probe.writing import buses, report
 from edge_agent.registers import all_models, load_device_maps
 from simulators.bench import SITE, build_bench
+from simulators.dlt645_meter import Dlt645Station
 from simulators.images import meter_address
 from simulators.meter import SimulatedMeter
-from simulators.modbus_meter import serve_modbus
+from simulators.modbus_meter import ModbusServer, serve_modbus
 from simulators.server import port_of
-from simulators.wire import SimulatedWire
+from simulators.wire import SimulatedWire, Station, _collided
 from tests.edge_agent.field import ORIGIN_MS, simulated
 
 HEAD = """\
@@ -175,22 +177,60 @@ async def test_two_meters_without_a_way_to_narrow_down_need_their_addresses(tmp_
         await wire.stop()
 
 
-async def test_modbus_tcp_units_and_a_meter_that_answers_to_all(tmp_path):
+class AnyUnit(ModbusServer):
+    """As many meters with a network port of their own: whatever unit is asked, it answers."""
+
+    def _answer(self, unit: int, pdu: bytes) -> bytes:
+        return super()._answer(1, pdu)
+
+
+@pytest.mark.parametrize("kind", [ModbusServer, AnyUnit])
+async def test_modbus_tcp_units_and_a_meter_that_answers_to_all(tmp_path, kind):
     meter = simulated("acrel-adl400")
     now_ms = ORIGIN_MS + 3_600_000
-    server = await serve_modbus(meter, lambda: now_ms)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: kind(meter, lambda: now_ms), "127.0.0.1", 0)
     bus = BusConfig("probe", host="127.0.0.1", port=port_of(server))
     try:
         found = await look(bus, ["modbus-tcp", "tcp"], QUICK)
         assert [(v.found.unit, v.best and v.best.device.model) for v in found.verdicts] == [
             (1, "acrel-adl400")
         ]
+        same = [note for note in found.notes if "the same meter" in note]
+        assert len(same) == (4 if kind is AnyUnit else 0)
         config = configured(bus, found, tmp_path)
         assert config.buses[0].kind == "modbus-tcp"
         values = await polled(config)
         assert counts(values) == shown([meter])
     finally:
         server.close()
+
+
+class Crowd:
+    """A link to stations that answer at once, over each other, without the time a wire takes."""
+
+    is_open = True
+
+    def __init__(self, *stations: Station) -> None:
+        self.stations = stations
+        self.asked = 0
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def read(self, question: Any) -> Any:
+        self.asked += 1
+        answers = [a for station in self.stations for a in station.hear(question.request)]
+        return question.heard(_collided(answers))
+
+
+async def test_dlt645_addresses_are_narrowed_down_as_far_as_they_are_alike():
+    addresses = ["100000001112", "200000001112", "200000000012", "999999999912"]
+    crowd = Crowd(*(Dlt645Station(address, lambda _: bytes(4)) for address in addresses))
+    seeker = Seeker(crowd, Wanted(), lambda: None)
+    found = [meter.address async for meter in seeker.look("dlt645")]
+    assert sorted(found) == sorted(addresses)
+    # Each level of pairs that are alike is a hundred questions.
+    assert crowd.asked == 4 + 6 * 100
 
 
 async def test_the_command_estimates_tells_and_writes(tmp_path, capsys):

@@ -154,6 +154,8 @@ def test_a_battery_gives_back_less_than_it_took(signals: dict[tuple[str, str], S
     end = ORIGIN_MS + 4 * DAY_MS
     for time_ms in range(ORIGIN_MS, end, HOUR_MS):
         assert discharge.amount_pico(time_ms) <= charge.amount_pico(time_ms)
+    early = ORIGIN_MS + 5 * HOUR_MS  # charged from two to four, given back from eight to ten
+    assert charge.amount_pico(early) > 0 == discharge.amount_pico(early)
     assert 0.85 < discharge.amount_pico(end) / charge.amount_pico(end) <= 0.86
     assert charge.amount_micro(ORIGIN_MS + DAY_MS) / 1e9 == pytest.approx(400, rel=0.05)  # MWh
 

@@ -269,10 +269,6 @@ class Records(Database):
             kept = _totals(db).values()
         return sum(count for count, _ in kept), sum(size for _, size in kept)
 
-    def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
-        """Keep the last state payload of an edge."""
-        self.put_states([StoredState(address, payload, now_ms)])
-
     def put_states(self, states: Sequence[StoredState]) -> int:
         """Keep the last state payloads of some edges, each edge once; return how many."""
         with self._transaction() as db:

@@ -129,6 +129,9 @@ class ScopedReader:
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         return self._inner.verdicts(series, from_ms, to_ms)
 
+    def senders(self, region: str, site: str) -> Collection[str]:
+        return self._inner.senders(region, site) if self.sees(region, site) else ()
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         return self._inner.misdated(region, site) if self.sees(region, site) else ()
 

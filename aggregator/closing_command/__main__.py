@@ -60,8 +60,8 @@ def _with_config(arguments: argparse.Namespace) -> int:
 
 def _list(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.closing_command.application import closings_of
-    from aggregator.factors_command.text import table
     from aggregator.ledger.rows import date_of
+    from aggregator.terminal import table
 
     with closings_of(config) as closings:
         found = closings.closings(arguments.region)
@@ -84,8 +84,8 @@ def _list(config: "Config", arguments: argparse.Namespace) -> int:
 def _close(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.app import wall_ms
     from aggregator.closing_command.application import close_month
-    from aggregator.closings import month_of
     from aggregator.events import Events
+    from aggregator.periods import month_of
 
     try:
         month_ms = month_of(arguments.month)

@@ -89,7 +89,7 @@ class Door:
         from aggregator.api.event_shapes import EventFields
 
         body = event_of("foundry", "grid")
-        self.event = self.facts.tell(EventFields.model_validate(body).event(REGION), 1)
+        self.event = self.facts.tell(EventFields.model_validate(body).event(REGION, 2**50), 1)
         part = Part(
             "foundry", "grid", "energy_import", month_start(MIDNIGHT_MS), "electricity",
             "boundary_in", True, 10**6, 0, 0, DAY_MS, 0, 0, 1, 1, 0, 1.0, 1.0, 1.0, 1.0,
@@ -320,7 +320,10 @@ def test_what_no_token_of_a_part_may_know_is_null_for_it(client: ApiClient) -> N
     metrics = client.get("/metrics", token=SECRETS["local-machine"]).text
     assert "nenghao_aggregator_sites 1\n" in metrics
     assert "committed_readings" not in metrics
-    assert "committed_readings_total 490" in client.get("/metrics", token=SECRETS["machine"]).text
+    assert "readings_per_second" not in metrics
+    every = client.get("/metrics", token=SECRETS["machine"]).text
+    assert "committed_readings_total 490" in every
+    assert "readings_per_second 12.5\n" in every
 
 
 def test_a_gateway_that_claims_a_site_of_that_name_elsewhere_is_not_shown(door: Door) -> None:

@@ -156,8 +156,8 @@ def test_intervals_carry_the_cost(client: ApiClient):
 
 
 def test_cost_as_a_table(client: ApiClient):
-    text = client.get("/api/v1/cost", params={"site": "foundry", **DAY, "format": "csv"}).text
-    rows = list(csv.DictReader(io.StringIO(text)))
+    answer = client.get("/api/v1/cost", params={"site": "foundry", **DAY, "format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [row["period"] for row in rows if row["carrier"] == "electricity"] == [
         "flat",
         "valley",

@@ -405,7 +405,36 @@ def table(client: ApiClient, path: str, **parameters: Any) -> list[dict[str, str
     answer = client.get(f"/api/v1/{path}", params={**parameters, "format": "csv"})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/csv")
-    return list(csv.DictReader(io.StringIO(answer.text)))
+    return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+
+
+def header(client: ApiClient, path: str, **parameters: Any) -> list[str]:
+    """Of a table, without its byte order mark; it has one."""
+    content = client.get(f"/api/v1/{path}", params={**parameters, "format": "csv"}).content
+    assert content.startswith(b"\xef\xbb\xbf")
+    return content.decode("utf-8-sig").splitlines()[0].split(",")
+
+
+def test_a_tables_header_is_the_same_whatever_it_holds(client: ApiClient):
+    for path, found, none in (
+        ("intervals", {"site": "foundry", "level": "interval", **DAY}, {"site": "empty"}),
+        ("consumption", {"site": "foundry", **DAY}, {"site": "empty"}),
+        ("meters", {"site": "foundry"}, {"site": "empty"}),
+    ):
+        first = header(client, path, **found)
+        assert table(client, path, **found)
+        assert not table(client, path, **none)
+        assert first == header(client, path, **none)
+    assert "amount_heat_gj" in header(client, "intervals", site="office", **DAY)
+
+
+def test_no_text_of_a_table_is_a_formula_to_a_spreadsheet(client: ApiClient, ledger: Ledger):
+    sites = dict(ledger.reader.register.sites)
+    sites["office"] = replace(sites["office"], name_zh="=1+1", name_en="@SUM(A1)", latitude=-36.5)
+    ledger.reader.register = replace(ledger.reader.register, sites=sites)
+    (row,) = [row for row in table(client, "sites") if row["site"] == "office"]
+    assert (row["name_zh"], row["name_en"]) == ("'=1+1", "'@SUM(A1)")
+    assert row["latitude"] == "-36.5"
 
 
 def test_csv_has_the_same_figures(client: ApiClient):

@@ -241,7 +241,7 @@ def test_a_token_is_asked_for_once_and_shows_its_scope_only(
     deadline_s = time.monotonic() + 20
     while not file.exists() and time.monotonic() < deadline_s:
         browser.until("true")
-    rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
+    rows = csv.DictReader(io.StringIO(file.read_text("utf-8-sig")))
     assert {(row["site"], row["carrier"]) for row in rows} == {("office", "electricity")}
     browser.evaluate("document.getElementById('forget').click()")
     browser.until(f"{SHOWN} === 'token zh'")

@@ -279,6 +279,11 @@ def test_every_settled_day_of_every_site_has_a_cause_or_is_complete(ledger: Ledg
     assert {"complete", "offline"} <= causes <= set(CAUSES)
 
 
+def test_events_are_those_that_stand(ledger: Ledger) -> None:
+    kinds = [row["kind"] for row in shown_on(ledger, "site", "told")]
+    assert sorted(kinds) == ["accept", "clock", "exchange"]
+
+
 def test_strays_are_those_that_still_are(ledger: Ledger) -> None:
     strangers = shown_on(ledger, "quality", "unregistered")
     assert {(row["site"], row["meter"]) for row in strangers} == {

@@ -21,7 +21,7 @@ from aggregator.api.main import build_app
 from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
-from aggregator.closings import Closing, ClosingError, Closings, Part, month_of
+from aggregator.closings import Closing, ClosingError, Closings, Part
 from aggregator.config import PaceSection
 from aggregator.directory import SeriesKey
 from aggregator.events import Events
@@ -34,6 +34,7 @@ from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
+from aggregator.periods import month_of
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
@@ -511,7 +512,8 @@ class ClosingSuite:
             assert channels["pv"]["reported"]["amount"] == {"energy_kwh": PV / MICRO}
             assert channels["pv"]["now"]["amount"] == {"energy_kwh": true / MICRO}
             assert channels["grid"]["correction"]["amount"] == {"energy_kwh": 0.0}
-            lines = client.get("/api/v1/closings/370114/2026-10?format=csv").text.splitlines()
+            content = client.get("/api/v1/closings/370114/2026-10?format=csv").content
+            lines = content.decode("utf-8-sig").splitlines()
             assert lines[0].startswith("region,month,site,carrier,reported_consumption_energy_kwh")
             assert len(lines) == 2
             query = "?format=csv&detail=channels"

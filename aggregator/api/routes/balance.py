@@ -19,6 +19,7 @@ from aggregator.api.shapes import (
     csv_response,
     find_site,
     utc,
+    widened,
 )
 from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
 from aggregator.periods import first_start, level_with_borders
@@ -167,7 +168,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             if query.carrier in (None, one.carrier)
         )
         if query.format == "csv":
-            return csv_response(_flat(site.id, rows))
+            return csv_response(FlatRow, _flat(site.id, rows))
         return BalanceAnswer(
             site=site.id,
             level=query.level,
@@ -183,8 +184,7 @@ def routes(reader: LedgerReader) -> APIRouter:
 def _flat(site: str, rows: Sequence[CarrierRow]) -> Iterator[FlatRow]:
     for row in rows:
         for node in row.nodes:
-            parts = {name: getattr(node, name) for name in NodeRow.model_fields}
-            yield FlatRow(site=site, carrier=row.carrier, **parts)
+            yield widened(FlatRow, node, site=site, carrier=row.carrier)
 
 
 Names = dict[str, tuple[str, str]]

@@ -20,6 +20,7 @@ from aggregator.api.shapes import (
     csv_response,
     find_sites,
     known,
+    widened,
 )
 from aggregator.ledger.factors import Measure
 from aggregator.periods import pieces
@@ -157,7 +158,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             _check_parted(reader, site, level, from_ms, to_ms)
         accounts = list(site_accounts(reader, sites, level, from_ms, to_ms))
         if query.format == "csv":
-            return csv_response(_flat(accounts))
+            return csv_response(FlatRow, _flat(accounts))
         return ConsumptionAnswer(
             level=query.level,
             from_ms=from_ms,
@@ -274,9 +275,7 @@ def _carrier(account: CarrierAccount) -> CarrierRow:
 def _flat(accounts: Sequence[SiteAccount]) -> Iterator[FlatRow]:
     for account in accounts:
         for carrier in account.carriers:
-            row = _carrier(carrier)
-            parts = {name: getattr(row, name) for name in CarrierRow.model_fields}
-            yield FlatRow(site=account.site.id, **parts)
+            yield widened(FlatRow, _carrier(carrier), site=account.site.id)
 
 
 def _tonnes(kg: float | None) -> float | None:

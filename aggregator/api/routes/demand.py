@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -15,9 +14,10 @@ from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
 from aggregator.batch import IntervalColumns
 from aggregator.demand import Load, PowerFactor, coincident, demand, joined, power_factor
+from aggregator.periods import month_of, month_text
 from aggregator.register.model import Role, Site
 from aggregator.register.roles import Term
-from contract.interval import BEIJING_OFFSET_MS, month_start, next_month
+from contract.interval import month_start, next_month
 from contract.stored import Level
 
 _BOUNDARY = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT)
@@ -95,7 +95,7 @@ def routes(reader: LedgerReader) -> APIRouter:
     @router.get("/demand", response_model=DemandAnswer)
     def monthly(query: Annotated[DemandQuery, Query()]) -> DemandAnswer | Response:
         """Return the largest demand of each boundary meter in a month."""
-        from_ms = _month_ms(query.month, reader.now_ms())
+        from_ms = month_of(query.month) if query.month else month_start(reader.now_ms())
         to_ms = next_month(from_ms)
         sites = find_sites(reader, query.site)
         borders = [(site, _borders(reader, site, from_ms, to_ms)) for site in sites]
@@ -104,9 +104,9 @@ def routes(reader: LedgerReader) -> APIRouter:
         loads = [_SiteLoads(reader, site, own, from_ms, to_ms) for site, own in borders if own]
         rows = tuple(row for one in loads for row in one.rows())
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(DemandRow, rows)
         return DemandAnswer(
-            month=_name(from_ms),
+            month=month_text(from_ms),
             from_ms=from_ms,
             to_ms=to_ms,
             demand=rows,
@@ -157,7 +157,7 @@ class _SiteLoads:
     ) -> None:
         self._site = site
         self._borders = borders
-        self._month = _name(from_ms)
+        self._month = month_text(from_ms)
         self._grid_ms = reader.grid_ms
         self._until_ms = min(to_ms, reader.now_ms())
         terms = {series: term for border in borders for series, term in border.terms.items()}
@@ -248,14 +248,3 @@ class _SiteLoads:
             )
             for border in borders
         )
-
-
-def _month_ms(name: str | None, now_ms: int) -> int:
-    if name is None:
-        return month_start(now_ms)
-    first = datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)
-    return int(first.timestamp()) * 1000 - BEIJING_OFFSET_MS
-
-
-def _name(month_ms: int) -> str:
-    return datetime.fromtimestamp((month_ms + BEIJING_OFFSET_MS) // 1000, UTC).strftime("%Y-%m")

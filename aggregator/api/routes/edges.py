@@ -69,7 +69,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         sites = find_sites(reader, query.site)
         rows = list(_rows(reader, sites, now_ms))
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(EdgeRow, rows)
         return EdgesAnswer(time_ms=now_ms, edges=tuple(rows))
 
     return router

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields, EventRow
-from aggregator.api.reader import LedgerReader
+from aggregator.api.reader import LedgerReader, cumulative, states_by_site
 from aggregator.api.shapes import (
     Format,
     Id,
@@ -19,7 +19,8 @@ from aggregator.api.shapes import (
     find_sites,
 )
 from aggregator.api.writer import LedgerWriter, Said
-from aggregator.ledger.meter_events import check_words
+from aggregator.ledger.meter_events import MeterEvent, check_words
+from aggregator.register.model import Site
 from contract.interval import DAY_MS, day_start
 
 MAX_RECORDS = 10_000
@@ -118,7 +119,11 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
             for site in find_sites(reader, query.site)
             for told in writer.events(site.region, site.id)
         ]
-        return csv_response(rows) if query.format == "csv" else EventsAnswer(events=tuple(rows))
+        return (
+            csv_response(EventRow, rows)
+            if query.format == "csv"
+            else EventsAnswer(events=tuple(rows))
+        )
 
     @router.post("/events", status_code=201, response_model_exclude_unset=True)
     def tell(body: EventFields, response: Response) -> SaidAnswer:
@@ -126,7 +131,9 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
         site = find_site(reader, body.site)
         if body.meter is not None:
             find_meter(reader, body.site, body.meter)
-        return _answer(writer.tell(body.event(site.region)), response)
+        event = body.event(site.region, reader.now_ms())
+        _check_spoken(reader, site, event)
+        return _answer(writer.tell(event), response)
 
     @router.post("/events/{id}/undo", response_model_exclude_unset=True)
     def undo(
@@ -158,7 +165,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
                 422, "to", f"more than {query.limit} records: shorten the period or name one site"
             )
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(RestatementRow, rows)
         return RestatementsAnswer(
             from_ms=from_ms,
             to_ms=to_ms,
@@ -175,6 +182,39 @@ def look_back(period: Period, now_ms: int) -> tuple[int, int]:
         return period.resolve(now_ms)
     to_ms = now_ms if period.to_ms is None else period.to_ms
     return day_start(to_ms - LOOK_BACK_MS), to_ms
+
+
+def _check_spoken(reader: LedgerReader, site: Site, event: MeterEvent) -> None:
+    """Refuse what no figure could follow, with ApiError 422.
+
+    An edge that nobody names and that sent nothing; a channel that a meter with readings has not.
+    Before the first reading of a meter any channel may be told of.
+    """
+    if event.edge:
+        register = reader.register
+        known = {
+            row.edge
+            for id_ in register.meters_by_site.get(site.id, ())
+            for row in register.rows[site.id, id_]
+            if row.edge
+        }
+        known |= states_by_site(reader.live).get((site.region, site.id), {}).keys()
+        known |= set(reader.senders(site.region, site.id))
+        if event.edge not in known:
+            told = f"there are: {', '.join(sorted(known))}" if known else "nor any other"
+            reason = f"{event.edge} is no edge of {site.id} that sent anything; {told}"
+            raise ApiError(422, "edge", reason)
+    if event.channel:
+        read = {
+            found.key.channel
+            for found in cumulative(reader.series(site.id), site.region)
+            if found.key.meter == event.meter
+        }
+        integrated = reader.register.integrated.get((site.id, event.meter), ())
+        read |= {row.channel for row in integrated} if read else set()
+        if read and event.channel not in read:
+            reason = f"{event.meter} has sent no {event.channel}; it has: {', '.join(sorted(read))}"
+            raise ApiError(422, "channel", reason)
 
 
 def _answer(said: Said, response: Response) -> SaidAnswer:

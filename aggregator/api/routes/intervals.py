@@ -132,7 +132,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         figures = reader.figures(level, [found.index for found, _ in chosen], from_ms, to_ms)
         rows = list(_rows(reader, chosen, figures))
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(IntervalRow, rows)
         return IntervalsAnswer(
             level=query.level,
             from_ms=from_ms,

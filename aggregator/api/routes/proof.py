@@ -84,7 +84,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             )
         rows = [row for found, meter in chosen for row in proof_rows(reader, found, meter, spans)]
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(ProofRow, rows)
         return ProofAnswer(closes=all(row.closes for row in rows), channels=tuple(rows))
 
     return router

@@ -160,7 +160,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         }
         ranked = sorted(rows.values(), key=_rank)
         if query.format == "csv":
-            return csv_response(ranked)
+            return csv_response(SiteRow, ranked)
         end = query.offset + query.limit
         found: dict[str, list[SiteRow]] = defaultdict(list)
         for row in rows.values():

@@ -95,7 +95,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             for one in found[query.offset : end]
         )
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(VerdictRow, rows)
         return VerdictsAnswer(
             from_ms=from_ms,
             to_ms=to_ms,

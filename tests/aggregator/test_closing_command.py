@@ -72,7 +72,7 @@ def test_close_freezes_the_month_and_says_what_was_not_measured(
     day_s, estimated = 24 * 3600, 4  # of those registered, from noon of the 2nd on
     assert said["estimated_s"] == estimated * (month_s - day_s - half_day_s)
     assert said["missing_s"] == channels * (month_s - half_day_s) - said["estimated_s"]
-    assert "foundry/grid/energy_import" in said["open_registers"]
+    assert said["open_registers"]["foundry/grid/energy_import"] == "2026-03-02"
     assert "foundry/pv/energy_import" not in said["open_registers"]
     assert "foundry/grid/energy_import" in said["open_channels"]
     assert said["meters_without_data"] == ["office/em-02"]
@@ -125,7 +125,7 @@ def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.startswith("Closed 370114 2026-03: ")
     assert "1.61% measured, " in out
-    assert "Registers not read up to the end, estimated: foundry/belt/mass" in out
+    assert "not read up to the end, estimated: foundry/belt/mass (last read 2026-03-02)" in out
     assert "Meters without any figure: office/em-02." in out
     assert main(["list", *call]) == 0
     row = capsys.readouterr().out.splitlines()[1]

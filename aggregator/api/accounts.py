@@ -14,7 +14,7 @@ import numpy as np
 
 from aggregator.analyses import analyses_of
 from aggregator.api.deductions import Deducted, deductions_of
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import Measure
 from aggregator.periods import first_start, pieces
@@ -210,10 +210,7 @@ class Span:
 
 def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[Span]:
     """Return the spans that make up [from_ms, to_ms)."""
-    series = {
-        (found.key.meter, found.key.channel): found.index
-        for found in cumulative(reader.series(site.id), site.region)
-    }
+    series = by_channel(reader, site)
     channels: dict[str, set[str]] = defaultdict(set)
     for meter, channel in series:
         channels[meter].add(channel)

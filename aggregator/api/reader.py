@@ -24,7 +24,7 @@ from aggregator.ledger.registers import Registers, edit
 from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.records import Quarantined, RecordsUnavailable
-from aggregator.register.model import Register
+from aggregator.register.model import Register, Site
 from aggregator.register.rates import rates
 from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
@@ -388,6 +388,12 @@ def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
         for found in series
         if found.key.region == region and catalogue()[found.key.channel].cumulative
     ]
+
+
+def by_channel(reader: LedgerReader, site: Site) -> dict[tuple[str, str], int]:
+    """Return the index of each channel of a site that counts up, by (meter, channel)."""
+    found = cumulative(reader.series(site.id), site.region)
+    return {(one.key.meter, one.key.channel): one.index for one in found}
 
 
 def _same(a: IntervalColumns, b: IntervalColumns) -> bool:

@@ -8,7 +8,7 @@ the pipeline's thread.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -22,8 +22,9 @@ from aggregator.directory import SeriesKey
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ingest.assemble import Arrival
 from aggregator.ledger.meter_events import EventKind, MeterEvent
-from aggregator.ledger.registers import Registers, differing
+from aggregator.ledger.registers import Registers, differing, from_text, to_text
 from aggregator.parameters import Parameters
+from aggregator.register_changes import responsible
 from aggregator.restatements import Restatements, is_settled
 from aggregator.store.base import Store
 from contract.channels import catalogue
@@ -32,6 +33,9 @@ from contract.stored import Level
 
 Cause = tuple[str, str]
 """What changed a figure, and why."""
+Applied = Mapping[tuple[str, str], Registers]
+"""By (meter, channel) what its stored figures follow."""
+CauseOf = Callable[[SeriesKey, Applied], Cause]
 Caused = Callable[[Change], tuple[str, str, str]]
 """The same of one change, with details."""
 
@@ -93,7 +97,7 @@ class Amendments:
         told: Sequence[ToldEvent],
         followed: set[int],
         applied: dict[tuple[str, str], Registers],
-        cause_of: Callable[[SeriesKey], Cause],
+        cause_of: CauseOf,
     ) -> Iterator[IntervalColumns]:
         """Bring figures in line with the register and some events; one cause for what differs."""
         events = _events(told, followed)
@@ -103,7 +107,7 @@ class Amendments:
         now: dict[tuple[str, str], Registers] = {}
 
         def caused(change: Change) -> tuple[str, str, str]:
-            return (*cause_of(change.key), "")
+            return (*cause_of(change.key, applied), "")
 
         for index in self._series(region, site):
             key = self._store.directory.series.key(index)
@@ -151,6 +155,11 @@ class Amendments:
         if self._new:
             self._facts.add_applied(self._new)
             self._new.clear()
+        # Until now nobody but the primary gateway read these: whatever they follow, also this.
+        shared, series = self._parameters.newly_shared, self._store.directory.series
+        if shared:
+            self._facts.share({series.key(i): self._parameters.registers(i) for i in shared})
+            shared.clear()
 
     def restate(
         self, intervals: IntervalColumns, cause: str, arrivals: Sequence[Arrival] = ()
@@ -176,10 +185,9 @@ class Amendments:
         def caused(change: Change) -> tuple[str, str, str]:
             key = change.key
             was = applied.get((key.meter, key.channel))
-            declared = self._parameters.registers(self._store.directory.series.find(key))
-            if not applied or was == declared:
+            if not applied or was == self._declared(key):
                 return "recovery", "figures that a stop had left out", ""
-            return (*cause_of(key), "")
+            return (*cause_of(key, applied), "")
 
         self._restate_settled(intervals, caused)
 
@@ -233,18 +241,31 @@ class Amendments:
                 batch = (source.edge, source.outbox, arrival.seq)
                 batches[directory.series.key(index)].append(batch)
 
-    def _cause_of_register(self) -> Callable[[SeriesKey], Cause]:
-        """Return what names the register's last word on a channel's meter, and who spoke it."""
+    def _cause_of_register(self) -> CauseOf:
+        """Return what names the changes of the register that a channel follows, and who made them.
+
+        The audit of a site is read once, when the first of its settled figures changes.
+        """
+        changes_of = cache(self._facts.register_changes)
 
         @cache
-        def last(site: str, meter: str) -> Cause:
-            found = self._facts.last_change(site, meter)
-            if found is None:
+        def named(key: SeriesKey, was: str | None) -> Cause:
+            old = None if was is None else from_text(was)
+            led = responsible(changes_of(key.site), key, old, self._declared(key))
+            if not led:
                 return "register", "declared while no aggregator ran"
-            id_, author, note = found
-            return f"register change {id_}", f"{author}: {note}" if note else f"by {author}"
+            said = (f"{c.author}: {c.note}" if c.note else f"by {c.author}" for c in led)
+            ids = " ".join(str(change.id) for change in led)
+            return f"register change{'s' * (len(led) > 1)} {ids}", "; ".join(dict.fromkeys(said))
 
-        return lambda key: last(key.site, key.meter)
+        def cause_of(key: SeriesKey, applied: Applied) -> Cause:
+            was = applied.get((key.meter, key.channel))
+            return named(key, None if was is None else to_text(was))
+
+        return cause_of
+
+    def _declared(self, key: SeriesKey) -> Registers:
+        return self._parameters.registers(self._store.directory.series.find(key))
 
     def _series(self, region: str, site: str) -> list[int]:
         series = self._store.directory.series_of_site(region, site)
@@ -255,5 +276,5 @@ def _events(told: Sequence[ToldEvent], ids: Collection[int]) -> Sequence[MeterEv
     return tuple(one.event for one in told if one.id in ids)
 
 
-def _always(cause: Cause) -> Callable[[SeriesKey], Cause]:
-    return lambda _: cause
+def _always(cause: Cause) -> CauseOf:
+    return lambda _key, _applied: cause

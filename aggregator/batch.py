@@ -16,6 +16,10 @@ Float64 = NDArray[np.float64]
 UInt8 = NDArray[np.uint8]
 
 
+SPARE = 255
+"""Quality in memory only: a good reading of another gateway than the meter's primary one."""
+
+
 class ColumnError(ValueError):
     """A column has another dtype, shape or content than its batch promises."""
 
@@ -69,7 +73,7 @@ class ReadingColumns(_Columns):
     series   int32, index into the directory
     time_ms  int64, UTC
     value    int64 micro-units (cumulative channels) or finite float64 (instantaneous)
-    quality  uint8, contract.reading.Quality
+    quality  uint8, contract.reading.Quality, or SPARE where it is said as what readings count
     source   int32, index of (edge, outbox) in the directory
     seq      int64, batch number within the outbox
     """

@@ -28,6 +28,7 @@ from aggregator.periods import level_with_borders
 from aggregator.points import Points, Tags
 from aggregator.register.limits import Limit, limit_of
 from aggregator.restatements import is_settled
+from aggregator.silent_sites import with_silent
 from aggregator.store.base import Store
 from aggregator.tariff_days import TariffDays
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS, day_start, month_start, next_month
@@ -138,7 +139,8 @@ class NodeFigures:
     def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> None:
         where = {"region": [region], "node": OF_REGIONS}
         found = self._store.points(NODE_FIGURES[level], from_ms, to_ms, where)
-        self._write(of_region(level, found))
+        summed, grid_ms = of_region(level, found), self._store.grid_ms
+        self._write(with_silent(self._nodes, level, region, found, summed, grid_ms))
 
     def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> None:
         """Write balances of (site, day) pairs whose day is over, and of those open until now.

@@ -62,15 +62,12 @@ class _Compiled:
     """Of every node."""
     behind: Int64
     """How many meters stand behind each."""
+    behind_of: Mapping[NodeKey, int]
+    """The same by name."""
     bought: Mapping[tuple[str, str], Int32]
     """Per (carrier, unit) the channels whose cost is the site's, ascending."""
     formulas: Allocation | None
     """The allocation itself where formulas must be reckoned with, else None: it takes room."""
-
-    def behind_of(self, key: int) -> int:
-        """Return how many meters stand behind a node; 0 when it has no figures."""
-        found = self.behind[self.key == key]
-        return int(found[0]) if len(found) else 0
 
 
 class Span(NamedTuple):
@@ -305,14 +302,15 @@ class Nodes:
         key, period = key[first], period[first]
         grid_ms = self._store.grid_ms
         lengths = {p: length_of(level, p, grid_ms) for p in np.unique(period).tolist()}
-        expected_ms = behind[key] * np.array([lengths[p] for p in period.tolist()], np.int64)
+        needed_ms = behind[key] * np.array([lengths[p] for p in period.tolist()], np.int64)
         for row in np.flatnonzero(behind[key] == 0).tolist():
-            expected_ms[row] = self._expected_ms(
-                int(key[row]), cut[int(key[row])], int(period[row]), lengths[int(period[row])]
-            )
+            start_ms = int(period[row])
+            own = NodeKey(*self._keys[int(key[row])][2:])
+            end_ms = start_ms + lengths[start_ms]
+            needed_ms[row] = expected_ms(cut[int(key[row])], own, start_ms, end_ms)
         columns: dict[str, NDArray[Any]] = dict(zip(SUMMED, sums, strict=True))
-        columns["missing_ms"] = expected_ms - columns["measured_ms"] - columns["estimated_ms"]
-        columns["expected"] = expected_ms // grid_ms
+        columns["missing_ms"] = needed_ms - columns["measured_ms"] - columns["estimated_ms"]
+        columns["expected"] = needed_ms // grid_ms
         columns["flags"] = np.bitwise_or.reduceat(flags, first)
         known = np.array(self._determined, np.bool_)[key]
         for name, column in zip(MEASURE_FIELDS, totals, strict=True):
@@ -321,15 +319,6 @@ class Nodes:
         keys = [self._keys[i] for i in used.tolist()]
         ordered = {name: columns[name] for name in (*INTEGER_FIELDS, *MEASURE_FIELDS)}
         return Points(of, keys, place.astype(np.int64), period, ordered)
-
-    def _expected_ms(self, key: int, spans: Sequence[Span], period_ms: int, length_ms: int) -> int:
-        """Return for how long the meters behind a node should have been measured in a period."""
-        end_ms = period_ms + length_ms
-        return sum(
-            max(0, min(span.end_ms, end_ms) - max(span.start_ms, period_ms))
-            * span.made.behind_of(key)
-            for span in spans
-        )
 
     def _period(self, level: Level, time_ms: int) -> int:
         return start_of(level, time_ms, self._store.grid_ms)
@@ -358,6 +347,7 @@ class Nodes:
             weights.take(total),
             np.array(list(behind), np.int64),
             np.array(list(behind.values()), np.int64),
+            allocation.behind,
             _bought(series, allocation),
             allocation if allocation.pieces else None,
         )
@@ -402,6 +392,15 @@ _FIRST_PIECE = 2**31
 def _pieces_of(allocation: Allocation) -> dict[tuple[str, str | int], int]:
     pieces = sorted(allocation.pieces, key=repr)
     return {source: _FIRST_PIECE + i for i, source in enumerate(pieces)}
+
+
+def expected_ms(spans: Sequence[Span], key: NodeKey, from_ms: int, to_ms: int) -> int:
+    """Return for how long the meters behind a node should have been measured in a time."""
+    return sum(
+        max(0, min(span.end_ms, to_ms) - max(span.start_ms, from_ms))
+        * span.made.behind_of.get(key, 0)
+        for span in spans
+    )
 
 
 def start_of(level: Level, time_ms: int, grid_ms: int) -> int:

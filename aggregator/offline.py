@@ -113,8 +113,9 @@ def opened(
         warm_up()
         parameters = Parameters(store.directory, tables.register)
         for stored in records.metas():
+            meta = decode_meta(stored.payload)
+            parameters.note_readers(stored.address, meta)
             if stored.used_ms:
-                meta = decode_meta(stored.payload)
                 parameters.tell(stored.address, meta, stored.used_ms, stored.hash)
         for place in facts.sites():
             parameters.declare(*place, facts.declared(*place))

@@ -19,7 +19,7 @@ import numpy as np
 
 from aggregator.amendments import Amendments
 from aggregator.arrivals import Arrivals
-from aggregator.batch import Int32, IntervalColumns, ReadingColumns
+from aggregator.batch import SPARE, Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.directory import Source
@@ -372,7 +372,9 @@ class Pipeline:
         if late or self._book.is_late(counted):
             intervals = self._writer.insist(lambda: self._book.recompute(counted))
             cause = "late readings"
-            self._events.count(Counter.LATE, len(counted))
+            spare = int(np.count_nonzero(counted.quality == SPARE))
+            self._events.count(Counter.LATE, len(counted) - spare)
+            self._events.count(Counter.OTHER_EDGE, spare)
         else:
             # A register that was silent over a settled day's end tells now what it counted.
             intervals, cause = self._book.advance(counted), "newer readings"

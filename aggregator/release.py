@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from aggregator.batch import Int64, ReadingColumns
 from aggregator.clock_proposals import Misdated
-from aggregator.ingest.assemble import AHEAD_MS, EARLIEST_MS, Assembler
+from aggregator.ingest.assemble import EARLIEST_MS, Assembler
 from aggregator.ingest.decode import decode_batch
-from aggregator.ledger.meter_events import MeterEvent
+from aggregator.ledger.meter_events import AHEAD_MS, MeterEvent
 from aggregator.records import Quarantined
 from aggregator.store.base import Store, counts
 from contract.reading import Quality

@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     lockstep.add_argument("--step-to", type=_instant, metavar="TIME", help="the same, inclusive")
     lockstep.add_argument("--step-s", type=_seconds, metavar="S", help="poll period [s]")
     lockstep.add_argument(
+        "--steps-a-batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="commit so many steps at once, or more if the commit period holds more (default: 1)",
+    )
+    lockstep.add_argument(
         "--control", type=_endpoint, metavar="HOST:PORT", help="the simulator's control port"
     )
     run.set_defaults(function=_run)
@@ -227,7 +234,9 @@ def _steps(arguments: argparse.Namespace) -> "Steps | None":
     elif arguments.step_to < arguments.step_from:
         reason = "--step-to is before --step-from"
     else:
-        return Steps(arguments.step_from, arguments.step_to, arguments.step_s)
+        return Steps(
+            arguments.step_from, arguments.step_to, arguments.step_s, arguments.steps_a_batch
+        )
     raise ConfigError("nenghao edge run", [Problem("", reason)])
 
 

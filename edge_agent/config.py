@@ -51,8 +51,8 @@ class MeterConfig:
         str,
         Rule(
             "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
-            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT and "
-            "OPC UA the device's name in topics or nodes",
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT, "
+            "OPC UA and BACnet what stands for {address} in topics, nodes or objects",
             0,
             63,
         ),
@@ -81,9 +81,10 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine; mqtt = a broker devices publish to; opcua = a plant's server; manual = a "
-            "file of readings entered by hand. Which protocol a meter speaks says its device map",
-            form="modbus-tcp|tcp|serial|mqtt|opcua|manual",
+            "machine; mqtt = a broker devices publish to; opcua = a plant's server; bacnet = a "
+            "device of a building (BACnet/IP); manual = a file of readings entered by hand. Which "
+            "protocol a meter speaks says its device map",
+            form="modbus-tcp|tcp|serial|mqtt|opcua|bacnet|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502

@@ -118,7 +118,9 @@ def outbox_health(
         hint = "" if good else "longer commit_period_s or poll period: the card wears"
         yield Finding("disk", good=good, text=text, hint=hint)
     else:
-        yield Finding("disk", good=True, text="bytes written a day: known while the agent runs")
+        yield Finding(
+            "disk", good=True, text="bytes written a day: known once the agent has run for a minute"
+        )
     yield Finding("uplink", good=unacked < 1000, text=f"{unacked} batches not acknowledged yet")
     if lost:
         yield Finding("disk", good=False, text=f"{lost} batches lost to damage", hint="new SD card")

@@ -73,7 +73,7 @@ async def examine(config: EdgeConfig, rounds: int, watch_s: float = 0.0) -> list
             taken = latencies.get(meter.id, ())
             findings.append(answers(meter.id, rounds, taken, meter.failures, reason))
         baud = bus.baud if bus.kind == "serial" else 0
-        if bus.kind != "manual":
+        if latencies and bus.kind != "manual":  # where nobody answers, no time tells anything
             needed_s, period_s = max(cycles), config.poll.period_s
             findings.append(cycle_budget(bus.id, len(bus.meters), needed_s, period_s, baud))
         for meter_config in bus.meters:

@@ -15,6 +15,7 @@ from contract.meta import MetaChannel, MetaMeter
 from contract.reading import is_id
 from edge_agent.config import MeterConfig
 from edge_agent.errors import ConfigError, Problem
+from edge_agent.maps.bacnet import parse_bacnet
 from edge_agent.maps.base import DeviceMap, Keys
 from edge_agent.maps.cjt188 import parse_cjt188
 from edge_agent.maps.dlt645 import parse_dlt645
@@ -33,6 +34,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "manual": parse_manual,
     "mqtt-json": parse_mqtt_json,
     "opcua": parse_opcua,
+    "bacnet": parse_bacnet,
 }
 """Protocol of a map -> what reads it."""
 

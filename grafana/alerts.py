@@ -102,7 +102,7 @@ def rules() -> tuple[Rule, ...]:
         Rule(
             "night-load",
             (Asked(_least_hour(ELECTRIC), DAY_S), Asked(_usual(ELECTRIC), 8 * DAY_S, DAY_S)),
-            "$A > 1.3 * $B",
+            "$A > 1.3 * abs($B)",  # below zero: a battery gives back
         ),
         Rule(
             "leak",

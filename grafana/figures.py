@@ -69,6 +69,17 @@ RULES = (
     "long-gap",
 )
 """Of the verdicts; a test compares them with the aggregator's."""
+EVENTS = (
+    "exchange",
+    "reset",
+    "rollover",
+    "correction",
+    "clock",
+    "accept",
+    "reject",
+    "replace",
+)
+"""Kinds of what people say of meters; a test compares them with the aggregator's."""
 UNIT_TEXTS = {
     "m3": ("m³", ""),
     "kgce/m2": ("kgce/m²", ""),

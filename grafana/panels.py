@@ -350,8 +350,8 @@ class House:
             type_val="alertlist",
             options={
                 "viewMode": "list",
-                "groupMode": "default",
-                "groupBy": [],
+                "groupMode": "custom",
+                "groupBy": ["alertname", self.words.name_field],
                 "maxItems": 20,
                 "sortOrder": 3,
                 "dashboardAlerts": False,

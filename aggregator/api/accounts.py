@@ -137,7 +137,7 @@ def _deducted(
         return by_carrier(account_of(reader, site, inside, figures, start_ms, end_ms))
 
     rows = reader.register.deductions.get(site.id, ())
-    found = deductions_of(rows, from_ms, to_ms, by_carrier(account), within)
+    found = deductions_of(rows, from_ms, to_ms, within)
     return replace(account, deductions=found)
 
 

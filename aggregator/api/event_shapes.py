@@ -10,7 +10,13 @@ from pydantic import BeforeValidator, PlainSerializer, StringConstraints
 from aggregator.api.errors import ApiError
 from aggregator.api.shapes import Id, Shape, TimeMs
 from aggregator.facts import ToldEvent
-from aggregator.ledger.meter_events import EventError, EventKind, MeterEvent, check_event
+from aggregator.ledger.meter_events import (
+    EventError,
+    EventKind,
+    MeterEvent,
+    check_event,
+    check_happened,
+)
 from contract.channels import catalogue
 from contract.units import MICRO
 
@@ -90,17 +96,16 @@ class EventFields(Shape):
     author: Words
     reason: Words
 
-    def event(self, region: str) -> MeterEvent:
+    def event(self, region: str, now_ms: int) -> MeterEvent:
         """Return the checked event; ApiError 422 names the field that is wrong."""
         given = {name: getattr(self, name) for name in _PLAIN if getattr(self, name) is not None}
         given |= dict(self._micro())
         try:
-            return check_event(
-                MeterEvent(
-                    EventKind(self.kind), region, self.site, self.at_ms,
-                    self.author.strip(), self.reason.strip(), **given,
-                )
+            told = MeterEvent(
+                EventKind(self.kind), region, self.site, self.at_ms,
+                self.author.strip(), self.reason.strip(), **given,
             )  # fmt: skip
+            return check_happened(check_event(told), now_ms)
         except EventError as error:
             name, _, reason = str(error).partition(": ")
             raise ApiError(422, self._shown_name(name), reason) from None

@@ -259,7 +259,8 @@ class StoreLedgerReader:
         return readings, intervals
 
     def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
-        registers, chosen = self._registers(series), np.array([series], np.int32)
+        directory, registers = self._store.directory, self._registers(series)
+        chosen = np.array([series], np.int32)
         low, high, asked = from_ms, to_ms, NEIGHBOURS
         with self._reader() as reader:
             while True:  # where readings are moved or rejected, more must be read
@@ -274,14 +275,16 @@ class StoreLedgerReader:
                 if (since, until) != (low, high):
                     low, high = since, until
                     continue
-                if registers.shifts and len(found):  # of two of one time one may move away
+                if (registers.shifts or registers.edges) and len(found):
+                    # Of two of one time one may move away, or be the primary gateway's.
                     first, last = int(found.time_ms.min()), int(found.time_ms.max())
                     found = reader.versions(chosen, first, last)
-                readings = self._counting(series, found)
-                if not len(lacking(found, readings, self._store.directory, (low, high), asked)):
+                entering = admitted(found, registers, directory)
+                readings = needed(entering, directory)
+                if not len(lacking(found, entering, readings, directory, (low, high), asked)):
                     break
                 asked *= MORE
-        edges = [self._store.directory.sources.key(one).edge for one in readings.source.tolist()]
+        edges = [directory.sources.key(one).edge for one in readings.source.tolist()]
         return readings, edges
 
     def _around(
@@ -292,8 +295,10 @@ class StoreLedgerReader:
             np.array([series], np.int32), low, high,
             before=asked, after=asked, counting=COUNTING_CODES,
         )  # fmt: skip
-        readings = self._counting(series, found)
-        if len(lacking(found, readings, self._store.directory, (low, high), asked)):
+        directory = self._store.directory
+        entering = admitted(found, self._registers(series), directory)
+        readings = needed(entering, directory)
+        if len(lacking(found, entering, readings, directory, (low, high), asked)):
             return self._around(reader, series, low, high, MORE * asked)
         return readings
 

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from aggregator.batch import Int32, ReadingColumns
 from aggregator.directory import Directory, SeriesKey, Source
 from aggregator.ingest.decode import Cells, DecodedBatch
+from aggregator.ledger.meter_events import AHEAD_MS
 from contract.channels import catalogue
 from contract.topics import Address
 from contract.wire import Range
 
 EARLIEST_MS = 1_577_836_800_000
 """2020-01-01T00:00:00Z: before it, a gateway's clock was never set."""
-AHEAD_MS = 120_000
-"""How far ahead of the aggregator's clock a reading may be [ms]."""
 
 
 @dataclass(frozen=True, slots=True)

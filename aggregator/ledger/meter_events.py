@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from operator import itemgetter
+from typing import TypeVar
 
 from aggregator.directory import SeriesKey
 from aggregator.ledger.registers import (
@@ -20,13 +22,18 @@ from aggregator.ledger.registers import (
     Shift,
 )
 from contract.channels import catalogue
+from contract.interval import SECOND_MS
 from contract.reading import check_id
 from contract.topics import check_region
 from contract.units import MAX_CUMULATIVE_MICRO
 
+Said = TypeVar("Said")
+
 _EARLIEST_MS, _LATEST_MS = 1_577_836_800_000, 2_524_608_000_000
 """2020 to 2050: no reading is older, and the register kernel spans 34 years."""
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,12})?(/\d{1,12})?")
+AHEAD_MS = 120_000
+"""What is further ahead of the aggregator's clock has not happened, nor been read [ms]."""
 MAX_OFFSET_MS = 400 * 86_400_000
 """A clock is not corrected by more than this: whatever was further off is no clock."""
 
@@ -152,6 +159,23 @@ def check_event(event: MeterEvent) -> MeterEvent:
     return event
 
 
+def check_happened(event: MeterEvent, now_ms: int) -> MeterEvent:
+    """Return the fact when it is not of the future; else EventError.
+
+    A register that ends years ahead would book what it shows into all of them. A clock's span is of
+    the clock's own time: what counts is when that was really. Any span may end later.
+    """
+    at_ms = event.at_ms + (event.offset_ms or 0)
+    if at_ms > now_ms + AHEAD_MS:
+        ahead_s = (at_ms - now_ms) // SECOND_MS
+        really = "" if at_ms == event.at_ms else " with offset_ms"
+        raise EventError(
+            f"at_ms: {event.at_ms}{really} is {ahead_s} s ahead of the aggregator's clock; at most "
+            f"{AHEAD_MS // SECOND_MS} s"
+        )
+    return event
+
+
 def _check_fields(event: MeterEvent) -> None:
     needed, allowed = _NEEDED[event.kind], _ALLOWED.get(event.kind, ())
     for name in _FIELDS:
@@ -202,7 +226,7 @@ def registers_of(
         elif event.kind is EventKind.ROLLOVER:
             cuts[event.at_ms] = Cut(event.at_ms, event.final_micro, 0)
     return Registers(
-        multipliers=_steps(multipliers),
+        multipliers=steps(multipliers) or ((SINCE_EVER_MS, 1),),
         cuts=tuple(cuts[at_ms] for at_ms in sorted(cuts)),
         accepted=frozenset(event.at_ms for event in of[EventKind.ACCEPT]),
         rejected=tuple(sorted({event.span for event in of[EventKind.REJECT]})),
@@ -236,10 +260,10 @@ def commissioned(valid_from_ms: Iterable[int]) -> int:
     return min(valid_from_ms, default=0) or SINCE_EVER_MS
 
 
-def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Leave out rows that repeat the multiplier before; the first holds since ever."""
-    steps: list[tuple[int, int]] = []
-    for since_ms, multiplier in sorted(multipliers):
-        if not steps or steps[-1][1] != multiplier:
-            steps.append((since_ms if steps else SINCE_EVER_MS, multiplier))
-    return tuple(steps) or ((SINCE_EVER_MS, 1),)
+def steps(rows: Iterable[tuple[int, Said]]) -> tuple[tuple[int, Said], ...]:
+    """Leave out rows that repeat what the one before says; the first holds since ever."""
+    found: list[tuple[int, Said]] = []
+    for since_ms, said in sorted(rows, key=itemgetter(0)):
+        if not found or found[-1][1] != said:
+            found.append((since_ms if found else SINCE_EVER_MS, said))
+    return tuple(found)

@@ -6,6 +6,7 @@ from contract.stored import (
     BOUND,
     CARRIER,
     CHANNEL,
+    EDGE,
     INDICATOR,
     KIND,
     METER,
@@ -13,6 +14,7 @@ from contract.stored import (
     PERIOD,
     PLAN,
     TARIFF_DAY,
+    TOLD_EVENT,
     TOTAL,
     UNALLOCATED,
     UNIT,
@@ -59,7 +61,7 @@ IN_NODES = matches(NODE, "^[^_]")
 def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("site", words)
-    rows = (_numbers(house), _courses(house), _parts(house), _plans(house), _checks(house))
+    rows = (_numbers(house), _courses(house), _parts(house), _plans(house), *_checks(house))
     return Board("site", rows, (region_variable(words), site_variable(words)))
 
 
@@ -293,7 +295,8 @@ def _plans(house: House) -> Row:
     )  # fmt: skip
 
 
-def _checks(house: House) -> Row:
+def _checks(house: House) -> tuple[Row, Row]:
+    """Show what does not add up, and what was said of readings and of meters."""
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
     balance = select(
         {"imbalance": share("residual", "parent")},
@@ -303,6 +306,11 @@ def _checks(house: House) -> Row:
         {"rule": raw("rule"), "outcome": raw("outcome")},
         VERDICTS, *f.ONE_SITE, other_than("outcome", ""), by=(METER,),
     )  # fmt: skip
+    told = select(
+        {"reason": raw("reason"), "author": raw("author")},
+        TOLD_EVENT, *f.ONE_SITE, equal("listed", 1), by=(KIND, METER, EDGE),
+    )  # fmt: skip
+    kinds = {kind: (text(f"event_{kind}"), UNKNOWN) for kind in f.EVENTS}
     meters = select(
         {
             "measured": share("measured_ms", *f.DURATIONS),
@@ -317,7 +325,7 @@ def _checks(house: House) -> Row:
     )
     outcomes = f.outcome_mappings(words)
     steps = ((None, GOOD), (0.05, BAD))
-    return Row(
+    checks = Row(
         8,
         (
             (
@@ -325,7 +333,7 @@ def _checks(house: House) -> Row:
                     "balance", balance, unit=unit("share"), interval="1d", legend=False,
                     looks={text("imbalance"): Look(color=ENERGY)}, steps=steps, zero=True,
                 ),
-                8,
+                12,
             ),
             (
                 house.rows(
@@ -359,8 +367,13 @@ def _checks(house: House) -> Row:
                         METER: Look(hidden=True),
                     },
                 ),
-                8,
+                12,
             ),
+        ),
+    )  # fmt: skip
+    said = Row(
+        8,
+        (
             (
                 house.rows(
                     "events", verdicts,
@@ -380,7 +393,26 @@ def _checks(house: House) -> Row:
                         ),
                     },
                 ),
-                8,
+                12,
+            ),
+            (
+                house.rows(
+                    "told", told,
+                    transformations=(
+                        ordered("Time", KIND, METER, EDGE, "reason", "author"),
+                        sorted_by("Time"),
+                    ),
+                    looks={
+                        "Time": Look(name=text("time"), width=100, unit=unit("moment")),
+                        KIND: Look(name=text("event"), width=80, mappings=kinds),
+                        METER: Look(name=text("meter"), width=110),
+                        EDGE: Look(name=text("edge"), width=100),
+                        "reason": Look(name=text("why")),
+                        "author": Look(name=text("author"), width=80),
+                    },
+                ),
+                12,
             ),
         ),
     )  # fmt: skip
+    return checks, said

@@ -30,6 +30,7 @@ from simulators.chaos.proof import (
     check_levels,
     check_outboxes,
     check_readings,
+    check_truth,
     parse_figures,
 )
 from simulators.chaos.records import read_embedded, read_influx, read_served
@@ -205,6 +206,14 @@ class Run:
         problems = [_line(one) for one in totals if one.problems]
         figures = await self._figures("interval")
         await world.until(lambda: self._summed(figures), "hours, days and months", CALM_S)
+        rows = (await world.control({"served": True}))["served"]
+        scale = {
+            (row["site"], row["meter"], row["channel"]): (
+                row["multiplier"],
+                row["step_micro"] * row["multiplier"],
+            )
+            for row in rows
+        }
         outboxes = {edge: await world.outbox(edge) for edge in world.edges}
         await world.end(AGGREGATOR)
         if self._setting.influx:
@@ -212,6 +221,7 @@ class Run:
         else:
             stored = read_embedded(self._setting.folder / "store" / "ledger.duckdb")
         served = read_served(self._setting.folder / "served.csv")
+        problems += check_truth(served, scale)
         meters = {(s.id, m.id): m for s in world.district.sites for m in s.meters}
         wrong, excused = check_readings(
             served,

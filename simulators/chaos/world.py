@@ -119,9 +119,10 @@ class World:
         """The site a gateway is at."""
         return next(site.id for site in self.district.sites if edge in site.edges)
 
-    def data_dir(self, edge: str) -> Path:
-        """Where a gateway keeps its files."""
-        return self.folder / "edges" / edge
+    def data_dir(self, name: str) -> Path:
+        """Where a gateway, the aggregator or the database keeps its files."""
+        folders = {AGGREGATOR: "store", STORE: "influxdb"}
+        return self.folder / folders.get(name, f"edges/{name}")
 
     def clock_file(self, edge: str) -> Path:
         """Holds by how much its wall clock is wrong [ms]."""
@@ -239,7 +240,8 @@ class World:
         """SIGTERM, and an exit with 0; ProcessFailedError."""
         child = self.running.pop(name)
         await self.processes.stop([child], within_s)
-        await self.processes.finish(child)
+        if name != STORE:  # influxd listens before it heeds the signal: then it ends by it
+            await self.processes.finish(child)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a part that runs."""
@@ -273,7 +275,7 @@ class World:
 
     async def _start_store(self) -> Child:
         config = self.folder / "influxdb.conf"
-        text = influxd_config(self.folder / "influxdb", self.store_port, free_port())
+        text = influxd_config(self.data_dir(STORE), self.store_port, free_port())
         config.write_text(text, "utf-8")
         arguments = [program("influxd"), "run", "-config", str(config)]
         return await self.processes.start(STORE, "--", arguments)

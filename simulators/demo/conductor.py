@@ -52,6 +52,8 @@ from simulators.workspace import EdgeFiles, Pace, write_edges, write_register
 HOST = "127.0.0.1"
 BACKLOG_MS = 24 * 60 * MINUTE_MS
 STEP_S = 60
+STEPS_A_BATCH = 15
+"""At least: the aggregator would be long at thousands of batches of one reading each."""
 READY_S = 90.0
 CAUGHT_UP_S = 300.0
 DRAIN_S = 20.0
@@ -222,7 +224,7 @@ class Demo:
             for from_ms, to_ms in spans[edge.edge]:
                 arguments = ["run", "--config", str(edge.backlog_config)]
                 arguments += ["--step-from", str(from_ms), "--step-to", str(to_ms)]
-                arguments += ["--step-s", str(step_s)]
+                arguments += ["--step-s", str(step_s), "--steps-a-batch", str(STEPS_A_BATCH)]
                 arguments += ["--control", f"{ports.host}:{ports.edges[edge.edge]}"]
                 child = await self._start(f"{edge.edge}-backlog", "edge_agent", arguments, progress)
                 await self._processes.finish(child)

@@ -89,7 +89,7 @@ class Door:
         from aggregator.api.event_shapes import EventFields
 
         body = event_of("foundry", "grid")
-        self.event = self.facts.tell(EventFields.model_validate(body).event(REGION), 1)
+        self.event = self.facts.tell(EventFields.model_validate(body).event(REGION, 2**50), 1)
         part = Part(
             "foundry", "grid", "energy_import", month_start(MIDNIGHT_MS), "electricity",
             "boundary_in", True, 10**6, 0, 0, DAY_MS, 0, 0, 1, 1, 0, 1.0, 1.0, 1.0, 1.0,

@@ -167,6 +167,8 @@ def test_the_same_word_twice_is_one_event(client):
         ({"kind": "correction", "until_ms": NOW, "factor": "much"}, 422, "factor", "not a number"),
         ({"kind": "correction", "until_ms": NOW, "factor": "1e999999999"}, 422, "factor", "number"),
         ({"at_ms": 2**47 - 1}, 422, "at_ms", "2050"),
+        ({"at_ms": NOW + 121_000}, 422, "at_ms", "121 s ahead of the aggregator's clock; at most"),
+        ({"kind": "accept", "at_ms": T0 + 10 * 365 * 86_400_000}, 422, "at_ms", "ahead"),
         ({"author": " "}, 422, "author", "1 to 500"),
         ({"author": "a\0b"}, 422, "author", "U+0000"),
         ({"reason": "red \x1b[31m"}, 422, "reason", "U+001B"),
@@ -209,6 +211,17 @@ def test_an_undoing_word_is_text_too_and_text_has_lines(client):
         answer = client.post(path, body, TOKEN)
         assert (answer.status_code, answer.json()["error"]["parameter"]) == (422, name)
     assert client.get(EVENTS).json()["events"][0]["stands"]
+
+
+def test_a_clock_that_was_ahead_is_told_in_its_own_time_and_a_span_may_end_later(client):
+    hour = 3_600_000
+    clock: dict[str, Any] = {"kind": "clock", "site": "works", "edge": "gw-1"}
+    clock |= {"author": "a", "reason": "b", "at_ms": NOW + hour, "until_ms": NOW + 9 * hour}
+    refused = client.post(EVENTS, clock | {"offset_ms": hour}, TOKEN)
+    assert (refused.status_code, refused.json()["error"]["parameter"]) == (422, "at_ms")
+    assert client.post(EVENTS, clock | {"offset_ms": -hour}, TOKEN).status_code == 201
+    ends = exchange(kind="correction", factor="2", until_ms=NOW + 9 * hour)
+    assert client.post(EVENTS, ends, TOKEN).status_code == 201
 
 
 def test_who_does_not_know_the_token_writes_nothing(works, client):
@@ -266,7 +279,7 @@ def test_a_pipeline_that_fails_over_an_event_leaves_it_kept(works):
     failed: Future[int] = Future()
     failed.set_exception(OSError("the disk is gone"))
     writer = PipelineLedgerWriter(works.facts, works.restatements, lambda *_: failed, lambda: NOW)
-    event = EventFields.model_validate(exchange()).event("370114")
+    event = EventFields.model_validate(exchange()).event("370114", NOW)
     said = writer.tell(event)
     assert (said.changed, said.event.event) == (None, event)
 

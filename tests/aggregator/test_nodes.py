@@ -19,10 +19,10 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.factors import Measure
 from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
-from aggregator.register.model import Register, Role, Site
+from aggregator.register.model import Meter, Register, Role, Site
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
-from contract.interval import DAY_MS, HOUR_MS, day_start, month_start
+from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
 from contract.stored import (
     BALANCES,
     ENERGY,
@@ -251,6 +251,67 @@ def test_a_region_is_the_sum_of_its_sites(ledger: Ledger):
         }
         assert region == sums
         assert region
+
+
+def intervals(series: int, day_ms: int, quarters: range, amount: int = 5) -> IntervalColumns:
+    """Fully measured quarters of a day."""
+    start_ms = np.array([day_ms + i * QUARTER_MS for i in quarters], np.int64)
+    zero, one = np.zeros(len(start_ms), np.int64), np.ones(len(start_ms), np.int64)
+    kg = np.ones(len(start_ms))
+    return IntervalColumns(
+        np.full(len(start_ms), series, np.int32), start_ms,
+        amount * one, zero, zero, QUARTER_MS * one, zero, zero, one, one, zero, kg, kg, kg, kg,
+    )  # fmt: skip
+
+
+def test_a_site_that_is_silent_is_missing_in_its_region():
+    """Beside a measured one: a part of a day or days; a new one only since it is there."""
+    first, noon = day_start(START_MS), day_start(START_MS) + DAY_MS // 2
+    store = MemoryStore(MemoryDatabase(), QUARTER_MS)
+    store.open()
+    since = {"measured": 0, "spoke": 0, "new": noon, "never": 0}
+    register = Register.of(
+        [site(name) for name in since],
+        [
+            Meter(name, "em-1", "electricity", Role.BOUNDARY_IN, "", 1, "", since_ms, "")
+            for name, since_ms in since.items()
+        ],
+    )
+    measured, spoke, new = (
+        store.directory.series.add(SeriesKey(REGION, name, "em-1", "energy_import"))
+        for name in ("measured", "spoke", "new")
+    )
+    rollups = rollups_of(store, register, START_MS + 9 * DAY_MS)
+    for part in (
+        intervals(measured, first, range(96)),
+        intervals(spoke, first, range(48)),
+        intervals(measured, first + DAY_MS, range(96)),
+        intervals(new, first + 2 * DAY_MS, range(96)),
+    ):
+        place = (REGION, store.directory.series.key(int(part.series[0])).site)
+        mark(store, rollups, part, {place})
+    rollups.flush()
+    while rollups.catch_up():
+        pass
+
+    def told(level: Level) -> dict[int, tuple[float, ...]]:
+        rows = stored(store, level, site=THE_REGION, node=TOTAL, carrier="electricity")
+        return {
+            key[-1]: (row["measured_ms"] / HOUR_MS, row["missing_ms"] / HOUR_MS, row["expected"])
+            for key, row in rows.items()
+        }
+
+    assert told(Level.DAY) == {
+        first: (36, 12 + 12, 2 * 96 + 48),
+        first + DAY_MS: (24, 2 * 24, 3 * 96),
+        first + 2 * DAY_MS: (24, 2 * 24, 3 * 96),
+    }
+    hours = told(Level.HOUR)
+    assert hours[first + 11 * HOUR_MS] == (2, 0, 2 * 4)
+    assert hours[noon] == (1, 2, 3 * 4)
+    month = month_start(first)
+    days = (next_month(month) - month) // DAY_MS
+    assert told(Level.MONTH)[month][2] == 2 * 96 * days + (next_month(month) - noon) // QUARTER_MS
 
 
 def test_a_day_gets_its_balance_when_it_is_over_and_is_due_to_be_proved_when_settled(

@@ -111,6 +111,7 @@ class Rig:
         self.acks: list[Ack] = []
         self.parameters: Parameters
         self.multiplier = 1
+        self.register: Register | None = None
         self.now_ms = NOW
         self.store = MemoryStore
 
@@ -122,7 +123,7 @@ class Rig:
         meter = Meter(
             "works", "em-1", "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, ""
         )
-        register = Register.of([site], [meter])
+        register = self.register or Register.of([site], [meter])
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))

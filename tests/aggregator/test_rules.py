@@ -6,10 +6,11 @@ from importlib.resources import files
 import pytest
 
 from aggregator.events import VERDICT_COUNTERS, Counter
-from aggregator.ingest.assemble import AHEAD_MS, EARLIEST_MS
+from aggregator.ingest.assemble import EARLIEST_MS
 from aggregator.kernels.neighbourhood import LONGEST_SUSPECT
 from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.kernels.verdict import TOLERANCE_MS
+from aggregator.ledger.meter_events import AHEAD_MS
 from aggregator.ledger.rules import FIRST_DAY, RuleTableError, load_rules, rule_at, rules
 from aggregator.verdict import Outcome, RuleId
 from tests.aggregator.api_ledger import ApiClient

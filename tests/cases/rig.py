@@ -330,8 +330,8 @@ class Story:
 
     # ------------------------------------------------------------------ telling it
 
-    def row(self, meter: str = "em-1", ratio: int = 1, since_ms: int = 0) -> Meter:
-        return Meter(SITE, meter, "electricity", Role.BOUNDARY_IN, "", ratio, "", since_ms, "")
+    def row(self, meter: str = "em-1", ratio: int = 1, since_ms: int = 0, edge: str = "") -> Meter:
+        return Meter(SITE, meter, "electricity", Role.BOUNDARY_IN, "", ratio, edge, since_ms, "")
 
     def meta(self, unit: str = "kWh") -> bytes:
         channels = tuple(

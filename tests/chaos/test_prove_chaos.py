@@ -34,8 +34,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 SEEDS = [
-    pytest.param("embedded", 387, 0.15, marks=pytest.mark.mosquitto),
-    pytest.param("influx", 114, 0.15, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
+    pytest.param("embedded", 4204, 0.15, marks=pytest.mark.mosquitto),
+    pytest.param("influx", 404, 0.15, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
     *(
         pytest.param(
             store, seed, 1.0, marks=[pytest.mark.mosquitto, pytest.mark.influxdb, pytest.mark.slow]

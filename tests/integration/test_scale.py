@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.scale import limit, main
+from tests.benchmarks.stages import STAGES
 
 
 @pytest.mark.slow
@@ -42,3 +43,8 @@ def test_the_limit_is_what_was_saturated(
     sustained: bool, cores: dict[str, float], thread: float, others: float, said: str
 ) -> None:
     assert limit(sustained, cores, thread, others, 2).startswith(said)
+
+
+@pytest.mark.parametrize(("owner", "name"), [stage[1:] for stage in STAGES])
+def test_the_stages_that_are_timed_are_there(owner: object, name: str) -> None:
+    assert callable(getattr(owner, name))

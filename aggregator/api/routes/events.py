@@ -131,7 +131,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
         site = find_site(reader, body.site)
         if body.meter is not None:
             find_meter(reader, body.site, body.meter)
-        event = body.event(site.region)
+        event = body.event(site.region, reader.now_ms())
         _check_spoken(reader, site, event)
         return _answer(writer.tell(event), response)
 

@@ -202,7 +202,7 @@ class Span:
 
     def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
         """Return the figures of one series in this time, of figures by (series, start)."""
-        low, high = np.searchsorted(figures.series, [series, series + 1])
+        low, high = _span_of(figures, series)
         starts = figures.start_ms[low:high]
         first, last = low + np.searchsorted(starts, [self.start_ms, self.end_ms])
         return figures.take(slice(first, last))
@@ -314,8 +314,14 @@ def is_bought(term: Term) -> bool:
 
 def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
     """Return the rows of one series, of rows sorted by series."""
-    low, high = np.searchsorted(rows.series, [series, series + 1])
-    return rows.take(slice(low, high))
+    return rows.take(slice(*_span_of(rows, series)))
+
+
+def _span_of(rows: IntervalColumns, series: int) -> tuple[int, int]:
+    """Return first and last + 1 of a series' rows, of rows sorted by series."""
+    # of the column's own type: any other is a copy of the whole column
+    low, high = np.searchsorted(rows.series, np.array([series, series + 1], rows.series.dtype))
+    return int(low), int(high)
 
 
 def edges_of(register: Register, site: str, at_ms: int) -> set[str]:

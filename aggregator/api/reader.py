@@ -76,6 +76,18 @@ class LiveValues(Protocol):
         ...
 
 
+class Quarantine(Protocol):
+    """What the API asks of `Records`; RecordsUnavailable."""
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        ...
+
+    def misdated(self, region: str, site: str) -> Iterable[Quarantined]:
+        """Return a site's payloads that are kept for impossible times, the oldest first."""
+        ...
+
+
 class LedgerReader(Protocol):
     """Register, figures and readings, as the API asks for them."""
 
@@ -151,6 +163,10 @@ class LedgerReader(Protocol):
         """Return the edges that have sent readings of a site, refused ones too."""
         ...
 
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which the door keeps readings out."""
+        ...
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         """Return a site's batches of which the door still keeps readings out."""
         ...
@@ -195,7 +211,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -321,9 +337,15 @@ class StoreLedgerReader:
         sent = {one.edge for one in sources if (one.region, one.site) == (region, site)}
         return sent | {one.address.edge for one in self.misdated(region, site)}
 
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        try:
+            return self._quarantine.misdated_sites() if self._quarantine else ()
+        except RecordsUnavailable as error:
+            raise StoreRetriable(str(error)) from error
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
-            kept = self._quarantine(region, site)
+            kept = self._quarantine.misdated(region, site) if self._quarantine else ()
             return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error

@@ -311,7 +311,7 @@ class World:
             await self.watch()
             if time.monotonic() > ends_s:
                 raise ChaosError(f"not within {within_s:g} s: {what}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
     async def control(self, request: Mapping[str, object]) -> Mapping[str, Any]:
         """Ask the simulated meters something."""

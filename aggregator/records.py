@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from aggregator.databases import Database
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from aggregator.store.base import StoreError, StoreRetriable
-from contract.topics import Address, MessageKind, topic
+from contract.topics import Address, MessageKind, parse_topic, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
@@ -230,6 +230,13 @@ class Records(Database):
         while some := self.misdated_after(region, site, last):
             yield from some
             last = some[-1]
+
+    def misdated_sites(self) -> set[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        query = select(QUARANTINE.c.topic).filter_by(reason=IMPOSSIBLE_TIME).distinct()
+        with self._transaction() as db:
+            found = [parse_topic(one)[0] for one in db.execute(query).scalars()]
+        return {(address.region, address.site) for address in found}
 
     def misdated_after(
         self, region: str, site: str, after: Quarantined | None

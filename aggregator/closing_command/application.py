@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aggregator.api.month import month_parts
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.app import wall_ms
-from aggregator.closings import Closing, Closings, Part
+from aggregator.closings import Closing, ClosingError, Closings, Part
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.offline import opened
@@ -96,6 +96,13 @@ def close_month(
             # What is frozen follows the register and what was told, as after the next start.
             parts.replayer().catch_up(pairs)
             frozen = [part for site in sites for part in month_parts(parts.reader, site, month_ms)]
+            for place in pairs:
+                if waits := parts.waiting(*place):
+                    raise ClosingError(
+                        f"{place[1]}: {len(waits)} readings of {waits.address.edge} wait in "
+                        "quarantine that a clock event lets in; start the aggregator until "
+                        "they are in"
+                    )
             closing = closings.add(
                 region,
                 month_ms,

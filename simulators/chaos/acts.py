@@ -172,12 +172,13 @@ class Acts:
         self._world.clock_file(fault.target).unlink()
 
     async def _limit_queue(self, fault: Fault) -> None:
-        self._world.limit_queue(round(fault.amount or 0))
-        await self._reload()
+        await self._start_anew(round(fault.amount or 0))
 
     async def _unlimit_queue(self, _fault: Fault) -> None:
-        self._world.limit_queue(0)
-        await self._reload()
+        await self._start_anew(0)
 
-    async def _reload(self) -> None:
-        self._world.signal(BROKER, signal.SIGHUP)
+    async def _start_anew(self, queued: int) -> None:
+        """Not by SIGHUP: a mosquitto that has only just begun would end by it."""
+        await self._world.kill(BROKER)
+        self._world.limit_queue(queued)
+        await self._world.start(BROKER)

@@ -98,6 +98,9 @@ class Run:
             await self._chaos()
             await self._calm()
             return await self._proof()
+        except BaseException:
+            self._world.freeze()
+            raise
         finally:
             await self._world.stop()
 

@@ -326,6 +326,12 @@ class World:
         shown: Mapping[str, Any] = json.loads("".join(lines))
         return shown
 
+    def freeze(self) -> None:
+        """SIGKILL to all: files stay as they are at this moment."""
+        for child in self.running.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
+
     async def stop(self) -> None:
         """End whatever runs."""
         for child in self.running.values():

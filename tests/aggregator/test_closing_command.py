@@ -10,11 +10,18 @@ from aggregator.closing_command.__main__ import main
 from aggregator.closings import Closings
 from aggregator.config import load
 from aggregator.events import Events
+from aggregator.facts import Facts
+from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import opened
 from aggregator.periods import month_of
+from aggregator.records import Records
 from aggregator.restatements import Restatements
 from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
+from contract.data import Batch, blocks_of, encode_data
+from contract.interval import DAY_MS
+from contract.reading import Reading
+from contract.topics import Address, MessageKind, topic
 from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, REGION, build
 from tests.aggregator.ledger_files import write_metas
 
@@ -115,6 +122,31 @@ def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
     assert not closings.restated(closing, "foundry")  # all of it came before the report
     closings.close()
     restatements.close()
+
+
+def test_readings_that_a_clock_event_lets_in_must_be_in_before_a_month_is_closed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    url = f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}"
+    edge, read_ms, ahead_ms = Address(REGION, "foundry", "gw1"), MIDNIGHT_MS, 100 * DAY_MS
+    shown_ms = read_ms + ahead_ms
+    readings = blocks_of([Reading("grid", "energy_import", shown_ms, 5_500_000_000)])
+    payload = encode_data(Batch("00000000000000ab", 1, "0" * 64, 1, (), readings))
+    records, facts = Records(url), Facts(url)
+    records.keep_misdated(payload, topic(edge, MessageKind.DATA), read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID, "--month", "2026-02"]) == 1
+    assert "there are no figures" in capsys.readouterr().err  # nobody says when they were read
+    clock = MeterEvent(
+        EventKind.CLOCK, REGION, "foundry", shown_ms - 1, author="a", reason="100 days ahead",
+        edge="gw1", until_ms=shown_ms + 1, offset_ms=-ahead_ms,
+    )  # fmt: skip
+    told = facts.tell(clock, read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID]) == 1
+    assert "foundry: 1 readings of gw1 wait in quarantine" in capsys.readouterr().err
+    facts.undo(told.id, "a", "it was another gateway", read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID]) == 0
+    records.close()
+    facts.close()
 
 
 def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.CaptureFixture[str]):

@@ -76,7 +76,7 @@ class ServerBench:
         server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}")
         await server.register_namespace("urn:plant")
         for number in (unit * 1000 + place for unit in (1, 2) for place in range(50)):
-            place = ua.NodeId(number, 2)
+            place = ua.NodeId(ua.Int32(number), ua.Int16(2))
             await server.nodes.objects.add_variable(place, f"v{number}", float(number))
         server.subscribe_server_callback(CallbackType.PreRead, self.before_read)
         await server.start()

@@ -203,7 +203,7 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
-        quarantine=records.misdated,
+        quarantine=records,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)

@@ -70,6 +70,13 @@ class Facts(Database):
         with self._transaction() as db:
             return tuple(_told(row) for row in db.execute(query).mappings())
 
+    def events_of(self, regions: Collection[str]) -> Sequence[ToldEvent]:
+        """Return the events of all sites of some regions, the oldest word first."""
+        table = METER_EVENT.c
+        query = select(METER_EVENT).where(table.region.in_(sorted(regions))).order_by(table.id)
+        with self._transaction() as db:
+            return tuple(_told(row) for row in db.execute(query).mappings())
+
     def standing(self) -> Sequence[ToldEvent]:
         """Return all events that stand, the oldest word first."""
         query = select(METER_EVENT).filter_by(undone_ms=None).order_by(METER_EVENT.c.id)

@@ -1,12 +1,14 @@
 """Keeps in the store what dashboards must know of the register: names, attributes, plans, factors.
 
-A site at a time, at the start, at every Beijing midnight (rows are dated) and when an edge tells of
-other meters. Only what differs is written; what the register says no longer stays, not `listed`.
+Some sites at a time, at the start, at every Beijing midnight (rows are dated) and when an edge
+tells of other meters. Only what differs is written; what the register says no longer stays, not
+`listed`.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from aggregator.changed import Row, changed
@@ -38,6 +40,8 @@ from contract.stored import (
 from contract.topics import Address
 
 _ALL_TIME_MS = 2**62
+_SITES = 50
+"""So many are written at once."""
 _CARRIERS = {
     Indicator.ELECTRICITY_PER_AREA: "electricity",
     Indicator.WATER_PER_PERSON: "water",
@@ -76,8 +80,8 @@ class Information:
         """(region, site, meter) -> serial and model as its edge says."""
         self._edges: dict[tuple[str, str], set[str]] = {}
         """By place, those that have spoken: their alarms must find a name, registered or not."""
-        self._due: deque[tuple[str, str] | None] = deque()
-        """(region, site); None: what is no site's."""
+        self._due: dict[tuple[str, str] | None, None] = {}
+        """(region, site) in the order they fell due; None: what is no site's."""
         self._day_ms: int | None = None
 
     def tell(self, address: Address, meta: Meta) -> None:
@@ -86,55 +90,76 @@ class Information:
         for meter in meta.meters:
             self._told[*place, meter.id] = meter.serial, meter.model
         self._edges.setdefault(place, set()).add(address.edge)
-        if self._day_ms is not None and place not in self._due:
-            self._due.append(place)
+        self._fall_due(place)
 
     def hear(self, address: Address) -> None:
         """Take that an edge has spoken."""
         place = address.region, address.site
         if address.edge not in self._edges.setdefault(place, set()):
             self._edges[place].add(address.edge)
-            if self._day_ms is not None and place not in self._due:
-                self._due.append(place)
+            self._fall_due(place)
+
+    def _fall_due(self, place: tuple[str, str]) -> None:
+        if self._day_ms is not None:
+            self._due.setdefault(place)
 
     def keep(self) -> CommitResult | None:
-        """Write one site's part of what is due; None when nothing is."""
+        """Write some sites' part of what is due; None when nothing is."""
         today_ms = day_start(self._time_ms())
-        if self._factors.grown() and None not in self._due:
-            self._due.append(None)
+        if self._factors.grown():
+            self._due.setdefault(None)
         if self._day_ms != today_ms:
             known = {(site.region, site.id) for site in self._register.sites.values()}
             stored = self._store.points(NODE_INFO, INFO_TIME_MS, INFO_TIME_MS + 1).keys
             known |= {(tags[0], tags[1]) for tags in stored if tags[1] != THE_REGION}
             known |= self._edges.keys()
-            self._due = deque([None, *sorted(known)])
+            self._due = dict.fromkeys([None, *sorted(known)])
             self._day_ms = today_ms
         if not self._due:
             return None
-        place = self._due[0]
-        if place is None:
+        together = self._together()
+        if together is None:
             now_ms = self._time_ms()
-            found = self._differing(NODE_INFO, region_rows(self._register), site=THE_REGION)
+            found = self._differing(NODE_INFO, region_rows(self._register), {"site": [THE_REGION]})
             found += self._differing(PLAN, plan_rows(self._register, now_ms))
             found += self._differing(FACTOR_INFO, self._factors.rows())
         else:
-            at_ms, (region, site_id) = self._time_ms(), place
-            site = self._register.sites.get(site_id)
-            ours = site is not None and site.region == region
-            nodes = list(node_rows(self._register, site, at_ms)) if site and ours else []
-            meters = self._register.meters(site_id, at_ms) if ours else ()
-            found = self._differing(NODE_INFO, nodes, region=region, site=site_id)
-            rows = [self._meter(region, meter) for meter in meters]
-            found += self._differing(METER_INFO, rows, region=region, site=site_id)
-            names = self._names(place, site if ours else None, meters)
-            found += self._differing(NAMES, names, region=region, site=site_id)
+            found = self._of_sites(together)
         results = [self._store.write_points(points) for points in found]
-        self._due.popleft()
+        for place in together or (None,):
+            del self._due[place]
         return CommitResult(
             0,
             sum(result.intervals for result in results),
             tuple(line for result in results for line in result.refused),
         )
+
+    def _together(self) -> Sequence[tuple[str, str]] | None:
+        """Return the sites that come next, of one region; None: what is no site's is next."""
+        chosen: list[tuple[str, str]] = []
+        for place in islice(self._due, _SITES):
+            if place is None or (chosen and place[0] != chosen[0][0]):
+                break
+            chosen.append(place)
+        return chosen or None
+
+    def _of_sites(self, places: Sequence[tuple[str, str]]) -> list[Points]:
+        """Return what must be written for some sites of one region."""
+        at_ms, region = self._time_ms(), places[0][0]
+        nodes: list[Row] = []
+        meters: list[Row] = []
+        names: list[Row] = []
+        for place in places:
+            site = self._register.sites.get(place[1])
+            ours = site if site is not None and site.region == region else None
+            own = self._register.meters(place[1], at_ms) if ours else ()
+            nodes += node_rows(self._register, ours, at_ms) if ours else ()
+            meters += [self._meter(region, meter) for meter in own]
+            names += self._names(place, ours, own)
+        where = {"region": [region], "site": [site for _, site in places]}
+        found = self._differing(NODE_INFO, nodes, where)
+        found += self._differing(METER_INFO, meters, where)
+        return found + self._differing(NAMES, names, where)
 
     def _meter(self, region: str, meter: Meter) -> Row:
         serial, model = self._told.get((region, meter.site, meter.id), ("", ""))
@@ -168,11 +193,15 @@ class Information:
         for edge in sorted({"", *edges} if site else edges):
             yield (*place, edge, *own), INFO_TIME_MS, {"listed": 1}
 
-    def _differing(self, of: Measurement, rows: Iterable[Row], **where: str) -> list[Points]:
+    def _differing(
+        self,
+        of: Measurement,
+        rows: Iterable[Row],
+        where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> list[Points]:
         """Return what must be written for a part of a measurement to say these rows."""
-        chosen = {tag: [value] for tag, value in where.items()}
         low_ms, high_ms = (-_ALL_TIME_MS, _ALL_TIME_MS) if of is PLAN else (0, INFO_TIME_MS + 1)
-        points = changed(self._store.points(of, low_ms, high_ms, chosen), rows, {"listed": 0})
+        points = changed(self._store.points(of, low_ms, high_ms, where), rows, {"listed": 0})
         return [points] if len(points) else []
 
 

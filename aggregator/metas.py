@@ -24,6 +24,9 @@ class Metas:
         self._tell = tell
         """Gets each meta that comes into force, with the reading's time [ms] and its name."""
         self._known: dict[tuple[Address, str], Meta] = {}
+        self._came: dict[tuple[Address, str], bytes] = {}
+        self._used: dict[Address, tuple[int, str]] = {}
+        """What is not in the records yet."""
         self._in_force: dict[Address, tuple[int, str]] = {}
         """Per edge the time of its newest reading [ms] and the meta it was read under."""
         for one in stored:
@@ -38,17 +41,12 @@ class Metas:
         return key in self._known
 
     def take(self, address: Address, payload: bytes) -> None:
-        """Keep a meta; DecodeError.
-
-        When the records do not take it, it is unknown as before: the edge is asked for it again
-        when its data come.
-        """
+        """Take what an edge says; DecodeError."""
         meta, name = decode_meta(payload), meta_hash(payload)
         if (address, name) not in self:
-            kept = self._recorder.attempt(lambda records: records.put_meta(name, payload, address))
-            if kept is not None:
-                self._known[address, name] = self._parameters.lean(meta)
-                self._parameters.note_readers(address, meta)
+            self._known[address, name] = self._parameters.lean(meta)
+            self._came[address, name] = payload
+            self._parameters.note_readers(address, meta)
 
     def use(self, address: Address, name: str, newest_ms: int) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""
@@ -57,4 +55,15 @@ class Metas:
             self._in_force[address] = newest_ms, name
             if name != last:
                 self._tell(address, self._known[address, name], newest_ms, name)
-                self._recorder.attempt(lambda records: records.use_meta(name, address, newest_ms))
+                self._used[address] = newest_ms, name
+
+    def keep(self) -> None:
+        """Write what is new to the records, when they take it.
+
+        What a crash leaves out is unknown to the next process, which asks the edges for it.
+        """
+        came, used = self._came, self._used
+        if (came or used) and self._recorder.attempt(
+            lambda records: records.keep_metas(came, used)
+        ) is not None:
+            self._came, self._used = {}, {}

@@ -6,7 +6,7 @@ register a site's figures follow is noted (`node_plan`) only when all of them do
 means doing them again.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -88,19 +88,19 @@ class NodeFigures:
 
     def follow(self, places: Iterable[Place]) -> None:
         """Take note of what the register and the channels of sites are now."""
-        for place in places:
-            plan = self._nodes.plan(place)
-            old = self._seen.get(place)
-            if plan is old:
-                continue
-            self._seen[place] = plan
-            noted = self._noted.get(place)
-            if noted == _text(plan.steps):
-                continue
-            if old is None or not self._nodes.only_gained(old, plan):
-                for month_ms in self._months_with_data(plan, _steps(noted)):
-                    self._months.append((place, month_ms))
-            self._to_note[place] = None
+        new = [plan for plan in map(self._nodes.plan, places) if plan is not self._seen_of(plan)]
+        unlike = [plan for plan in new if self._noted.get(plan.place) != _text(plan.steps)]
+        other = [
+            plan
+            for plan in unlike
+            if (old := self._seen_of(plan)) is None or not self._nodes.only_gained(old, plan)
+        ]
+        self._months.extend(list(self._months_with_data(other)))
+        self._to_note |= {plan.place: None for plan in unlike}
+        self._seen |= {plan.place: plan for plan in new}
+
+    def _seen_of(self, plan: SitePlan) -> SitePlan | None:
+        return self._seen.get(plan.place)
 
     def keep(
         self,
@@ -202,15 +202,21 @@ class NodeFigures:
             return False
         return True
 
-    def _months_with_data(self, plan: SitePlan, noted: Steps) -> list[int]:
-        """Return the months whose figures follow another plan."""
-        months = self._store.intervals(Level.MONTH, plan.series, 0, _ALL_TIME_MS).start_ms
-        spans = list(_differing(noted, plan.steps))
-        return [
-            month_ms
-            for month_ms in np.unique(months).tolist()
-            if any(low < next_month(month_ms) and high > month_ms for low, high in spans)
-        ]
+    def _months_with_data(self, plans: Sequence[SitePlan]) -> Iterator[tuple[Place, int]]:
+        """Yield the months of sites whose figures follow another plan."""
+        if not plans:
+            return
+        series = np.sort(np.concatenate([plan.series for plan in plans]))
+        found = self._store.intervals(Level.MONTH, series, 0, _ALL_TIME_MS)
+        months: dict[int, set[int]] = defaultdict(set)
+        for index, month_ms in zip(found.series.tolist(), found.start_ms.tolist(), strict=True):
+            months[index].add(month_ms)
+        for plan in plans:
+            spans = list(_differing(_steps(self._noted.get(plan.place)), plan.steps))
+            own = set().union(*(months.get(index, ()) for index in plan.series.tolist()))
+            for month_ms in sorted(own):
+                if any(low < next_month(month_ms) and high > month_ms for low, high in spans):
+                    yield plan.place, month_ms
 
     def redo(self, place: Place, month_ms: int) -> None:
         """Make a site's month again, all of whose channels' figures are right, and its region's."""

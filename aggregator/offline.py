@@ -16,6 +16,7 @@ from aggregator.book import Book
 from aggregator.config import Config
 from aggregator.events import Events
 from aggregator.facts import Facts
+from aggregator.ingest.assemble import Assembler
 from aggregator.kernels.jit import warm_up
 from aggregator.live import Live
 from aggregator.measures import Measures
@@ -24,6 +25,7 @@ from aggregator.parameters import Parameters
 from aggregator.records import Records
 from aggregator.refusals import NothingThereError
 from aggregator.register.model import Register
+from aggregator.release import Release, release_of
 from aggregator.replay import Replayer
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
@@ -39,6 +41,8 @@ class Parts:
 
     store: Store
     register: Register
+    records: Records
+    parameters: Parameters
     measures: Measures
     book: Book
     amendments: Amendments
@@ -59,6 +63,19 @@ class Parts:
             what = f"no data of site {site}" if site else "the store holds no data"
             raise NothingThereError(what)
         return chosen
+
+    def waiting(self, region: str, site: str) -> Release | None:
+        """Return readings in quarantine that a clock event lets in; None when none wait.
+
+        Only an aggregator lets them in. What is asked adds channels to the directory.
+        """
+        clocks = self.parameters.clocks(region, site)
+        assembler = Assembler(self.store.directory)
+        for kept in self.records.misdated(region, site) if clocks else ():
+            found = release_of(kept, clocks, assembler, self.store, wall_ms())
+            if found is not None and len(found):
+                return found
+        return None
 
     def replayer(self, why: str = "") -> Replayer:
         """Return what makes figures anew; `why` goes into the restatement records."""
@@ -107,6 +124,8 @@ def opened(
         yield Parts(
             store=store,
             register=tables.register,
+            records=records,
+            parameters=parameters,
             measures=measures,
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),

@@ -198,6 +198,7 @@ class Pipeline:
 
     def _work(self, now: float) -> None:
         """Do what is due, live before late before roll-ups."""
+        self._metas.keep()  # before readings that were taken under them
         prompt = self._groups.prompt(now)
         if prompt:
             self._commit(prompt, late=False)

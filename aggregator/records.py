@@ -7,7 +7,7 @@ will (damaged, a table missing); nothing of the call is kept then.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from aggregator.databases import Database
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from aggregator.store.base import StoreError, StoreRetriable
-from contract.topics import Address, MessageKind, topic
+from contract.topics import Address, MessageKind, parse_topic, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
@@ -112,17 +112,28 @@ class Records(Database):
     def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
         """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
         with self._transaction() as db:
-            key = _meta_key(name, address)
-            if db.execute(select(META.c.id).filter_by(**key)).first():
-                return False
-            db.execute(insert(META).values(payload=payload, used_ms=0, **key))
-            return True
+            return _put_meta(db, name, payload, address)
 
     def use_meta(self, name: str, address: Address, time_ms: int) -> bool:
         """Note that a meta is in force from a reading of this time on; False when unknown."""
         with self._transaction() as db:
-            known = update(META).filter_by(**_meta_key(name, address)).values(used_ms=time_ms)
-            return db.execute(known).rowcount > 0
+            return _use_meta(db, name, address, time_ms)
+
+    def keep_metas(
+        self,
+        came: Mapping[tuple[Address, str], bytes],
+        used: Mapping[Address, tuple[int, str]],
+    ) -> int:
+        """Keep payloads by edge and hash, then since when [ms] which is in force; return how many.
+
+        One transaction, for a city's edges connect all at once.
+        """
+        with self._transaction() as db:
+            for (address, name), payload in came.items():
+                _put_meta(db, name, payload, address)
+            for address, (time_ms, name) in used.items():
+                _use_meta(db, name, address, time_ms)
+        return len(came) + len(used)
 
     def metas(self) -> tuple[StoredMeta, ...]:
         """Return all metas in the order in which they came into force, unused ones first."""
@@ -231,6 +242,13 @@ class Records(Database):
             yield from some
             last = some[-1]
 
+    def misdated_sites(self) -> set[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        query = select(QUARANTINE.c.topic).filter_by(reason=IMPOSSIBLE_TIME).distinct()
+        with self._transaction() as db:
+            found = [parse_topic(one)[0] for one in db.execute(query).scalars()]
+        return {(address.region, address.site) for address in found}
+
     def misdated_after(
         self, region: str, site: str, after: Quarantined | None
     ) -> tuple[Quarantined, ...]:
@@ -296,6 +314,19 @@ class Records(Database):
                 )
                 for row in db.execute(query)
             )
+
+
+def _put_meta(db: Connection, name: str, payload: bytes, address: Address) -> bool:
+    key = _meta_key(name, address)
+    if db.execute(select(META.c.id).filter_by(**key)).first():
+        return False
+    db.execute(insert(META).values(payload=payload, used_ms=0, **key))
+    return True
+
+
+def _use_meta(db: Connection, name: str, address: Address, time_ms: int) -> bool:
+    known = update(META).filter_by(**_meta_key(name, address)).values(used_ms=time_ms)
+    return db.execute(known).rowcount > 0
 
 
 def _meta_key(name: str, address: Address) -> dict[str, str]:

@@ -81,6 +81,7 @@ async def examine(config: EdgeConfig, rounds: int, watch_s: float = 0.0) -> list
                 findings += _values(meter_config, maps[meter_config.model], sink)
     findings += _clock(config)
     findings += _certificate(config, clock.time_ms())
+    findings += _secrets(config)
     findings += _outbox(
         config, sum(len(maps[m.model].registers) for b in config.buses for m in b.meters)
     )
@@ -142,6 +143,14 @@ def _certificate(config: EdgeConfig, now_ms: int) -> Iterator[Finding]:
     good = end_ms - now_ms > ENDS_SOON_MS
     hint = "" if good else "have tls/request.csr signed again: nenghao edge enrol"
     yield Finding("certificate", good=good, text=f"holds {days} days more", hint=hint)
+
+
+def _secrets(config: EdgeConfig) -> Iterator[Finding]:
+    """Passwords and keys are for the agent's account alone."""
+    for file in filter(None, (config.uplink.password_file, config.uplink.tls_key)):
+        if file.stat().st_mode & 0o077:
+            text = f"{file} can be read by others"
+            yield Finding("secrets", good=False, text=text, hint=f"chmod 600 {file}")
 
 
 def _outbox(config: EdgeConfig, channels: int) -> Iterator[Finding]:

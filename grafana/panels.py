@@ -350,8 +350,8 @@ class House:
             type_val="alertlist",
             options={
                 "viewMode": "list",
-                "groupMode": "custom",
-                "groupBy": ["alertname", self.words.name_field],
+                "groupMode": "default",  # a custom one unfolds all labels of all instances
+                "groupBy": [],
                 "maxItems": 20,
                 "sortOrder": 3,
                 "dashboardAlerts": False,

@@ -14,7 +14,7 @@ import numpy as np
 
 from aggregator.analyses import analyses_of
 from aggregator.api.deductions import Deducted, deductions_of
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import Measure
 from aggregator.periods import first_start, pieces
@@ -202,7 +202,7 @@ class Span:
 
     def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
         """Return the figures of one series in this time, of figures by (series, start)."""
-        low, high = np.searchsorted(figures.series, [series, series + 1])
+        low, high = _span_of(figures, series)
         starts = figures.start_ms[low:high]
         first, last = low + np.searchsorted(starts, [self.start_ms, self.end_ms])
         return figures.take(slice(first, last))
@@ -210,10 +210,7 @@ class Span:
 
 def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[Span]:
     """Return the spans that make up [from_ms, to_ms)."""
-    series = {
-        (found.key.meter, found.key.channel): found.index
-        for found in cumulative(reader.series(site.id), site.region)
-    }
+    series = by_channel(reader, site)
     channels: dict[str, set[str]] = defaultdict(set)
     for meter, channel in series:
         channels[meter].add(channel)
@@ -317,8 +314,14 @@ def is_bought(term: Term) -> bool:
 
 def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
     """Return the rows of one series, of rows sorted by series."""
-    low, high = np.searchsorted(rows.series, [series, series + 1])
-    return rows.take(slice(low, high))
+    return rows.take(slice(*_span_of(rows, series)))
+
+
+def _span_of(rows: IntervalColumns, series: int) -> tuple[int, int]:
+    """Return first and last + 1 of a series' rows, of rows sorted by series."""
+    # of the column's own type: any other is a copy of the whole column
+    low, high = np.searchsorted(rows.series, np.array([series, series + 1], rows.series.dtype))
+    return int(low), int(high)
 
 
 def edges_of(register: Register, site: str, at_ms: int) -> set[str]:

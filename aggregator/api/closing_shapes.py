@@ -18,6 +18,7 @@ from aggregator.api.shapes import Amounts, Shape, known
 from aggregator.closings import Closing
 from aggregator.ledger.factors import Measure
 from aggregator.register.carriers import carriers
+from aggregator.signature import signer
 
 
 class ClosingRow(Shape):
@@ -45,7 +46,8 @@ class FindingRow(Shape):
     cause: str
     why: str
     author: str
-    """Who told the event, or changed the register's rows; empty when readings alone changed it."""
+    """Who told the event, changed the register's rows or ran the command; empty when readings alone
+    changed it."""
     days: int
     amount: Amounts
     held: Amounts
@@ -282,7 +284,7 @@ def _finding(finding: Finding, authors: Mapping[str, str]) -> FindingRow:
         found_ms=finding.found_ms,
         cause=finding.cause,
         why=finding.why,
-        author=authors.get(finding.cause, ""),
+        author=authors.get(finding.cause, "") or signer(finding.cause, finding.why),
         days=finding.days,
         amount=Amounts.of(finding.amounts),
         held=Amounts.of(finding.held),

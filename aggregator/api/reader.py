@@ -24,7 +24,7 @@ from aggregator.ledger.registers import Registers, edit
 from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.records import Quarantined, RecordsUnavailable
-from aggregator.register.model import Register
+from aggregator.register.model import Register, Site
 from aggregator.register.rates import rates
 from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
@@ -73,6 +73,18 @@ class LiveValues(Protocol):
 
     def readings_per_s(self, now_ms: int) -> float | None:
         """Return the readings committed per second, lately; None to who may not know it."""
+        ...
+
+
+class Quarantine(Protocol):
+    """What the API asks of `Records`; RecordsUnavailable."""
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        ...
+
+    def misdated(self, region: str, site: str) -> Iterable[Quarantined]:
+        """Return a site's payloads that are kept for impossible times, the oldest first."""
         ...
 
 
@@ -151,6 +163,10 @@ class LedgerReader(Protocol):
         """Return the edges that have sent readings of a site, refused ones too."""
         ...
 
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which the door keeps readings out."""
+        ...
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         """Return a site's batches of which the door still keeps readings out."""
         ...
@@ -195,7 +211,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -321,9 +337,15 @@ class StoreLedgerReader:
         sent = {one.edge for one in sources if (one.region, one.site) == (region, site)}
         return sent | {one.address.edge for one in self.misdated(region, site)}
 
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        try:
+            return self._quarantine.misdated_sites() if self._quarantine else ()
+        except RecordsUnavailable as error:
+            raise StoreRetriable(str(error)) from error
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
-            kept = self._quarantine(region, site)
+            kept = self._quarantine.misdated(region, site) if self._quarantine else ()
             return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
@@ -393,6 +415,12 @@ def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
         for found in series
         if found.key.region == region and catalogue()[found.key.channel].cumulative
     ]
+
+
+def by_channel(reader: LedgerReader, site: Site) -> dict[tuple[str, str], int]:
+    """Return the index of each channel of a site that counts up, by (meter, channel)."""
+    found = cumulative(reader.series(site.id), site.region)
+    return {(one.key.meter, one.key.channel): one.index for one in found}
 
 
 def _same(a: IntervalColumns, b: IntervalColumns) -> bool:

@@ -132,6 +132,9 @@ class ScopedReader:
     def senders(self, region: str, site: str) -> Collection[str]:
         return self._inner.senders(region, site) if self.sees(region, site) else ()
 
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        return [place for place in self._inner.misdated_sites() if self.sees(*place)]
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         return self._inner.misdated(region, site) if self.sees(region, site) else ()
 
@@ -162,6 +165,10 @@ class ScopedWriter:
 
     def events(self, region: str, site: str) -> Sequence[ToldEvent]:
         return self._inner.events(region, site) if self._sees(region, site) else ()
+
+    def events_of(self, regions: Collection[str]) -> Sequence[ToldEvent]:
+        told = self._inner.events_of(regions)
+        return [one for one in told if self._sees(one.event.region, one.event.site)]
 
     def find(self, id_: int) -> ToldEvent | None:
         told = self._inner.find(id_)

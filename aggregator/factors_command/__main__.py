@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aggregator.signature import add_signature, signed
+
 if TYPE_CHECKING:
     from aggregator.factors_command.application import Total
     from aggregator.factors_command.tables import Tables
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     applied.add_argument("--site", help="only this site")
     applied.add_argument("--set", help="what if this set were configured (not with --yes)")
     applied.add_argument("--yes", action="store_true", help="change the figures")
-    applied.add_argument("--why", default="", help="the reason that the records give")
+    add_signature(applied, "the reason that the records give")
     applied.add_argument("--json", action="store_true", help="one line per meter, day and measure")
     return parser
 
@@ -190,8 +192,8 @@ def _applied(arguments: argparse.Namespace) -> int:
             f"the aggregator would go on under {configured}: "
             f'write factor_set = "{name}" into {arguments.config} first, then apply without --set'
         )
-    elif arguments.yes and not arguments.why.strip():
-        wrong = "--yes wants --why: the restatement records give the reason"
+    elif arguments.yes and not signed(arguments):
+        wrong = "--yes wants --why and --author: the restatement records give reason and author"
     if wrong:
         print(f"nenghao factors apply: {wrong}", file=sys.stderr)
         return EXIT_USAGE
@@ -205,7 +207,7 @@ def _applied(arguments: argparse.Namespace) -> int:
     now_ms = wall_ms()
     with opened(config, name, Events(wall_ms)) as application:
         if arguments.yes:
-            done = application.apply(arguments.site, from_ms, to_ms, now_ms, arguments.why.strip())
+            done = application.apply(arguments.site, from_ms, to_ms, now_ms, signed(arguments))
         else:
             done = application.plan(arguments.site, from_ms, to_ms, now_ms)
         if arguments.json:
@@ -220,7 +222,7 @@ def _applied(arguments: argparse.Namespace) -> int:
     print(_totals_text(found))
     records = sum(total.settled for total in found.values())
     if arguments.yes:
-        print(f"Changed. {records} restatement records of settled days name the reason.")
+        print(f"Changed. {records} restatement records of settled days name reason and author.")
     else:
         print(f"Nothing was changed. --yes --why '...' changes it and leaves {records} records.")
     return 0

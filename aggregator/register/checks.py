@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
-from aggregator.register.dated import Dated, Line, Refuse, since, way_text
+from aggregator.register.dated import Dated, Line, Refuse, check_carriers, since, way_text
 from aggregator.register.declared import (
     check_calorific_values,
     check_deductions,
@@ -116,15 +116,10 @@ def _check_tree(dated: Dated, lines: Iterable[Line], refuse: Refuse) -> None:
 
 
 def _check_meters(dated: Mapping[str, Dated], lines: Iterable[Line], refuse: Refuse) -> None:
-    first: dict[tuple[str, str], str] = {}
+    check_carriers(lines, refuse)
     for line in lines:
         row = line.row
         site, since_ms = row.get("site", ""), since(row)
-        if site and {"meter", "carrier"} <= row.keys():
-            carrier = first.setdefault((site, row["meter"]), row["carrier"])
-            if carrier != row["carrier"]:
-                reason = f"{row['meter']} counts {carrier}; what counts another is another meter"
-                refuse(line, "carrier", reason)
         parent = dated["meters"].at(site, row.get("parent", ""), since_ms)
         carriers = (row.get("carrier"), parent.get("carrier") if parent else None)
         if all(carriers) and carriers[0] != carriers[1]:

@@ -74,6 +74,18 @@ class Dated:
         return []
 
 
+def check_carriers(lines: Iterable[Line], refuse: Refuse) -> None:
+    """Refuse rows of a meter with another carrier than its first row's."""
+    first: dict[tuple[str, str], str] = {}
+    for line in sorted(lines, key=lambda line: since(line.row)):
+        row = line.row
+        if row.get("site") and {"meter", "carrier"} <= row.keys():
+            carrier = first.setdefault((row["site"], row["meter"]), row["carrier"])
+            if carrier != row["carrier"]:
+                reason = f"{row['meter']} counts {carrier}; what counts another is another meter"
+                refuse(line, "carrier", reason)
+
+
 def since(row: Row) -> int:
     """Return the time from which a row holds [ms UTC]."""
     return int(row.get("valid_from_ms", SINCE_EVER_MS))

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from aggregator.register.dated import Dated, Line, Refuse, since, way_text
+from aggregator.register.dated import Dated, Line, Refuse, check_carriers, since, way_text
 from aggregator.register.formula import FormulaTerm, parse_formula
 
 
 def check_virtual(lines: Sequence[Line], dated: Mapping[str, Dated], refuse: Refuse) -> None:
     """Refuse rows of virtual_meters.csv that cannot be computed when they take effect."""
+    check_carriers(lines, refuse)
     for line in lines:
         row = line.row
         site, own, time_ms = row.get("site", ""), row.get("meter", ""), since(row)

@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aggregator.signature import add_signature, signed
+
 if TYPE_CHECKING:
     from aggregator.config import Config
     from aggregator.offline import Parts
@@ -21,6 +23,13 @@ def main(argv: Sequence[str]) -> int:
     if arguments.from_day and arguments.to_day and arguments.from_day >= arguments.to_day:
         print(
             f"nenghao replay: --from {arguments.from_day} is not before --to {arguments.to_day}",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    if not signed(arguments) and _may_change_settled(arguments.from_day):
+        print(
+            "nenghao replay: --why and --author are needed: settled days may change, and their "
+            "records give reason and author",
             file=sys.stderr,
         )
         return EXIT_USAGE
@@ -61,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--to", dest="to_day", metavar="DAY", type=_day,
         help="Beijing day after the last (default: that after the last reading)",
     )  # fmt: skip
-    parser.add_argument("--why", default="", help="the reason that restatement records give")
+    add_signature(parser, "the reason that restatement records give; may lack for open days only")
     parser.add_argument(
         "--restart", action="store_true", help="begin anew where an interrupted run would go on"
     )
@@ -77,6 +86,14 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _may_change_settled(from_day: date | None) -> bool:
+    from aggregator.app import wall_ms
+    from aggregator.ledger.rows import day_ms
+    from aggregator.restatements import is_settled
+
+    return from_day is None or is_settled(day_ms(from_day), wall_ms())
+
+
 def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) -> int:
     from aggregator.ledger.rows import day_ms
     from aggregator.periods import month_text
@@ -85,7 +102,7 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
 
     from_ms = arguments.from_day and day_ms(arguments.from_day)
     to_ms = arguments.to_day and day_ms(arguments.to_day)
-    replayer = opened.replayer(arguments.why.strip())
+    replayer = opened.replayer(signed(arguments))
     sites = opened.sites(arguments.site)
     due = replayer.catch_up(sites)
     if due:

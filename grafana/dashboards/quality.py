@@ -246,7 +246,7 @@ def _lists(house: House) -> Row:
                         SITE: Look(hidden=True),
                     },
                 ),
-                9,
+                10,
             ),
             (
                 house.rows(
@@ -263,7 +263,7 @@ def _lists(house: House) -> Row:
                         METER: Look(name=text("meter"), link=to_meter),
                         SITE: Look(hidden=True),
                         "completeness": share_look("completeness"),
-                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=66),
+                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=80),
                     },
                 ),
                 7,
@@ -286,7 +286,7 @@ def _lists(house: House) -> Row:
                         "due": Look(name=text("calibration_due"), unit=unit("day"), width=110),
                     },
                 ),
-                8,
+                7,
             ),
         ),
     )  # fmt: skip

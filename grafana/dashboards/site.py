@@ -194,7 +194,7 @@ def _parts(house: House) -> Row:
                     looks={"C": Look(name=text("unallocated"), color=UNKNOWN)},
                     transformations=f.named_courses(NODE),
                 ),
-                8,
+                7,
             ),
             (
                 house.bars(
@@ -205,7 +205,7 @@ def _parts(house: House) -> Row:
                         join(NODE, mode="inner"), columns("name", "amount"), sorted_by("amount"),
                     ),
                 ),
-                6,
+                7,
             ),
             (
                 house.bars(

@@ -9,6 +9,7 @@ import pytest
 from aggregator.api.event_shapes import EventFields
 from aggregator.api.guard import Doorkeeper
 from aggregator.api.writer import PipelineLedgerWriter
+from aggregator.facts import Facts
 from contract.interval import MINUTE_MS
 from tests.aggregator.api_ledger import ApiClient
 from tests.aggregator.works import MULTIPLIER, NOW, T0, TOKEN, Works, exchange, minutes
@@ -134,6 +135,22 @@ def test_two_people_who_say_the_same_correct_once(works, client):
     assert closes(client)
     works.read(minutes(0.5035, start=48), "em-1")  # a late one
     assert figures(client)[:4] == [(1, 0)] * 4
+
+
+def test_all_events_are_read_in_one_go(tmp_path, monkeypatch):
+    asked, real = [], Facts.events
+
+    def events(self, *place):
+        asked.append(place)
+        return real(self, *place)
+
+    monkeypatch.setattr(Facts, "events", events)
+    with Works(tmp_path) as works, ApiClient(works.app) as client:
+        client.post(EVENTS, exchange(), TOKEN)
+        by_site = client.get(EVENTS, {"site": "works"}).json()
+        asked.clear()
+        assert client.get(EVENTS).json() == by_site
+        assert asked == []  # not site by site
 
 
 def test_the_same_word_twice_is_one_event(client):

@@ -387,6 +387,12 @@ def test_proof_of_a_period_that_cannot_be_meant(
     assert (answer.status_code, answer.json()["error"]["parameter"]) == (422, parameter)
 
 
+def test_where_nothing_was_read_there_is_nothing_to_prove(client: ApiClient):
+    span = {"from": "2020-01-01", "to": "2020-01-02", "site": "foundry"}
+    assert client.get("/api/v1/proof", params=span).json()["closes"] is None
+    assert client.get("/api/v1/proof", params={"site": "foundry"}).json()["closes"] is True
+
+
 def test_proof_sees_one_micro_unit_missing_from_the_stored_intervals(
     client: ApiClient, ledger: Ledger
 ):

@@ -9,6 +9,7 @@ import pytest
 
 from aggregator.factors_command.__main__ import main
 from aggregator.restatements import Restatements
+from aggregator.signature import signer
 from aggregator.store.embedded import EmbeddedStore
 from aggregator.terminal import table
 from contract.stored import Level
@@ -209,7 +210,7 @@ def test_without_yes_it_is_only_told(
 def test_yes_changes_and_records(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_config(tmp_path, "national")
     call = ["apply", "--config", str(config), *DAY, "--site", "foundry"]
-    assert main([*call, "--yes", "--why", "notice 47 of 2025"]) == 0
+    assert main([*call, "--yes", "--why", "notice 47 of 2025", "--author", "Li Wei"]) == 0
     assert "Changed." in capsys.readouterr().out
     assert np.isnan(co2_of_the_grid(tmp_path))  # 2023's row of the set is not verified
     records = Restatements(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}")
@@ -218,7 +219,10 @@ def test_yes_changes_and_records(config: Path, tmp_path: Path, capsys: pytest.Ca
     one = next(
         r for r in found if (r.meter, r.channel, r.measure) == ("grid", "energy_import", "co2_kg")
     )
-    assert (one.cause, one.why, one.to_value) == ("factors national", "notice 47 of 2025", None)
+    said = ("factors national", "Li Wei: notice 47 of 2025", None)
+    assert (one.cause, one.why, one.to_value) == said
+    assert signer(one.cause, one.why) == "Li Wei"
+    assert signer("event 7", "belt scale: 2 % low") == ""
     assert one.from_value == pytest.approx(12_000 * 0.6191)
     assert main(call) == 0
     assert "Nothing differs" in capsys.readouterr().out

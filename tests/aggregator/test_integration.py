@@ -18,6 +18,7 @@ from aggregator.store.base import Commit
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS
 from contract.stored import Level
 from tests.aggregator.test_replay_command import (
+    CALL,
     FIRST_MS,
     REGION,
     now,
@@ -94,7 +95,7 @@ def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys)
     truth = truth_of(shown)
     with opening(config) as parts:
         take(parts, dict(list(shown.items())[::2]), 1)  # and is killed here
-    assert replay(["--config", str(config)]) == 0
+    assert replay([*CALL, str(config)]) == 0
     with opening(config) as parts:
         take(parts, dict(list(shown.items())[1::2]), 2)  # and here once more
         assert known(parts) != truth
@@ -103,7 +104,7 @@ def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys)
         assert parts.store.dirty_days()
         again = parts.book.integration.touched()
         assert sum(high - low for _, low, high in again) >= sum(high - low for _, low, high in made)
-    assert replay(["--config", str(config)]) == 0
+    assert replay([*CALL, str(config)]) == 0
     with opening(config) as parts:
         assert known(parts) == truth
         assert not parts.store.dirty_days()
@@ -117,7 +118,7 @@ def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys)
     ):
         spoil(config, *damage.split(";"))
         assert not same(now(config), right), damage
-        assert replay(["--config", str(config)]) == 0
+        assert replay([*CALL, str(config)]) == 0
         assert same(now(config), right), damage
     capsys.readouterr()
 
@@ -135,10 +136,10 @@ def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys)
 def test_figures_whose_rates_are_gone_stay(config: Path):
     with opening(config) as parts:
         take(parts, walk(3), 1)
-    assert replay(["--config", str(config)]) == 0
+    assert replay([*CALL, str(config)]) == 0
     right = now(config)
     spoil(config, f"DELETE FROM instant_202510 WHERE time_ms < {FIRST_MS + DAY_MS + HOUR_MS}")
-    assert replay(["--config", str(config)]) == 0
+    assert replay([*CALL, str(config)]) == 0
     assert same(now(config), right)
 
 
@@ -156,7 +157,7 @@ def test_on_influxdb_after_a_kill(tmp_path: Path, influx_server):
         parts.store.commit(Commit.without_readings(found))
         assert known(parts) != truth_of(shown)
         take(parts, later, 2)  # and is killed: what is left is the marks
-    assert replay(["--config", str(config)]) == 0
+    assert replay([*CALL, str(config)]) == 0
     with opening(config) as parts:
         assert known(parts) == truth_of(shown)
         assert not parts.store.dirty_days()

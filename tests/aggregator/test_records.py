@@ -8,7 +8,7 @@ import threading
 import pytest
 from sqlalchemy import event
 
-from aggregator.records import Records
+from aggregator.records import Records, StoredState
 from contract.topics import Address
 
 
@@ -92,9 +92,9 @@ def test_few_payloads_cost_a_look_through_the_quarantine(url):
 
 
 def test_the_last_state_of_each_edge_counts(records):
-    records.put_state(GW2, b"1", 1)
-    records.put_state(GW1, b"2", 2)
-    records.put_state(GW2, b"3", 3)
+    records.put_states([StoredState(GW2, b"1", 1)])
+    records.put_states([StoredState(GW1, b"2", 2)])
+    records.put_states([StoredState(GW2, b"3", 3)])
     found = [(state.address.edge, state.payload, state.received_ms) for state in records.states()]
     assert found == [("gw1", b"2", 2), ("gw2", b"3", 3)]
 
@@ -105,7 +105,7 @@ def test_threads_may_share_the_records(records):
     def work(edge: str) -> None:
         try:
             for i in range(30):
-                records.put_state(Address("370114", "s", edge), b"%d" % i, i)
+                records.put_states([StoredState(Address("370114", "s", edge), b"%d" % i, i)])
                 records.states()
         except Exception as error:  # noqa: BLE001 - handed to the test's thread
             trouble.append(error)

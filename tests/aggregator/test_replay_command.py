@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ __all__ = ["influx_server"]
 
 ROOT = Path(__file__).parent.parent.parent
 REGION = "370114"
+CALL = ("--why", "test", "--author", "li", "--config")
 METERS = {("works", "em-1"): 40, ("works", "em-2"): 1, ("hall", "em-1"): 1}
 FIRST_MS = month_start(1_760_000_000_000) + 20 * DAY_MS  # 2025-10-21
 Figures = Mapping[Level, tuple[np.ndarray, ...]]
@@ -220,17 +222,17 @@ DAMAGES = {
 def test_whatever_is_damaged_is_as_live_made_it(config: Path, capsys):
     right = live(config, 18)
     assert len(right[Level.MONTH][0]) == 2 * len(METERS)
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert "all figures were right; nothing was changed" in capsys.readouterr().out
     assert same(now(config), right)
     for name, statement in DAMAGES.items():
         spoil(config, *statement.split(";"))
         assert not same(now(config), right), name
-        assert main(["--config", str(config)]) == 0
+        assert main([*CALL, str(config)]) == 0
         out = capsys.readouterr().out
         assert "nothing was changed" not in out, name
         assert same(now(config), right), name
-        assert main(["--config", str(config)]) == 0
+        assert main([*CALL, str(config)]) == 0
         assert "nothing was changed" in capsys.readouterr().out, name
     assert not (config.parent / "data" / "replay.jsonl").exists()
 
@@ -263,7 +265,7 @@ def test_a_day_that_is_not_settled_changes_freely(config: Path, monkeypatch):
     for now_ms, records in ((settled_ms - 1, 0), (settled_ms, len(METERS))):
         monkeypatch.setattr("aggregator.offline.wall_ms", lambda at=now_ms: at)
         spoil(config, damage)
-        assert main(["--config", str(config)]) == 0
+        assert main([*CALL, str(config)]) == 0
         with opening(config) as parts:
             assert not parts.store.dirty_days()  # of this run's own marks none is left over
         found = [*records_of(config, "works"), *records_of(config, "hall")]
@@ -277,7 +279,7 @@ def test_settled_days_leave_records_and_others_do_not_change(config: Path, capsy
         f"UPDATE interval SET amount = amount + 2000000 WHERE start_ms = {FIRST_MS + DAY_MS}",
         f"UPDATE day SET cost_cny = 3 WHERE start_ms = {FIRST_MS + 2 * DAY_MS}",
     )
-    call = ["--config", str(config), "--site", "works", "--why", "bad disk"]
+    call = ["--config", str(config), "--site", "works", "--why", "bad disk", "--author", "li"]
     assert main([*call, "--from", "2025-10-22", "--to", "2025-10-23"]) == 0
     found = {
         (one.meter, one.measure): one
@@ -288,7 +290,7 @@ def test_settled_days_leave_records_and_others_do_not_change(config: Path, capsy
     one = found["em-1", "amount"]
     assert one.from_value is not None
     assert one.to_value == pytest.approx(one.from_value - 2)
-    assert (one.day_ms, one.why) == (FIRST_MS + DAY_MS, "bad disk")
+    assert (one.day_ms, one.why) == (FIRST_MS + DAY_MS, "li: bad disk")
     assert not records_of(config, "hall")
     assert not same(now(config), right)  # the other site, and the day outside the range
     assert main([*call]) == 0
@@ -297,7 +299,7 @@ def test_settled_days_leave_records_and_others_do_not_change(config: Path, capsy
         ("cost_cny", FIRST_MS + 2 * DAY_MS, 3.0)
     }
     assert not same(now(config), right)
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert same(now(config), right)
 
 
@@ -310,8 +312,8 @@ def test_figures_that_no_reading_explains_say_that_nothing_is_known(config: Path
         f"INSERT INTO hour SELECT * REPLACE (start_ms - {DAY_MS} AS start_ms) "
         f"FROM hour WHERE start_ms = {FIRST_MS + HOUR_MS}",
     )
-    assert main(["--config", str(config)]) == 0
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert "nothing was changed" in capsys.readouterr().out
     with opening(config) as parts:
         series = np.arange(len(METERS), dtype=np.int32)
@@ -335,7 +337,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(config: Path, capsys):
     )
     file = config.parent / "data" / "replay.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "aggregator.replay_command", "--config", str(config)],
+        [sys.executable, "-m", "aggregator.replay_command", *CALL, str(config)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
@@ -352,7 +354,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(config: Path, capsys):
     assert not same(half, right)
     with file.open("a", encoding="utf-8") as torn:
         torn.write('{"part": ["370')
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     out = capsys.readouterr().out
     months = int(out.split("Going on: ")[1].split(" of ")[1].split()[0])
     assert f"Going on: {done} of {months}" in out
@@ -374,7 +376,7 @@ def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_wi
     was = Replayer.replay
     monkeypatch.setattr(Replayer, "replay", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        main(["--config", str(config)])
+        main([*CALL, str(config)])
     monkeypatch.undo()
     file = config.parent / "data" / "replay.jsonl"
     kept = file.read_text("utf-8")
@@ -382,7 +384,7 @@ def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_wi
     capsys.readouterr()
     for more, goes_on in (([], True), (["--restart"], False), (["--site", "hall"], False)):
         file.write_text(kept, "utf-8")
-        assert main(["--config", str(config), *more]) == 0
+        assert main([*CALL, str(config), *more]) == 0
         assert ("Going on: 2 of 4" in capsys.readouterr().out) is goes_on
 
 
@@ -392,7 +394,7 @@ def test_a_row_of_the_register_is_named_with_who_changed_it(config: Path, capsys
     text = meters.read_text("utf-8")
     meters.write_text(text.replace("works,em-1,electricity,boundary_in,,40",
                                    "works,em-1,electricity,boundary_in,,80"), "utf-8")  # fmt: skip
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     causes = {(one.meter, one.cause, one.why) for one in records_of(config, "works")}
     with RegisterDatabase(f"sqlite:///{config.parent / 'data' / 'records.sqlite'}") as database:
         audit = database.audit()
@@ -412,9 +414,9 @@ def test_what_a_crash_left_due_is_done_first(config: Path, capsys):
         f"INSERT INTO dirty VALUES ('{REGION}', 'works', {FIRST_MS + DAY_MS}), "
         f"('{REGION}', 'works', {FIRST_MS + 2 * DAY_MS})",
     )
-    assert main(["--config", str(config), "--site", "works"]) == 0
+    assert main([*CALL, str(config), "--site", "works"]) == 0
     assert not records_of(config, "works")  # roll-ups that were due are no restatement
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert same(now(config), right)
 
 
@@ -433,13 +435,13 @@ def test_what_people_declared_is_applied_first_under_its_own_cause(config: Path,
     for event in (exchanged, clock):
         facts.tell(event, DAY_5)
     facts.close()
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     # the amendment's figures, made in one go, are those made month by month
     assert "all other figures were right" in capsys.readouterr().out
     assert {one.cause for one in records_of(config, "works")} == {"event 1", "event 2"}
     right = now(config)
     spoil(config, f"DELETE FROM interval WHERE start_ms BETWEEN {DAY_5} AND {DAY_5 + 5 * DAY_MS}")
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert same(now(config), right)
     assert prove(["--config", str(config), "--from", "2025-10-26", "--to", "2025-10-27"]) == 0
 
@@ -451,7 +453,7 @@ def test_each_settled_figure_that_follows_the_register_first_leaves_a_record(con
     meters.write_text(first.replace(late, ""), "utf-8")
     before = live(config, 4)[Level.INTERVAL]
     meters.write_text(first.replace(",40,", ",80,"), "utf-8")
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     after = now(config)[Level.INTERVAL]
     names = [field.name for field in fields(IntervalColumns)][1:]
     amount = names.index("amount")
@@ -470,7 +472,7 @@ def test_refused_while_an_aggregator_has_the_store(config: Path, capsys):
         config.parent / "data" / "ledger.duckdb", GRID_MS, owner="http://127.0.0.1:8080"
     )
     store.open()
-    assert main(["--config", str(config)]) == 1
+    assert main([*CALL, str(config)]) == 1
     store.close()
     assert "http://127.0.0.1:8080: stop it" in capsys.readouterr().err
 
@@ -484,8 +486,19 @@ def test_refused_while_an_aggregator_has_the_store(config: Path, capsys):
 )
 def test_wrong_calls(arguments, code, told, config: Path, capsys):
     live(config, 1)
-    assert main(["--config", str(config), *arguments]) == code
+    assert main([*CALL, str(config), *arguments]) == code
     assert told in capsys.readouterr().err
+
+
+def test_a_replay_of_settled_days_wants_a_reason(config: Path, capsys: pytest.CaptureFixture[str]):
+    live(config, 1)
+    assert main(["--config", str(config), "--author", "li"]) == 2
+    assert main(["--config", str(config), "--why", " ", "--author", "li"]) == 2
+    assert "--why and --author are needed" in capsys.readouterr().err
+    tomorrow = date.today() + timedelta(days=1)  # noqa: DTZ011 - open under any clock
+    assert main(["--config", str(config), "--from", str(tomorrow)]) == 0
+    with pytest.raises(SystemExit):
+        main(["--config", str(config), "--why", "test", "--author", "a: b"])
 
 
 @pytest.mark.influxdb
@@ -509,11 +522,11 @@ def test_on_influxdb(tmp_path: Path, influx_server, capsys):
     )
     influx_server.query(database, f'DELETE FROM "day" WHERE time > {DAY_5}000000')
     assert not same(now(config), right)
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert "were changed" in capsys.readouterr().out
     assert same(now(config), right)
-    assert main(["--config", str(config)]) == 0
+    assert main([*CALL, str(config)]) == 0
     assert "nothing was changed" in capsys.readouterr().out
     with socket.create_server(("127.0.0.1", port)):
-        assert main(["--config", str(config)]) == 1
+        assert main([*CALL, str(config)]) == 1
     assert f"an aggregator seems to run: http://127.0.0.1:{port}" in capsys.readouterr().err

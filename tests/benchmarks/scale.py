@@ -22,6 +22,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -126,7 +127,8 @@ class Outcome:
 def measured(case: Case, store: str, times: argparse.Namespace) -> Outcome:
     """Run a case."""
     plan = case.plan()
-    rollup_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    usual_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    rollup_s = times.rollup_s or usual_s
     warm_up_s = max(times.warm_up_s, plan.commit_ms / 1_000 + SPARE_S)
     if times.measure_s >= SHORT_S:
         warm_up_s += PER_SITE_S * plan.edges
@@ -351,14 +353,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--settle-s",
         type=float,
-        default=120.0,
+        default=300.0,
         help="more warm-up at most, until no lag is left",
+    )
+    parser.add_argument(
+        "--rollup-s", type=float, default=0.0, help="default: the product's; in short runs 15"
     )
     parser.add_argument("--connect-s", type=float, default=300.0, help="at most (%(default)s)")
     parser.add_argument("--check", type=int, default=50, help="sites compared with the truth")
     parser.add_argument("--out", type=Path, default=Path("var/scale"), help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md and chart")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     chosen = cases(arguments.figure, arguments.store, arguments.rate)
     chosen = [case for case in chosen if case.meters in (arguments.meters or [case.meters])]
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -560,7 +560,7 @@ class Process:
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,
-            quarantine=self._records.misdated,
+            quarantine=self._records,
         )  # fmt: skip
         self.ledger = Ledger(reader, restatements, self._records)
         self._restatements = restatements

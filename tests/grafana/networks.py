@@ -106,6 +106,11 @@ def write(month: Month, store: Store) -> None:
     store.write_points(_theoretical(month))
 
 
+def _summed(month: Month, level: Level, amount: Ints) -> Ints:
+    sums: Ints = np.add.reduceat(amount, month.starts[level][1])
+    return sums
+
+
 def _figures(month: Month, plant: Plant) -> Iterator[Points]:
     n = len(month.start_ms)
     for (node, carrier), amount in plant.nodes.items():
@@ -136,7 +141,10 @@ def _balances(month: Month, plant: Plant) -> Iterator[Points]:
     meter, carrier, entered, delivered, limit_ppm = plant.network
     for level, of in BALANCES.items():
         starts, _ = month.starts[level]
-        both = month.grouped(level, {"parent": entered, "children": delivered})
+        both = {
+            name: _summed(month, level, of_one)
+            for name, of_one in (("parent", entered), ("children", delivered))
+        }
         rows = []
         for i, start in enumerate(starts.tolist()):
             parent, children = int(both["parent"][i]), int(both["children"][i])
@@ -171,7 +179,7 @@ def _theoretical(month: Month) -> Points:
     """What the PV plant should have made, for the months that are over."""
     (made,) = (p.nodes[GENERATION, "electricity"] for p in plants(month) if p.id == "pvplant")
     starts, _ = month.starts[Level.MONTH]
-    sums = month.grouped(Level.MONTH, {"made": made})["made"]
+    sums = _summed(month, Level.MONTH, made)
     rows = []
     for start, total in zip(starts.tolist(), sums.tolist(), strict=True):
         if next_month(month_start(start)) <= month.end_ms:

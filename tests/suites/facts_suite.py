@@ -36,6 +36,16 @@ class FactsSuite:
         assert again.id != told.id
         assert [one.id for one in facts.events("370114", "works")][-1] == again.id
 
+    def test_events_of_regions_are_those_of_their_sites(self, facts):
+        first = facts.tell(EVENT, AT_MS)
+        second = facts.tell(replace(EVENT, site="hall"), AT_MS)
+        elsewhere = facts.tell(replace(EVENT, region="370112"), AT_MS)
+        facts.undo(first.id, "li", "no", AT_MS + 2)
+        assert [one.id for one in facts.events_of({"370114"})] == [first.id, second.id]
+        both = facts.events_of({"370114", "370112"})
+        assert [one.id for one in both] == [first.id, second.id, elsewhere.id]
+        assert facts.events_of(()) == ()
+
     def test_what_many_say_at_once_is_kept_once(self, facts, url):
         for trial in range(5):
             said, start = replace(EVENT, at_ms=AT_MS + trial), threading.Barrier(TOGETHER)

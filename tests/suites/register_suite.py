@@ -356,6 +356,8 @@ class RegisterSuite:
         assert records.keep_misdated(b"other", works.replace(EDGE.site, "elsewhere"), T0)
         found = [one.payload for one in records.misdated(EDGE.region, EDGE.site)]
         assert sorted(found) == [bytes([i]) for i in range(5)]
+        region = EDGE.region
+        assert records.misdated_sites() == {(region, EDGE.site), (region, "elsewhere")}
         records.close()
 
     def test_the_database_itself_refuses_a_row_twice(self, filled):

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from aggregator.api.errors import ApiError
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.api.shapes import (
     Amounts,
     Format,
@@ -149,10 +149,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         start_ms, end_ms = (first_start(asked, reader.grid_ms, t) for t in (from_ms, to_ms))
         borders = reader.register.tree_borders(site.id, start_ms, end_ms)
         level = level_with_borders(asked, reader.grid_ms, borders)
-        series = {
-            (found.key.meter, found.key.channel): found.index
-            for found in cumulative(reader.series(site.id), site.region)
-        }
+        series = by_channel(reader, site)
         check_rows(level, reader.grid_ms, len(series), from_ms, to_ms)
         figures = reader.figures(level, list(series.values()), start_ms, end_ms)
         until_ms = min(end_ms, reader.now_ms())

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from aggregator.api.accounts import spans_of
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
 from aggregator.batch import IntervalColumns
 from aggregator.demand import Load, PowerFactor, coincident, demand, joined, power_factor
@@ -161,10 +161,7 @@ class _SiteLoads:
         self._grid_ms = reader.grid_ms
         self._until_ms = min(to_ms, reader.now_ms())
         terms = {series: term for border in borders for series, term in border.terms.items()}
-        channels = {
-            (found.key.meter, found.key.channel): found.index
-            for found in cumulative(reader.series(site.id), site.region)
-        }
+        channels = by_channel(reader, site)
         self._reactive = {
             meter: [
                 channels[meter, f"reactive_energy_{way}"]

@@ -114,11 +114,16 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
     @router.get("/events", response_model=EventsAnswer, response_model_exclude_unset=True)
     def events(query: Annotated[EventsQuery, Query()]) -> EventsAnswer | Response:
         """Return the events of one site, or of each."""
-        rows = [
-            EventRow.told(told)
-            for site in find_sites(reader, query.site)
-            for told in writer.events(site.region, site.id)
-        ]
+        if query.site is not None:
+            site = find_site(reader, query.site)
+            found = writer.events(site.region, site.id)
+        else:
+            places = [(site.region, site.id) for site in find_sites(reader, None)]
+            order = {place: i for i, place in enumerate(places)}
+            told = writer.events_of({region for region, _ in places})
+            known = [one for one in told if (one.event.region, one.event.site) in order]
+            found = sorted(known, key=lambda one: order[one.event.region, one.event.site])
+        rows = [EventRow.told(one) for one in found]
         return (
             csv_response(EventRow, rows)
             if query.format == "csv"

@@ -29,8 +29,8 @@ MAX_CHANNELS = 500
 class ProofAnswer(Shape):
     """All channels of registered meters."""
 
-    closes: bool
-    """Whether every channel does."""
+    closes: bool | None
+    """Whether every channel does; null: nothing was read, so there is nothing to prove."""
     channels: tuple[ProofRow, ...]
 
 
@@ -85,7 +85,9 @@ def routes(reader: LedgerReader) -> APIRouter:
         rows = [row for found, meter in chosen for row in proof_rows(reader, found, meter, spans)]
         if query.format == "csv":
             return csv_response(ProofRow, rows)
-        return ProofAnswer(closes=all(row.closes for row in rows), channels=tuple(rows))
+        closes = all(row.closes for row in rows)
+        read = any(row.received or row.first_ms is not None for row in rows)
+        return ProofAnswer(closes=closes if read or not closes else None, channels=tuple(rows))
 
     return router
 

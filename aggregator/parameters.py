@@ -67,6 +67,7 @@ class _Told:
     """Time of the reading with which it came into force [ms], and its hash."""
     channels: Mapping[str, Mapping[str, MetaChannel]]
     """By meter and channel."""
+    edge: str
 
 
 class Parameters:
@@ -146,18 +147,23 @@ class Parameters:
     def tell(self, address: Address, meta: Meta, since_ms: int = 0, name: str = "") -> bool:
         """Take what a meta says of its meters; tell whether it says something new of one.
 
-        Of two that name a meter the one that came into force with the newer reading counts, so
-        that the order in which they are told does not matter.
+        Of two that name a meter the primary edge's counts, then the one that came into force with
+        the newer reading, so that the order in which they are told does not matter.
         """
         self.note_readers(address, meta)
         place = (address.region, address.site)
         by_meter = {
             meter.id: {channel.name: channel for channel in meter.channels} for meter in meta.meters
         }
-        told, new = _Told((since_ms, name), by_meter), False
+        told, new = _Told((since_ms, name), by_meter, address.edge), False
         for meter, channels in by_meter.items():
             old = self._told.get((*place, meter))
-            if old is None or old.since <= told.since:
+            rows = self._register.rows.get((address.site, meter), ())
+            primary = rows[-1].edge if rows else ""
+            if old is None or (old.edge == primary, old.since) <= (
+                told.edge == primary,
+                told.since,
+            ):
                 self._told[*place, meter] = told
                 new |= old is None or old.channels[meter] != channels
         if new:

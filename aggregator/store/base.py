@@ -308,8 +308,8 @@ def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
             columns.quality,
             columns.seq,
             rank[columns.source],
-            columns.quality == SPARE,
-            columns.quality == Quality.FREEZE,  # fills only what was not polled
+            # What only fills gaps: another gateway's readings, and freezes after all polls.
+            (columns.quality == SPARE) + 2 * (columns.quality == Quality.FREEZE),
             ~counts(columns),
             columns.time_ms,
             columns.series,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aggregator.ledger.meter_events import EventKind
 from aggregator.register.model import Meter, Role
 from contract.interval import MINUTE_MS
-from contract.meta import Meta, MetaMeter
+from contract.meta import Meta, MetaChannel, MetaMeter
 from tests.aggregator.test_book import ADDRESS, T0, register_walks
 from tests.aggregator.test_book_events import CHANNEL, Told, event, expected
 from tests.aggregator.test_vee import took
@@ -134,3 +134,15 @@ def test_the_primary_ones_readings_take_the_plain_road_though_others_wait():
         shared.take_raw(other)
     beyond = shared.columns([("em-1", times[-1] + 31 * MINUTE_MS, KWH * 9)], 9)
     assert shared.book.is_late(beyond)
+
+
+@pytest.mark.parametrize("first", ["gw-1", "gw-2"])
+def test_what_the_primary_one_says_of_the_meter_goes_before_the_others_word(first):
+    shared = Shared({0: "gw-1"})
+    shared.take([("em-1", T0, KWH)], 1)
+    told = {"gw-1": (ADDRESS, 500.0, 1), "gw-2": (OTHER, 77.0, 2)}
+    for edge in sorted(told, reverse=first == "gw-2"):
+        address, modulus, since = told[edge]
+        channel = MetaChannel("energy_import", "kWh", modulus, 60.0, 0.01)
+        shared.parameters.tell(address, Meta((MetaMeter("em-1", "s", "m", (channel,)),)), since)
+    assert shared.parameters.limits(shared.series, 1).modulus_micro == 500 * KWH

@@ -97,6 +97,7 @@ class Replayer:
             changed += self._catch_up(redone.changed) if redone is not None else 0
         self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
+        self._check_made()
         return changed
 
     def _loaded(self, region: str, site: str, figures: IntervalColumns) -> int:
@@ -154,6 +155,7 @@ class Replayer:
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
         redone = self._book.remade(series, part.from_ms, part.to_ms)
+        self._check_made()
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
@@ -177,6 +179,10 @@ class Replayer:
         months = summed(days, np.full(len(days), month_ms), end_ms - month_ms, self._store.grid_ms)
         _, own = self._level(Level.MONTH, series, month_ms, end_ms, months, told)
         return made + own
+
+    def _check_made(self) -> None:
+        for key, why in self._amendments.doubtful():
+            raise RuntimeError(f"{'/'.join(key)}: {why}")
 
     def _level(
         self,

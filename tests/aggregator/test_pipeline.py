@@ -83,8 +83,13 @@ class _Script(Inbox):
         super().__init__(1, events)
         self.cycles = cycles
         self.stop: Callable[[], None] = lambda: None
+        self.busy: Callable[[], bool] = lambda: False
+        self.in_between = False
+        """Whether cycles go on while figures are amended; the end never does."""
 
     def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
+        if self.busy() and not (self.in_between and self.cycles):
+            return []
         while self.cycles:
             cycle = self.cycles.pop(0)
             if not callable(cycle):
@@ -110,6 +115,7 @@ class Rig:
         self.multiplier = 1
         self.now_ms = NOW
         self.store = MemoryStore
+        self.in_between = False
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
         self.events = Events(lambda: NOW, self.log)
@@ -148,6 +154,8 @@ class Rig:
             arrivals=Arrivals(store),
         )
         inbox.stop = pipeline.stop
+        inbox.busy = lambda: pipeline.amending
+        inbox.in_between = self.in_between
         pipeline.run()
 
     def records_fail(self, *, failing: bool) -> None:

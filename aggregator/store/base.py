@@ -206,8 +206,12 @@ class StoreReader(Protocol):
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
-        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time)."""
+        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time).
+
+        nonzero: an integer field; points where it is 0 or absent are left out.
+        """
         ...
 
     def close(self) -> None:

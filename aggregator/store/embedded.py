@@ -205,8 +205,10 @@ class EmbeddedReader:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         chosen = [f"time_ms >= {from_ms:d} AND time_ms < {to_ms:d}"]
+        chosen += [f'"{nonzero}" <> 0'] if nonzero else []
         parameters: dict[str, list[str]] = {}
         for tag, values in where.items():
             if not values:

@@ -298,10 +298,12 @@ class InfluxReader:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         if not all(where.values()):
             return Points.empty(of)
-        query = point_query(of, where, _span(from_ms, to_ms))
+        among = f' AND "{nonzero}" != 0' if nonzero else ""
+        query = point_query(of, where, _span(from_ms, to_ms) + among)
         return points_of(of, self._query.rows([query], "ms"), where)
 
     def _sites(self, series: Int32) -> Iterator[tuple[str, list[str]]]:

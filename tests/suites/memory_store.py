@@ -106,6 +106,7 @@ class MemoryStore:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         return Points.of_rows(
             of,
@@ -117,6 +118,7 @@ class MemoryStore:
                 if name == of.name
                 and from_ms <= time_ms < to_ms
                 and all(tags[of.tags.index(tag)] in values for tag, values in where.items())
+                and (not nonzero or fields[nonzero])
             ),
         )
 

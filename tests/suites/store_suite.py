@@ -565,6 +565,17 @@ class StoreSuite:
         assert points_of(store, of) == sorted(rows)
         assert points_of(store, of, meter=[""]) == [rows[0]]
 
+    def test_points_can_be_asked_for_by_a_field_that_is_not_zero(self, kit):
+        store, of = kit.open(), MEASUREMENTS["proof_day"]
+        numbers = {DAY: 1, 2 * DAY: 0, 3 * DAY: 2, 40 * DAY: 1}
+        told = []
+        for at, due in numbers.items():
+            tags, time_ms, row = point(of, at)
+            told.append((tags, time_ms, row | {"due": due}))
+        store.write_points(Points.of_rows(of, told))
+        found = store.points(of, T0, T0 + 10 * DAY, {"site": [told[0][0][1]]}, nonzero="due")
+        assert list(found.rows()) == [told[0], told[2]]
+
     def test_points_of_wrong_types_are_refused(self):
         of = MEASUREMENTS["plan"]
         tags, at, fields = point(of, 0)

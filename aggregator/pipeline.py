@@ -23,6 +23,7 @@ from aggregator.arrivals import Arrivals
 from aggregator.batch import Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
+from aggregator.dead_letters import DeadLetters
 from aggregator.directory import SeriesKey, Source
 from aggregator.events import (
     AmendmentFailed,
@@ -148,7 +149,10 @@ class Pipeline:
         self._doubtful: set[SeriesKey] = set()
         """Channels told to be refused."""
 
-        self._writer = Writer(store, rollups, self._records, events, time_ms)
+        dead_letters = DeadLetters(self._records, events, time_ms)
+        rollups.refused_to(dead_letters.note)
+        self._dead_letters = dead_letters
+        self._writer = Writer(store, rollups, dead_letters, events)
         self._assembler = Assembler(store.directory)
         self._metas = Metas(records.metas(), self._records, parameters, self._tell)
         self._answers = Answers(store.directory, store.receipts(), publish, events, time_ms)
@@ -286,7 +290,7 @@ class Pipeline:
     def _keep_information(self) -> None:
         """Write one site's names and plans, where they changed."""
         if self._information is not None:
-            self._writer.note_refused(self._writer.insist(self._information.keep))
+            self._dead_letters.note(self._writer.insist(self._information.keep))
 
     # ------------------------------------------------------------------ receiving
 

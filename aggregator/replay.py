@@ -19,7 +19,7 @@ from aggregator.changes import Change, changes_between
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.restatements import Restatements, is_settled
 from aggregator.rollups import Rollups, summed
-from aggregator.store.base import NO_TIME, Commit, CommitResult, DirtyDay, Store, StoreRefused
+from aggregator.store.base import NO_TIME, Commit, DirtyDay, Store
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
@@ -140,7 +140,8 @@ class Replayer:
 
         Raises:
             StoreRetriable: the store is away; repeat the part.
-            StoreRefused: it refused a figure, which keeps its old value though a record names it.
+            StoreRefused: it refused a figure, which keeps its old value though a record names it,
+                and nobody keeps such lines (`Rollups.refused_to`).
         """
         series = self._channels(part.region, part.site)
         made = Made()
@@ -202,8 +203,8 @@ class Replayer:
         records = self._record(level, old, new, told)
         # What is made of these is marked first, to be made again after a crash in between.
         dirty = self._dirty(new.take(differs))
-        _check(self._store.commit(Commit.without_readings(dirty=dirty)))
-        _check(self._store.write_intervals(level, new.take(differs)))
+        self._rollups.note_refused(self._store.commit(Commit.without_readings(dirty=dirty)))
+        self._rollups.note_refused(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
 
     def _record(
@@ -232,7 +233,9 @@ class Replayer:
         verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
         if len(figures) or verdicts:
             dirty = self._dirty(figures)
-            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
+            self._rollups.note_refused(
+                self._store.commit(Commit.without_readings(figures, dirty, verdicts))
+            )
         return len(figures)
 
     def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:
@@ -276,8 +279,3 @@ def _of_nothing(rows: IntervalColumns, grid_ms: int) -> IntervalColumns:
         field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
     }
     return IntervalColumns(**(columns | kept))
-
-
-def _check(result: CommitResult) -> None:
-    for refused in result.refused:
-        raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")

@@ -18,7 +18,7 @@ from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, refuse
 from aggregator.stuck import Stuck
 from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
@@ -53,6 +53,7 @@ class Rollups:
     ) -> None:
         self._store = store
         self._events = events
+        self._refused: Callable[[CommitResult], None] = refuse
         self._stuck = stuck
         self._nodes = nodes
         self._marked: dict[DirtyDay, tuple[int, int]] = {
@@ -83,7 +84,17 @@ class Rollups:
         """
         nodes = Nodes(store, register, counts)
         periods = TariffDays(store, nodes, tariffs)
-        return cls(store, events, stuck, NodeFigures(store, nodes, events, time_ms, periods))
+        return cls(store, events, stuck, NodeFigures(store, nodes, time_ms, periods))
+
+    def refused_to(self, note: Callable[[CommitResult], None]) -> None:
+        """Let someone keep the lines that the store refuses; until then one ends the run."""
+        self._refused = note
+        if self._nodes is not None:
+            self._nodes.refused_to(note)
+
+    def note_refused(self, result: CommitResult) -> None:
+        """Hand on what the store refused of a write."""
+        self._refused(result)
 
     def unsure(self) -> list[tuple[str, str]]:
         """Return the sites whose marks stand until `made_sure`: nothing else would find them."""
@@ -211,12 +222,12 @@ class Rollups:
         verdicts = self._stuck.changes(hours, series, from_ms, to_ms)
         if verdicts:
             result = self._store.commit(Commit.without_readings(verdicts=verdicts))
-            self._events.count(Counter.REFUSED, len(result.refused))
+            self._refused(result)
             self._events.count_verdicts(verdicts)
 
     def _write(self, level: Level, figures: IntervalColumns) -> None:
         result = self._store.write_intervals(level, figures)
-        self._events.count(Counter.REFUSED, len(result.refused))
+        self._refused(result)
 
 
 def _hours(day_ms: int, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -282,6 +282,12 @@ class Store(StoreReader, Protocol):
         ...
 
 
+def refuse(result: CommitResult) -> None:
+    """Raise StoreRefused for the first line of a write that was refused."""
+    for refused in result.refused:
+        raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")
+
+
 def counts(columns: ReadingColumns) -> NDArray[np.bool_]:
     """Tell which readings have a quality with which they enter the ledger."""
     counting = np.zeros(256, np.bool_)

@@ -37,7 +37,7 @@ from contract.interval import DAY_MS, GRID_MS, MINUTE_MS, day_start
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
-from contract.stored import ARRIVAL_DAY, EDGE_HISTORY, METER_INFO, NODE_PLAN
+from contract.stored import ARRIVAL_DAY, EDGE_HISTORY, METER_INFO, NODE_PLAN, Level
 from contract.topics import Address, MessageKind, topic
 from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
@@ -350,6 +350,26 @@ def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
     assert rig.acks[-1].outboxes[OUTBOX].upto == 2
     assert rig.count(Counter.REFUSED) == 2
     assert len(rig.logged("line_refused")) == 1
+
+
+class _RefusingFigures(MemoryStore):
+    """Takes no hours and no months."""
+
+    def write_intervals(self, level, *more):
+        result = super().write_intervals(level, *more)
+        refused = (Refused(f"{level},meter=em-1 amount=1i {T0}", "a float"),)
+        return replace(result, refused=refused if level in (Level.HOUR, Level.MONTH) else ())
+
+
+def test_roll_ups_that_the_database_refuses_are_dead_letters_too(rig):
+    rig.store = _RefusingFigures
+    rig.run([told()], [batch(1)])
+    kept = sorted(letter.payload.split(b",")[0] for letter in rig.records.quarantined())
+    assert kept == [b"hour", b"month"]
+    assert rig.count(Counter.REFUSED) == 2
+    assert len(rig.logged("line_refused")) == 2
+    rig.run([told()])
+    assert rig.count(Counter.REFUSED) == 0  # and not tried for ever
 
 
 def test_the_meta_of_the_newest_reading_is_in_force_before_and_after_a_restart(rig):

@@ -18,7 +18,7 @@ from aggregator.book import Book
 from aggregator.changes import Change, changes_between
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.restatements import Restatements, is_settled
-from aggregator.rollups import Rollups, summed
+from aggregator.rollups import Rollups, days_of, summed
 from aggregator.store.base import NO_TIME, Commit, DirtyDay, Store
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
@@ -108,7 +108,7 @@ class Replayer:
     def _catch_up(self, figures: IntervalColumns) -> int:
         if self._put(figures):
             first_ms, last_ms = int(figures.start_ms.min()), int(figures.start_ms.max())
-            self._rollups.mark(self._dirty(figures), first_ms, last_ms)
+            self._rollups.mark(days_of(self._store.directory, figures), first_ms, last_ms)
         return len(figures)
 
     def parts(
@@ -202,7 +202,7 @@ class Replayer:
             return new, Made()
         records = self._record(level, old, new, told)
         # What is made of these is marked first, to be made again after a crash in between.
-        dirty = self._dirty(new.take(differs))
+        dirty = days_of(self._store.directory, new.take(differs))
         self._rollups.note_refused(self._store.commit(Commit.without_readings(dirty=dirty)))
         self._rollups.note_refused(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
@@ -232,20 +232,11 @@ class Replayer:
         """Write intervals with the marks of their days, and the verdicts there."""
         verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
         if len(figures) or verdicts:
-            dirty = self._dirty(figures)
+            dirty = days_of(self._store.directory, figures)
             self._rollups.note_refused(
                 self._store.commit(Commit.without_readings(figures, dirty, verdicts))
             )
         return len(figures)
-
-    def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:
-        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
-        keys = self._store.directory.series
-        pairs = set(zip(figures.series.tolist(), _starts(figures, DAY_MS).tolist(), strict=True))
-        return frozenset(
-            DirtyDay(keys.key(index).region, keys.key(index).site, day_ms)
-            for index, day_ms in pairs
-        )
 
     def _channels(self, region: str, site: str) -> Int32:
         """Return the cumulative channels of a site's registered meters."""

@@ -12,9 +12,11 @@ from itertools import groupby
 import numpy as np
 
 from aggregator.batch import Int32, Int64, IntervalColumns
+from aggregator.directory import Directory
 from aggregator.events import Counter, Events
 from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from aggregator.node_figures import NodeFigures
+from aggregator.node_rows import SUMMED
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
@@ -22,19 +24,10 @@ from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, refuse
 from aggregator.stuck import Stuck
 from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
-from contract.stored import Level
+from contract.stored import MEASURE_FIELDS, Level
 
-_SUMMED = (
-    "amount",
-    "amount_estimated",
-    "amount_held",
-    "measured_ms",
-    "estimated_ms",
-    "received",
-)
 _PORTION = 4_000
 """Series that are redone at once."""
-_MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
@@ -230,6 +223,17 @@ class Rollups:
         self._refused(result)
 
 
+def days_of(directory: Directory, intervals: IntervalColumns) -> frozenset[DirtyDay]:
+    """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
+    day = fixed_starts(intervals.start_ms.copy(), DAY_MS)
+    found: set[DirtyDay] = set()
+    for day_ms in np.unique(day).tolist():
+        for index in np.unique(intervals.series[day == day_ms]).tolist():
+            key = directory.series.key(index)
+            found.add(DirtyDay(key.region, key.site, day_ms))
+    return frozenset(found)
+
+
 def _hours(day_ms: int, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Return the hours of a day that hold the starts in any of some spans: from, to [ms]."""
     told = list(spans)
@@ -248,10 +252,10 @@ def summed(
     if len(rows) == 0:
         return rows
     group, first = runs(rows.series.astype(np.int64), period_ms)
-    integers = np.stack([getattr(rows, name) for name in _SUMMED])
-    floats = np.stack([getattr(rows, name) for name in _MEASURES])
+    integers = np.stack([getattr(rows, name) for name in SUMMED])
+    floats = np.stack([getattr(rows, name) for name in MEASURE_FIELDS])
     sums, measures = rollup(group, len(first), integers, floats)
-    by_name = dict(zip(_SUMMED, sums, strict=True))
+    by_name = dict(zip(SUMMED, sums, strict=True))
     return IntervalColumns(
         series=rows.series[first],
         start_ms=period_ms[first],
@@ -259,5 +263,5 @@ def summed(
         expected=np.full(len(first), length_ms // grid_ms, np.int64),
         flags=np.bitwise_or.reduceat(rows.flags, first),
         **by_name,
-        **dict(zip(_MEASURES, measures, strict=True)),
+        **dict(zip(MEASURE_FIELDS, measures, strict=True)),
     )

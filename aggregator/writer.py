@@ -6,21 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
-from aggregator.batch import IntervalColumns
 from aggregator.dead_letters import DeadLetters
 from aggregator.events import Counter, Events, StoreBack, StoreLost
 from aggregator.points import Points
-from aggregator.rollups import Rollups
+from aggregator.rollups import Rollups, days_of
 from aggregator.store.base import (
     Commit,
     CommitResult,
-    DirtyDay,
     Store,
     StoreRetriable,
 )
-from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 
 _RETRY_S = (0.2, 10.0)
 
@@ -81,7 +76,7 @@ class Writer:
 
         Records of settled days are kept before each try: a day may settle while the store is away.
         """
-        days = self._days(commit.intervals)
+        days = days_of(self._store.directory, commit.intervals)
         commit = replace(commit, dirty=days | commit.dirty)
 
         def attempt() -> CommitResult:
@@ -101,14 +96,3 @@ class Writer:
         result = self.insist(lambda: self._store.write_points(points))
         self._dead_letters.note(result)
         return result.intervals
-
-    def _days(self, intervals: IntervalColumns) -> frozenset[DirtyDay]:
-        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
-        keys = self._store.directory.series
-        day = intervals.start_ms - (intervals.start_ms + BEIJING_OFFSET_MS) % DAY_MS
-        found: set[DirtyDay] = set()
-        for day_ms in np.unique(day).tolist():
-            for index in np.unique(intervals.series[day == day_ms]).tolist():
-                key = keys.key(index)
-                found.add(DirtyDay(key.region, key.site, day_ms))
-        return frozenset(found)

@@ -255,10 +255,8 @@ class Store(StoreReader, Protocol):
         """Make all of it durable. StoreRetriable: repeat it unchanged."""
         ...
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
-        """Upsert figures of one level, then forget dirty marks that this write answers."""
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
+        """Upsert figures of one level."""
         ...
 
     def write_points(self, points: Points) -> CommitResult:

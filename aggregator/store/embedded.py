@@ -379,14 +379,11 @@ class EmbeddedStore(EmbeddedReader):
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         with self._transaction():
             self._write_directory()
             self._upsert(level, intervals)
-            self._drop_dirty(list(clear))
         self._stored_series = len(self._directory.series)
         self._stored_sources = len(self._directory.sources)
         return CommitResult(0, len(intervals))

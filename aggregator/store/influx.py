@@ -459,12 +459,9 @@ class InfluxStore(InfluxReader, ABC):
             tuple(refused),
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         refused = self._write_lines(self._encoder.figures(level, intervals), "ms")
-        self.clear_dirty(clear)
         return CommitResult(0, len(intervals), tuple(refused))
 
     def write_points(self, points: Points) -> CommitResult:

@@ -87,12 +87,9 @@ class MemoryStore:
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         self._upsert(level, intervals)
-        self.clear_dirty(clear)
         return CommitResult(0, len(intervals))
 
     def write_points(self, points: Points) -> CommitResult:

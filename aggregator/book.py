@@ -95,10 +95,14 @@ class Book:
         self._heads.grow()
         return readings.series[~self._parameters.registered[readings.series]]
 
+    def late(self, readings: ReadingColumns) -> NDArray[np.bool_]:
+        """Tell which readings must be seen beside others of their channels, or are freezes."""
+        frozen: NDArray[np.bool_] = readings.quality == Quality.FREEZE
+        return frozen | self._heads.overtaken(readings.series, readings.time_ms)
+
     def is_late(self, readings: ReadingColumns) -> bool:
-        """Tell whether readings must be seen beside others of their channels, or are freezes."""
-        frozen = readings.quality == Quality.FREEZE
-        return bool((frozen | self._heads.overtaken(readings.series, readings.time_ms)).any())
+        """Tell whether any of the readings is late."""
+        return bool(self.late(readings).any())
 
     def refused(self) -> Mapping[int, str]:
         """Return series whose figures could not be made since the last call, and why.

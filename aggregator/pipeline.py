@@ -231,9 +231,9 @@ class Pipeline:
         """Do what is due, live before late before roll-ups."""
         prompt = self._groups.prompt(now)
         if prompt:
-            self._commit(prompt, late=False)
+            self._commit(prompt)
         for late in self._groups.late(now):
-            self._commit(late, late=True)
+            self._commit(late)
         while not self._jobs.empty():
             self._do(self._jobs.get())
         while self._to_release:
@@ -256,8 +256,8 @@ class Pipeline:
         self._keep_information()
 
     def _commit_all(self) -> None:
-        for arrivals, late in self._groups.rest():
-            self._commit(arrivals, late=late)
+        for arrivals in self._groups.rest():
+            self._commit(arrivals)
         self._roll_up()
         self._keep_states()
         self._answers.send()
@@ -381,10 +381,10 @@ class Pipeline:
 
     # ------------------------------------------------------------------ committing
 
-    def _commit(self, arrivals: Sequence[Arrival], *, late: bool) -> None:
+    def _commit(self, arrivals: Sequence[Arrival]) -> None:
         """Make batches durable with the intervals they touch, then owe their edges an ack."""
         restate = partial(self._amendments.restate, arrivals=arrivals)
-        self._take_in(arrivals, self._answers.settle(arrivals), restate, late=late)
+        self._take_in(arrivals, self._answers.settle(arrivals), restate)
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         if self._arrivals is not None:
@@ -399,27 +399,37 @@ class Pipeline:
         receipts: Mapping[Source, Ranges],
         restate: Callable[[IntervalColumns, str], None],
         *,
-        late: bool,
+        late: bool = False,
     ) -> int:
-        """Make readings durable with the intervals they touch; return how many of these."""
+        """Make readings durable with the intervals they touch; return how many of these.
+
+        late: all of them are taken as late, whatever was read before.
+        """
         cumulative = ReadingColumns.concatenate([part.cumulative for part in parts])
         instantaneous = ReadingColumns.concatenate([part.instantaneous for part in parts])
         counted = self._book.counted(cumulative)
         unregistered = self._book.unregistered(cumulative)
-        # Between its arrival and its turn a batch may have become late: another came first.
-        if late or self._book.is_late(counted):
-            intervals = self._writer.insist(lambda: self._book.recompute(counted))
-            cause = "late readings"
-            self._events.count(Counter.LATE, len(counted))
-        else:
+        # Between its arrival and its turn a batch may have become late, or some channels of it:
+        # others came first. What comes with them need not be recomputed.
+        overtaken = np.full(len(counted), True) if late else self._book.late(counted)
+        theirs = np.isin(counted.series, counted.series[overtaken])
+        late_ones, newer_ones = counted.take(theirs), counted.take(~theirs)
+        recomputed = self._writer.insist(lambda: self._book.recompute(late_ones))
+        self._events.count(Counter.LATE, int(overtaken.sum()))
+        advanced = self._book.advance(newer_ones)
+        intervals = IntervalColumns.concatenate([recomputed, advanced])
+
+        def keep_records() -> None:
+            restate(recomputed, "late readings")
             # A register that was silent over a settled day's end tells now what it counted.
-            intervals, cause = self._book.advance(counted), "newer readings"
+            restate(advanced, "newer readings")
+
         verdicts = self._writer.insist(lambda: self._book.verdicts(cumulative))
         dirty, reverse = self._book.integration.touch(instantaneous)
         commit = Commit(cumulative, instantaneous, intervals, receipts, dirty, verdicts)
         self._note_doubtful()
         self._writer.insist(self._amendments.note_new)  # before: a crash between is harmless
-        self._writer.commit(commit, partial(restate, intervals, cause))
+        self._writer.commit(commit, keep_records)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.READINGS, readings)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aggregator.amendments import Amendments
@@ -115,6 +116,7 @@ class Rig:
         self.multiplier = 1
         self.now_ms = NOW
         self.store = MemoryStore
+        self.meters: Sequence[str] = ("em-1",)
         self.in_between = False
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
@@ -122,10 +124,11 @@ class Rig:
         store = self.store(self.database, GRID_MS)
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
-        meter = Meter(
-            "works", "em-1", "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, ""
-        )
-        register = Register.of([site], [meter])
+        meters = [
+            Meter("works", id_, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
+            for id_ in self.meters
+        ]
+        register = Register.of([site], meters)
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))
@@ -350,6 +353,37 @@ def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
     assert rig.acks[-1].outboxes[OUTBOX].upto == 2
     assert rig.count(Counter.REFUSED) == 2
     assert len(rig.logged("line_refused")) == 1
+
+
+def test_one_late_channel_in_a_group_makes_no_other_late(rig, monkeypatch):
+    """Of a channel with a late reading all is recomputed, of the others nothing."""
+    recomputed: list[int] = []
+    recompute = Book.recompute
+
+    def watched(book: Book, readings):
+        recomputed.append(len(readings))
+        return recompute(book, readings)
+
+    monkeypatch.setattr(Book, "recompute", watched)
+    rig.meters = ("em-1", "em-2")
+    meta = meta_of(meters=("em-1", "em-2"))
+
+    def both(seq: int, own: int, other: int) -> Message:
+        readings = [
+            Reading(meter, "energy_import", T0 + minute * MINUTE_MS, to_micro(minute))
+            for meter, minute in (("em-1", own), ("em-2", other))
+        ]
+        readings.sort(key=lambda reading: reading.time_ms)
+        blocks = blocks_of(readings)
+        payload = encode_data(Batch(OUTBOX, seq, meta_hash(meta), 1, (), blocks))
+        return Message(topic(GW, MessageKind.DATA), payload)
+
+    rig.run([told(meta)], [both(1, 10, 10)], [both(2, 5, 11)], [both(3, 20, 12)])
+    assert [count for count in recomputed if count] == [1]
+    assert rig.count(Counter.LATE) == 1
+    store = MemoryStore(rig.database, GRID_MS)
+    rows = store.intervals(Level.INTERVAL, np.arange(2, dtype=np.int32), 0, 2**60)
+    assert [int(rows.amount[rows.series == i].sum()) // MICRO for i in (0, 1)] == [15, 2]
 
 
 class _RefusingFigures(MemoryStore):

@@ -8,7 +8,7 @@ the pipeline's thread.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -22,8 +22,16 @@ from aggregator.directory import SeriesKey
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ingest.assemble import Arrival
 from aggregator.ledger.meter_events import EventKind, MeterEvent
-from aggregator.ledger.registers import FOR_EVER_MS, SINCE_EVER_MS, Registers, differing
+from aggregator.ledger.registers import (
+    FOR_EVER_MS,
+    SINCE_EVER_MS,
+    Registers,
+    differing,
+    from_text,
+    to_text,
+)
 from aggregator.parameters import Parameters
+from aggregator.register_changes import responsible
 from aggregator.restatements import Restatements, is_settled
 from aggregator.store.base import Store
 from contract.channels import catalogue
@@ -32,6 +40,9 @@ from contract.stored import Level
 
 Cause = tuple[str, str]
 """What changed a figure, and why."""
+Applied = Mapping[tuple[str, str], Registers]
+"""By (meter, channel) what its stored figures follow."""
+CauseOf = Callable[[SeriesKey, Applied], Cause]
 Caused = Callable[[Change], tuple[str, str, str]]
 """The same of one change, with details."""
 _EVER = (SINCE_EVER_MS, FOR_EVER_MS)
@@ -82,9 +93,8 @@ class Amendments:
         """
         told = self._facts.events(region, site)
         standing = {one.id for one in told if one.undone_ms is None}
-        if not self._facts.applied(
-            region, site
-        ):  # nothing to compare with: what was declared is noted with the commit
+        if not self._facts.applied(region, site):
+            # Nothing to compare with: what was declared is noted with the commit.
             self._book.refresh()
             if not self._series(region, site):  # nor any figure that would have to follow
                 self._parameters.declare(region, site, _events(told, standing))
@@ -108,7 +118,7 @@ class Amendments:
         site: str,
         told: Sequence[ToldEvent],
         followed: set[int],
-        cause_of: Callable[[SeriesKey], Cause],
+        cause_of: CauseOf,
     ) -> Iterator[IntervalColumns]:
         """Bring figures in line with the register and some events; one cause for what differs."""
         events = _events(told, followed)
@@ -140,7 +150,7 @@ class Amendments:
             self._doubted -= differ.keys()
             self._book.renew(list(differ))
         for index, one in differ.items():
-            caused = self._caused(one, cause_of)
+            caused = self._caused(one, applied, cause_of)
             for redone in self._book.redo(index, one.from_ms, one.to_ms):
                 if redone is not None:
                     self._restate(redone.old, redone.new, caused)
@@ -175,14 +185,14 @@ class Amendments:
                 self._doubted.add(index)
             self._found.append((key, why))
 
-    def _caused(self, one: "_Differing", cause_of: Callable[[SeriesKey], Cause]) -> Caused:
+    def _caused(self, one: "_Differing", applied: Applied, cause_of: CauseOf) -> Caused:
         """Return what names the cause of a channel's changes."""
         was = replace(one.was, unsure=None)
         if differing(was, one.declared) is None:
             return lambda _: ("recovery", "figures that a stop had left out", "")
         if differing(replace(was, limits=None), one.declared) is None:
             return self._by_meta
-        return lambda change: (*cause_of(change.key), "")
+        return lambda change: (*cause_of(change.key, applied), "")
 
     def _by_meta(self, change: Change) -> tuple[str, str, str]:
         """Name what else is declared: modulus, rating and step, by the edge's meta."""
@@ -209,6 +219,11 @@ class Amendments:
         if self._new:
             self._facts.add_applied(self._new)
             self._new.clear()
+        # Until now nobody but the primary gateway read these: whatever they follow, also this.
+        shared, series = self._parameters.newly_shared, self._store.directory.series
+        if shared:
+            self._facts.share({series.key(i): self._parameters.registers(i) for i in shared})
+            shared.clear()
 
     def restate(
         self, intervals: IntervalColumns, cause: str, arrivals: Sequence[Arrival] = ()
@@ -234,10 +249,9 @@ class Amendments:
         def caused(change: Change) -> tuple[str, str, str]:
             key = change.key
             was = applied.get((key.meter, key.channel))
-            declared = self._parameters.registers(self._store.directory.series.find(key))
-            if not applied or was == declared:
+            if not applied or was == self._declared(key):
                 return "recovery", "figures that a stop had left out", ""
-            return (*cause_of(key), "")
+            return (*cause_of(key, applied), "")
 
         self._restate_settled(intervals, caused)
 
@@ -291,18 +305,31 @@ class Amendments:
                 batch = (source.edge, source.outbox, arrival.seq)
                 batches[directory.series.key(index)].append(batch)
 
-    def _cause_of_register(self) -> Callable[[SeriesKey], Cause]:
-        """Return what names the register's last word on a channel's meter, and who spoke it."""
+    def _cause_of_register(self) -> CauseOf:
+        """Return what names the changes of the register that a channel follows, and who made them.
+
+        The audit of a site is read once, when the first of its settled figures changes.
+        """
+        changes_of = cache(self._facts.register_changes)
 
         @cache
-        def last(site: str, meter: str) -> Cause:
-            found = self._facts.last_change(site, meter)
-            if found is None:
+        def named(key: SeriesKey, was: str | None) -> Cause:
+            old = None if was is None else from_text(was)
+            led = responsible(changes_of(key.site), key, old, self._declared(key))
+            if not led:
                 return "register", "declared while no aggregator ran"
-            id_, author, note = found
-            return f"register change {id_}", f"{author}: {note}" if note else f"by {author}"
+            said = (f"{c.author}: {c.note}" if c.note else f"by {c.author}" for c in led)
+            ids = " ".join(str(change.id) for change in led)
+            return f"register change{'s' * (len(led) > 1)} {ids}", "; ".join(dict.fromkeys(said))
 
-        return lambda key: last(key.site, key.meter)
+        def cause_of(key: SeriesKey, applied: Applied) -> Cause:
+            was = applied.get((key.meter, key.channel))
+            return named(key, None if was is None else to_text(was))
+
+        return cause_of
+
+    def _declared(self, key: SeriesKey) -> Registers:
+        return self._parameters.registers(self._store.directory.series.find(key))
 
     def _series(self, region: str, site: str) -> list[int]:
         series = self._store.directory.series_of_site(region, site)
@@ -313,5 +340,5 @@ def _events(told: Sequence[ToldEvent], ids: Collection[int]) -> Sequence[MeterEv
     return tuple(one.event for one in told if one.id in ids)
 
 
-def _always(cause: Cause) -> Callable[[SeriesKey], Cause]:
-    return lambda _: cause
+def _always(cause: Cause) -> CauseOf:
+    return lambda _key, _applied: cause

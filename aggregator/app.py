@@ -42,6 +42,7 @@ from aggregator.ingest.subscriber import Inbox, Subscriber
 from aggregator.kernels.jit import warm_up
 from aggregator.ledger.factors import FactorLibrary
 from aggregator.ledger.tariffs import TariffLibrary
+from aggregator.lists import Lists
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.orders import Orders
@@ -54,7 +55,6 @@ from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Store
-from aggregator.strays import Strays
 from aggregator.stuck import Stuck
 from aggregator.tokens import Tokens
 from contract.state import decode_state
@@ -203,7 +203,7 @@ def run(config: Config) -> int:
         facts=parameters.facts,
         counters=events.counts,
         now_ms=wall_ms,
-        quarantine=records.misdated,
+        quarantine=records,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)
@@ -212,11 +212,11 @@ def run(config: Config) -> int:
         uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
     )
     proof = DailyProof(reader, store, restatements, pipeline.put)
-    strays = Strays(reader, store, records, pipeline.put)
+    lists = Lists(reader, store, records, facts, pipeline.put)
     ending = threading.Event()
     beside = [
         threading.Thread(target=run, args=(ending,), name=name, daemon=True)
-        for name, run in (("proof", proof.run), ("strays", strays.run))
+        for name, run in (("proof", proof.run), ("lists", lists.run))
     ]
     worker = _Worker(pipeline, events, server)
     events.emit(

@@ -13,8 +13,9 @@ from aggregator.ingest.assemble import Arrival
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.points import Points
 from aggregator.store.base import Store
-from contract.interval import DAY_MS
+from contract.interval import DAY_MS, day_start
 from contract.stored import ARRIVAL_DAY
+from contract.topics import Address
 
 _Key = tuple[str, str, str, int]
 """Region, site, edge, start of the day [ms]."""
@@ -25,26 +26,32 @@ class Arrivals:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._counts: dict[_Key, Int64] = {}
+        self._counts: dict[_Key, tuple[int, int, int]] = {}
         """Readings, late ones, longest [ms], since they were written last."""
 
     def take(self, arrivals: Iterable[Arrival], now_ms: int) -> None:
         """Count batches that were committed now."""
         for arrival in arrivals:
-            times = np.concatenate([arrival.cumulative.time_ms, arrival.instantaneous.time_ms])
-            day = fixed_starts(times, DAY_MS)
-            took = now_ms - times
-            for day_ms in np.unique(day).tolist():
-                own = took[day == day_ms]
-                late = int((own > self._store.grid_ms).sum())
-                counts = np.array([len(own), late, max(0, int(own.max()))], np.int64)
-                address = arrival.address
-                self._add((address.region, address.site, address.edge, day_ms), counts)
+            for columns in (arrival.cumulative, arrival.instantaneous):
+                times = columns.time_ms
+                if len(times) == 0:
+                    continue
+                if day_start(int(times.min())) == day_start(int(times.max())):
+                    self._take(arrival.address, times, now_ms)  # nearly always
+                    continue
+                day = fixed_starts(times, DAY_MS)
+                for day_ms in np.unique(day).tolist():
+                    self._take(arrival.address, times[day == day_ms], now_ms)
 
-    def _add(self, key: _Key, counts: Int64) -> None:
-        known = self._counts.setdefault(key, np.zeros(3, np.int64))
-        known[:2] += counts[:2]
-        known[2] = max(known[2], counts[2])
+    def _take(self, address: Address, times: Int64, now_ms: int) -> None:
+        """Count readings of one day."""
+        oldest_ms = int(times.min())
+        since_ms = now_ms - self._store.grid_ms
+        late = int((times < since_ms).sum()) if oldest_ms < since_ms else 0
+        key = (address.region, address.site, address.edge, day_start(oldest_ms))
+        known = self._counts.get(key, (0, 0, 0))
+        longest = max(known[2], now_ms - oldest_ms)
+        self._counts[key] = (known[0] + len(times), known[1] + late, longest)
 
     def points(self) -> Points:
         """Return what was counted, with what is stored of the same days; StoreRetriable."""
@@ -60,8 +67,7 @@ class Arrivals:
         rows = []
         for key, counts in self._counts.items():
             readings, late, longest = found.get(key, (0, 0, 0))
-            fields = (readings + int(counts[0]), late + int(counts[1]))
-            both = (*fields, max(longest, int(counts[2])))
+            both = (readings + counts[0], late + counts[1], max(longest, counts[2]))
             rows.append((key[:3], key[3], dict(zip(ARRIVAL_DAY.integers, both, strict=True))))
         return Points.of_rows(ARRIVAL_DAY, rows)
 

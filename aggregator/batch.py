@@ -16,6 +16,10 @@ Float64 = NDArray[np.float64]
 UInt8 = NDArray[np.uint8]
 
 
+SPARE = 255
+"""Quality in memory only: a good reading of another gateway than the meter's primary one."""
+
+
 class ColumnError(ValueError):
     """A column has another dtype, shape or content than its batch promises."""
 
@@ -45,8 +49,8 @@ class _Columns:
     def __len__(self) -> int:
         return len(self.series)  # type: ignore[attr-defined]
 
-    def take(self, rows: NDArray[Any]) -> Self:
-        """Return the rows chosen by an index array or a boolean mask."""
+    def take(self, rows: NDArray[Any] | slice) -> Self:
+        """Return the rows chosen by an index array, a boolean mask or a slice (a view)."""
         return type(self)(*(column[rows] for column in self.columns()))
 
     def columns(self) -> list[NDArray[Any]]:
@@ -69,7 +73,7 @@ class ReadingColumns(_Columns):
     series   int32, index into the directory
     time_ms  int64, UTC
     value    int64 micro-units (cumulative channels) or finite float64 (instantaneous)
-    quality  uint8, contract.reading.Quality
+    quality  uint8, contract.reading.Quality, or SPARE where it is said as what readings count
     source   int32, index of (edge, outbox) in the directory
     seq      int64, batch number within the outbox
     """

@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.admission import gap_limit_ms
 from aggregator.batch import (
+    SPARE,
     Int32,
+    Int64,
     IntervalColumns,
     ReadingColumns,
     Redone,
@@ -28,6 +31,7 @@ from aggregator.kernels.register import (
     IntervalRows,
     last_times,
 )
+from aggregator.ledger.registers import FOR_EVER_MS
 from aggregator.measures import Measures
 from aggregator.near import Near
 from aggregator.parameters import Parameters
@@ -96,9 +100,11 @@ class Book:
         return readings.series[~self._parameters.registered[readings.series]]
 
     def late(self, readings: ReadingColumns) -> NDArray[np.bool_]:
-        """Tell which readings must be seen beside others of their channels, or are freezes."""
-        frozen: NDArray[np.bool_] = readings.quality == Quality.FREEZE
-        return frozen | self._heads.overtaken(readings.series, readings.time_ms)
+        """Tell which readings must be seen beside others of their channels, or only fill gaps."""
+        fills = (readings.quality == Quality.FREEZE) | (readings.quality == SPARE)
+        fills |= self._near.spare(readings)
+        late: NDArray[np.bool_] = fills | self._heads.overtaken(readings.series, readings.time_ms)
+        return late
 
     def is_late(self, readings: ReadingColumns) -> bool:
         """Tell whether any of the readings is late."""
@@ -301,9 +307,24 @@ class Book:
                     taken = ~np.isin(span.series, list(self._runs.refused))
                     self._heads[span.series[taken]] = heads[taken]
                     self._heads.unsure[span.series] = np.isin(span.series, _frozen_last(readings))
+                    came_ms = last[np.searchsorted(series, span.series)]
+                    self._heads.silent_ms[span.series] = self._silent(readings, came_ms)
                     for index, piece in last_pieces.items():
                         self._heads.multiplier[index] = piece.multiplier
                         self._heads.until_ms[index] = piece.until_ms
+
+    def _silent(self, readings: ReadingColumns, came_ms: Int64) -> Int64:
+        """Return per series when its primary gateway is silent, if others' readings wait for that.
+
+        readings: what counts, up to its last; came_ms: when the last came that may count.
+        """
+        last = np.flatnonzero(np.diff(readings.series, append=-1))
+        series, at_ms = readings.series[last], readings.time_ms[last]
+        waits = self._parameters.shared[series] & (came_ms > at_ms)
+        gaps = [gap_limit_ms(self._directory, index) for index in series[waits].tolist()]
+        silent_ms = np.full(len(series), FOR_EVER_MS)
+        silent_ms[waits] = at_ms[waits] + np.array(gaps, np.int64)
+        return silent_ms
 
 
 def _joined(parts: list[IntervalColumns]) -> IntervalColumns:

@@ -9,13 +9,13 @@ StoreRetriable when the database does not do what it is asked now, StoreRefused 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from aggregator.databases import Database
-from aggregator.ledger.rows import date_of, day_ms
+from aggregator.ledger.rows import date_of
+from aggregator.periods import month_text
 from aggregator.register.schema import AUDIT, CLOSING, METER_EVENT, REPORTED, RESTATEMENT
 from aggregator.restatements import Restatement, is_settled
 from aggregator.store.base import StoreRefused
@@ -96,21 +96,8 @@ _RESTATEMENT = [RESTATEMENT.c[field.name] for field in fields(Restatement)]
 _AT_ONCE = 10_000
 _EVENT = re.compile(r"event ([0-9]{1,18})( undone)?")
 """Cause of a restatement that follows what a person told."""
-_CHANGE = re.compile(r"register change ([0-9]{1,18})")
+_CHANGE = re.compile(r"register changes? ([0-9]{1,18}(?: [0-9]{1,18})*)")
 """Cause of one that follows a row of the register: the id of its audit record."""
-
-
-def month_text(month_ms: int) -> str:
-    """Return `2026-10` for the start of a Beijing month."""
-    return date_of(month_ms).strftime("%Y-%m")
-
-
-def month_of(text: str) -> int:
-    """Return the start [ms UTC] of the Beijing month `2026-10`; ValueError for anything else."""
-    year, mark, month = text.partition("-")
-    if not (mark and len(year) == 4 and len(month) == 2 and (year + month).isdecimal()):
-        raise ValueError(f"{text!r:.40} is not a month like 2026-10")
-    return day_ms(date(int(year), int(month), 1))
 
 
 class Closings(Database):
@@ -215,20 +202,24 @@ class Closings(Database):
             return tuple(Restatement(**row) for row in db.execute(query).mappings())
 
     def authors(self, restated: Collection[Restatement]) -> Mapping[str, str]:
-        """Return by cause who told or undid the event behind it, or changed the register's row."""
+        """Return by cause who told or undid the event behind it, or changed the register's rows."""
         causes = {record.cause: _EVENT.fullmatch(record.cause) for record in restated}
         events = {cause: (int(m[1]), bool(m[2])) for cause, m in causes.items() if m}
         ids = {id_ for id_, _ in events.values()}
         table = METER_EVENT.c
         query = select(table.id, table.author, table.undone_by).where(table.id.in_(ids))
         of_change = {record.cause: _CHANGE.fullmatch(record.cause) for record in restated}
-        changes = {cause: int(m[1]) for cause, m in of_change.items() if m}
-        audited = select(AUDIT.c.id, AUDIT.c.author).where(AUDIT.c.id.in_(set(changes.values())))
+        changes = {c: [int(id_) for id_ in m[1].split()] for c, m in of_change.items() if m}
+        named = {id_ for ids in changes.values() for id_ in ids}
+        audited = select(AUDIT.c.id, AUDIT.c.author).where(AUDIT.c.id.in_(named))
         with self._transaction() as db:
             said = {row.id: (row.author, row.undone_by) for row in db.execute(query)}
             wrote = {row.id: row.author for row in db.execute(audited)}
         told = {cause: said[id_][undone] for cause, (id_, undone) in events.items() if id_ in said}
-        return told | {cause: wrote[id_] for cause, id_ in changes.items() if id_ in wrote}
+        for cause, of_rows in changes.items():
+            if who := ", ".join(dict.fromkeys(wrote[id_] for id_ in of_rows if id_ in wrote)):
+                told[cause] = who
+        return told
 
 
 def _said_before(closing: Closing) -> str:

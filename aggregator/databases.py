@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, update
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from aggregator.register.engine import make_engine, migrate
+from aggregator.register.schema import REVISION
 from aggregator.store.base import StoreRefused, StoreRetriable
 
 _LASTING = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -47,6 +48,11 @@ class Database:
             cause = getattr(error, "orig", None) or error
             kind = StoreRetriable if _passes(error, cause) else StoreRefused
             raise kind(f"{self._engine.url!r}: {cause}") from error
+
+
+def lock_writing(db: Connection) -> None:
+    """Let one transaction at a time read and then write: a row's write lock, on either database."""
+    db.execute(update(REVISION).values(number=REVISION.c.number))
 
 
 def _passes(error: Exception, cause: object) -> bool:

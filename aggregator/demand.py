@@ -4,7 +4,7 @@ Only what registers counted from end to end of an interval enters: an estimate s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +64,15 @@ def coincident(figures: IntervalColumns, signs: Mapping[int, int], grid_ms: int)
     np.add.at(total, at, sign * whole.amount)
     full = count == len(signs)
     return Load(starts[full], total[full])
+
+
+def joined(loads: Iterable[Load]) -> Load:
+    """Put loads of times that follow each other together."""
+    nothing, parts = np.empty(0, np.int64), list(loads)
+    return Load(
+        np.concatenate([nothing, *(part.start_ms for part in parts)]),
+        np.concatenate([nothing, *(part.amount for part in parts)]),
+    )
 
 
 def demand(load: Load, grid_ms: int) -> Demand | None:

@@ -35,6 +35,8 @@ class Counter(StrEnum):
     """Sequence numbers that edges gave up or let fall below their floor unseen."""
     READINGS = "committed_readings"
     LATE = "late_readings"
+    OTHER_EDGE = "other_edge_readings"
+    """Of meters for which the register names another edge: they only fill its gaps."""
     DOOR = "quarantined_readings"
     """Readings whose time is impossible."""
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"

@@ -5,16 +5,17 @@ one transaction. Errors: StoreRetriable when the database does not do what it is
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from aggregator.databases import Database
+from aggregator.databases import Database, lock_writing
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
 from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
+from aggregator.register_changes import FOLLOWED, RegisterChange
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
 
@@ -37,9 +38,13 @@ class Facts(Database):
     """The events and what is applied of them, in the register's database."""
 
     def tell(self, event: MeterEvent, now_ms: int) -> ToldEvent:
-        """Keep a checked event; the same one again while it stands changes nothing."""
+        """Keep a checked event; the same one again while it stands changes nothing.
+
+        One word at a time is looked up and kept, so that of two that come together one is kept.
+        """
         said = {column.name: getattr(event, column.name) for column in _SAID}
         with self._transaction() as db:
+            lock_writing(db)
             same = select(METER_EVENT).filter_by(undone_ms=None, **said)
             if (row := db.execute(same).mappings().first()) is None:
                 undone = {"undone_ms": None, "undone_by": "", "undone_why": ""}
@@ -62,6 +67,19 @@ class Facts(Database):
     def events(self, region: str, site: str) -> Sequence[ToldEvent]:
         """Return a site's events, the oldest word first, undone ones too."""
         query = select(METER_EVENT).filter_by(region=region, site=site).order_by(METER_EVENT.c.id)
+        with self._transaction() as db:
+            return tuple(_told(row) for row in db.execute(query).mappings())
+
+    def events_of(self, regions: Collection[str]) -> Sequence[ToldEvent]:
+        """Return the events of all sites of some regions, the oldest word first."""
+        table = METER_EVENT.c
+        query = select(METER_EVENT).where(table.region.in_(sorted(regions))).order_by(table.id)
+        with self._transaction() as db:
+            return tuple(_told(row) for row in db.execute(query).mappings())
+
+    def standing(self) -> Sequence[ToldEvent]:
+        """Return all events that stand, the oldest word first."""
+        query = select(METER_EVENT).filter_by(undone_ms=None).order_by(METER_EVENT.c.id)
         with self._transaction() as db:
             return tuple(_told(row) for row in db.execute(query).mappings())
 
@@ -119,19 +137,28 @@ class Facts(Database):
         with self._transaction() as db:
             _follow(db, region, site, followed)
 
-    def last_change(self, site: str, meter: str) -> tuple[int, str, str] | None:
-        """Return (id, author, note) of the audit's last word on a meter's rows, if there is any."""
-        table = AUDIT.c
+    def register_changes(self, site: str) -> Sequence[RegisterChange]:
+        """Return all that was ever changed of a site's rows that figures follow, oldest first."""
         query = (
-            select(table.id, table.author, table.note, table.row_key)
-            .where(table.table_name.in_(("meters", "integrated_channels")))
-            .order_by(table.id.desc())
+            select(AUDIT)
+            .where(AUDIT.c.table_name.in_(FOLLOWED))
+            .where(AUDIT.c.row_key["site"].as_string() == site)
+            .order_by(AUDIT.c.id)
         )
         with self._transaction() as db:
-            for row in db.execute(query):
-                if (row.row_key.get("site"), row.row_key.get("meter")) == (site, meter):
-                    return row.id, row.author, row.note
-        return None
+            return tuple(
+                RegisterChange(row.id, row.author, row.note, row.table_name, row.row_key, row.after)
+                for row in db.execute(query)
+            )
+
+    def share(self, registers: Mapping[SeriesKey, Registers]) -> None:
+        """Note that figures follow who goes before whom, of channels that others will read too."""
+        with self._transaction() as db:
+            for key, declared in registers.items():
+                row = db.execute(select(APPLIED.c.registers).filter_by(**key._asdict())).first()
+                if row is not None:
+                    said = to_text(replace(from_text(row.registers), edges=declared.edges))
+                    db.execute(update(APPLIED).filter_by(**key._asdict()).values(registers=said))
 
     def add_applied(self, registers: Mapping[SeriesKey, Registers]) -> None:
         """Note what the figures of new channels follow; one that is noted stays as it is."""

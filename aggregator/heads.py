@@ -36,6 +36,9 @@ class Heads:
         """By series: where another register or multiplier begins, after its head's last reading."""
         self.unsure = np.empty(0, np.bool_)
         """By series: whether its last readings hold a freeze, that may become needless."""
+        self.silent_ms = np.empty(0, np.int64)
+        """By series: after this the primary gateway is silent, and other's readings, that wait for
+        it, count; FOR_EVER_MS where none wait."""
 
     def __len__(self) -> int:
         """Return the number of series that are known, with a head or without."""
@@ -70,8 +73,8 @@ class Heads:
     def overtaken(self, series: Int32, time_ms: Int64) -> NDArray[np.bool_]:
         """Tell which readings must be seen beside others of their channels.
 
-        They are not newer than the head or of another register, or a freeze was last. A series
-        that is not known yet was never read before.
+        They are not newer than the head or of another register, or a freeze was last, or others
+        wait and the primary gateway was silent. A series that is not known yet was never read.
         """
         known = series < len(self)
         series, time_ms = series[known], time_ms[known]
@@ -81,6 +84,7 @@ class Heads:
             # Where a register's end is declared already, what it will have shown last is a reading.
             | (self.until_ms[series] < FOR_EVER_MS)
             | self.unsure[series]
+            | (time_ms > self.silent_ms[series])
         )
         return overtaken
 
@@ -123,3 +127,4 @@ class Heads:
         self.multiplier = np.append(self.multiplier, np.ones(len(new), np.int64))
         self.until_ms = np.append(self.until_ms, np.full(len(new), FOR_EVER_MS))
         self.unsure = np.append(self.unsure, np.zeros(len(new), np.bool_))
+        self.silent_ms = np.append(self.silent_ms, np.full(len(new), FOR_EVER_MS))

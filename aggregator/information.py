@@ -6,19 +6,20 @@ other meters. Only what differs is written; what the register says no longer sta
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from aggregator.changed import Row, changed
 from aggregator.factor_rows import FactorRows
 from aggregator.ledger.factors import FactorSet
+from aggregator.periods import period_span
 from aggregator.points import Points, Tags
 from aggregator.register.carriers import carriers
 from aggregator.register.limits import carrier_of
 from aggregator.register.model import Indicator, Measure, Meter, Quota, Register, Scope, Site
 from aggregator.store.base import CommitResult, Store
 from contract.channels import catalogue
-from contract.interval import BEIJING_OFFSET_MS, day_start
+from contract.interval import day_start
 from contract.meta import Meta
 from contract.stored import (
     ENERGY,
@@ -264,11 +265,10 @@ def plan_rows(register: Register, now_ms: int) -> Iterator[Row]:
 
 def applies(register: Register, quota: Quota, site: Site) -> bool:
     """Tell whether a quota is for a site: by sector, climate zone and what it makes."""
-    made = {row.product for row in register.aims.production if row.site == site.id}
     return (
         quota.sector in ("", site.sector)
         and quota.climate_zone in ("", site.climate_zone)
-        and (not quota.product or quota.product in made)
+        and (not quota.product or quota.product in register.aims.made.get(site.id, ()))
     )
 
 
@@ -304,14 +304,7 @@ def _plan(tags: Tags, period: str, value: float, unit: str, source: str) -> Row:
     bound = tags[-1]
     row = {"listed": 1, "value": float(value), "unit": unit, "level": bound, "source": source}
     kind = "month" if "-" in period else "year"
-    return (*tags, kind), period_start_ms(period), row
-
-
-def period_start_ms(period: str) -> int:
-    """Return the start of a year (2026) or month (2026-01), Beijing time [ms UTC]."""
-    year, _, month = period.partition("-")
-    start = datetime(int(year), int(month or 1), 1, tzinfo=UTC)
-    return int(start.timestamp()) * 1_000 - BEIJING_OFFSET_MS
+    return (*tags, kind), period_span(period)[0], row
 
 
 def _unit_of(carrier: str) -> str:
@@ -337,7 +330,5 @@ def _of_site(register: Register, id_: str) -> tuple[str, str] | None:
 
 
 def _of_entity(register: Register, id_: str) -> tuple[str, str] | None:
-    sites = sorted((s.region, s.id) for s in register.sites.values() if s.entity == id_)
-    if not sites:
-        return None
-    return sites[0] if len(sites) == 1 else (sites[0][0], SEVERAL)
+    seat = register.seats.get(id_)
+    return None if seat is None else (seat[0], seat[1] or SEVERAL)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from aggregator.admission import Placed, needed, placed
-from aggregator.batch import Int64, ReadingColumns
+from aggregator.batch import SPARE, Int64, ReadingColumns
 from aggregator.directory import Directory
 from aggregator.kernels.verdict import BAD, ROLLOVER_STEP, verdicts
 from aggregator.ledger.registers import Piece, Registers, pieces
@@ -64,11 +64,17 @@ def _left_out(series: int, found: Placed) -> Iterator[Verdict]:
 
 
 def _doubled(series: int, counting: ReadingColumns, again: Int64) -> Iterator[Verdict]:
-    """Yield of each time with several values the first that does not count."""
+    """Yield of each time with several values the first that does not count.
+
+    What the primary gateway and another one read at one time is none: it is told by whom.
+    """
     said: set[int] = set()
+    spare = counting.quality == SPARE
     for row in again.tolist():
         time_ms = int(counting.time_ms[row])
         first = int(np.searchsorted(counting.time_ms, time_ms))
+        if spare[row] and not spare[first]:
+            first += int(np.argmax(spare[first:]))
         if counting.value[row] != counting.value[first] and time_ms not in said:
             said.add(time_ms)
             value = int(counting.value[row])

@@ -29,6 +29,7 @@ class Metas:
         for one in stored:
             meta = parameters.lean(decode_meta(one.payload))
             self._known[one.address, one.hash] = meta
+            parameters.note_readers(one.address, meta)
             if one.used_ms:
                 self._in_force[one.address] = one.used_ms, one.hash
                 tell(one.address, meta, one.used_ms, one.hash)
@@ -47,6 +48,7 @@ class Metas:
             kept = self._recorder.attempt(lambda records: records.put_meta(name, payload, address))
             if kept is not None:
                 self._known[address, name] = self._parameters.lean(meta)
+                self._parameters.note_readers(address, meta)
 
     def use(self, address: Address, name: str, newest_ms: int) -> None:
         """Let the meta of an edge's newest reading be in force, whatever order batches come in."""

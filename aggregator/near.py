@@ -4,13 +4,23 @@ A figure depends on the readings of its interval and on NEIGHBOURS good ones on 
 that is what is read, however far away; and the intervals that a change there can touch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from aggregator.admission import MORE, admitted, gap_limit_ms, lacking, needed
-from aggregator.batch import Int32, Int64, ReadingColumns
+from aggregator.admission import (
+    MORE,
+    Bools,
+    admitted,
+    filling,
+    gap_limit_ms,
+    lacking,
+    marked,
+    needed,
+    others,
+)
+from aggregator.batch import SPARE, Int32, Int64, ReadingColumns
 from aggregator.kernels.neighbourhood import NEIGHBOURS, affected_span
 from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.parameters import Parameters
@@ -49,11 +59,25 @@ class Near:
         plain = readings.take(counts(readings) & ~edited)
         largest = MAX_VALUE_MICRO // self._parameters.multiplier[plain.series]
         early = plain.time_ms < self._parameters.commissioned[plain.series]
-        parts = [plain.take((np.abs(plain.value) <= largest) & ~early)]
+        plain = plain.take((np.abs(plain.value) <= largest) & ~early)
+        parts = [marked(plain, self.spare(plain))]
         for index in np.unique(readings.series[edited]).tolist():
             own = readings.take(readings.series == index)
             parts.append(admitted(own, self._parameters.registers(index), self._directory))
         return settle(ReadingColumns.concatenate(parts), rank)
+
+    def spare(self, readings: ReadingColumns) -> Bools:
+        """Tell which readings another gateway made than the primary one, by its clock."""
+        found = np.zeros(len(readings), np.bool_)
+        known = readings.series < len(self._parameters.shared)
+        rows = np.flatnonzero(known)[self._parameters.shared[readings.series[known]]]
+        if len(rows) == 0:  # nearly always
+            return found
+        rows = rows[np.argsort(readings.series[rows], kind="stable")]
+        for own in np.split(rows, np.flatnonzero(np.diff(readings.series[rows])) + 1):
+            registers = self._parameters.registers(int(readings.series[own[0]]))
+            found[own] = others(readings.take(own), registers, self._directory)
+        return found
 
     def spans(
         self, series: Int32, from_ms: int, to_ms: int, fresh: ReadingColumns
@@ -67,16 +91,27 @@ class Near:
         while True:
             start_ms = from_ms // grid_ms * grid_ms - grid_ms
             end_ms = to_ms // grid_ms * grid_ms + 2 * grid_ms
-            near, frozen = self.read(series, start_ms, end_ms - 1, fresh)
-            if widened or not frozen:
+            near, filled = self.read(series, start_ms, end_ms - 1, fresh)
+            if widened or len(filled) == 0:
                 break
-            # A freeze this far away may be needed no more, or again.
+            # What only fills gaps may be needed no more, or again, this far away.
+            since_ms = _waiting_since(filled, from_ms)
+            alone: Int32 = np.unique(filled.series)[since_ms < from_ms - _FAR_MS]
+            if len(alone) and len(series) > 1:
+                for index in alone.tolist():
+                    yield from self.spans(np.array([index], np.int32), from_ms, to_ms, fresh)
+                series = series[~np.isin(series, alone)]
+                continue
             gap_ms = max(gap_limit_ms(self._directory, index) for index in series.tolist())
             widened = True
-            from_ms, to_ms = from_ms - gap_ms, to_ms + gap_ms
+            from_ms, to_ms = int(since_ms.min()) - gap_ms, to_ms + gap_ms
         series = np.unique(near.series)
         low, high = _extent(near, from_ms, to_ms)
         self._reach_declared(series, near, (from_ms, to_ms), low, high)
+        # What counts no longer, of another gateway after the primary one's last, had figures.
+        late = filled.take(filled.time_ms <= to_ms)
+        at = np.searchsorted(series, late.series)
+        np.maximum.at(high, at, late.time_ms)
         far = (low < from_ms - _FAR_MS) | (high > to_ms + _FAR_MS)
         for group in (series[~far], *(series[i : i + 1] for i in np.flatnonzero(far))):
             if len(group):
@@ -93,11 +128,12 @@ class Near:
         to_ms: int,
         fresh: ReadingColumns,
         asked: int = NEIGHBOURS,
-    ) -> tuple[ReadingColumns, bool]:
+    ) -> tuple[ReadingColumns, ReadingColumns]:
         """Read a span with its neighbours, as it will be once ``fresh`` is committed.
 
         Of ``fresh`` only what lies in the span or is as near as the neighbours: further ones would
-        leave unread readings between. Tells also whether a freeze was among what was looked at.
+        leave unread readings between. Returns also all that was looked at of channels with
+        readings that only fill gaps, needed or not.
         """
         series = series[self._parameters.metered[series]]
         own = fresh.take(np.isin(fresh.series, series))
@@ -110,17 +146,17 @@ class Near:
                 twice = np.isin(own.time_ms, kept.time_ms)
                 self._vee.note_times(own.series[twice], own.time_ms[twice])
             kept = joined
-        frozen = bool((kept.quality == Quality.FREEZE).any())
-        kept = needed(kept, self._directory)
-        more = lacking(found, kept, self._directory, (from_ms, to_ms), asked)
+        filled = kept.take(np.isin(kept.series, filling(kept)))
+        entering, kept = kept, needed(kept, self._directory)
+        more = lacking(found, entering, kept, self._directory, (from_ms, to_ms), asked)
         if len(more):
-            others = kept.take(~np.isin(kept.series, more))
-            rest, also = self.read(more, from_ms, to_ms, own, MORE * asked)
-            kept, frozen = ReadingColumns.concatenate([others, rest]), frozen or also
-            kept = kept.take(np.lexsort((kept.time_ms, kept.series)))
-        if len(own) or wider or frozen or len(more) or asked > NEIGHBOURS:
+            rest = self.read(more, from_ms, to_ms, own, MORE * asked)
+            kept, filled = (
+                _replaced(had, more, read) for had, read in zip((kept, filled), rest, strict=True)
+            )
+        if len(own) or wider or len(filled) or len(more) or asked > NEIGHBOURS:
             kept = _nearest(kept, from_ms, to_ms)
-        return kept, frozen
+        return kept, filled
 
     def _reach_declared(
         self,
@@ -169,18 +205,38 @@ class Near:
                     if first <= near[1] and last >= near[0]:
                         since, until = min(since, first), max(until, last)
             if (since, until) == (low, high):
-                return self._unsettled(found, moved), (low, high) != (from_ms, to_ms)
+                return self._unsettled(found, (low, high)), (low, high) != (from_ms, to_ms)
             low, high = since, until
 
-    def _unsettled(self, found: ReadingColumns, edited: Iterable[int]) -> ReadingColumns:
-        """Return all readings of one time where a clock event may move one of them away."""
-        for index in edited:
+    def _unsettled(self, found: ReadingColumns, span: tuple[int, int]) -> ReadingColumns:
+        """Return all readings of one time where one that the store puts behind may be what counts.
+
+        A clock event may move the other away, or the other is not the primary gateway's.
+        """
+        series: Int32 = np.unique(found.series)
+        shared = series[self._parameters.shared[series]]
+        near = []
+        for index in series[self._parameters.edited[series] | self._parameters.shared[series]]:
             own = found.series == index
-            if self._parameters.registers(index).shifts and own.any():
-                times, series = found.time_ms[own], np.array([index], np.int32)
-                every = self._store.versions(series, int(times.min()), int(times.max()))
+            registers, times = self._parameters.registers(int(index)), found.time_ms[own]
+            first, last = int(times.min()), int(times.max())
+            if index in shared and span[0] - _FAR_MS <= first and last <= span[1] + _FAR_MS:
+                near.append((index, first, last))
+            elif registers.shifts or registers.edges:
+                every = self._store.versions(np.array([index], np.int32), first, last)
                 found = ReadingColumns.concatenate([found.take(~own), every])
+        if near:
+            chosen = np.array([index for index, _, _ in near], np.int32)
+            first, last = min(first for _, first, _ in near), max(last for _, _, last in near)
+            every = self._store.versions(chosen, first, last)
+            found = ReadingColumns.concatenate([found.take(~np.isin(found.series, chosen)), every])
         return found
+
+
+def _replaced(had: ReadingColumns, series: Int32, read: ReadingColumns) -> ReadingColumns:
+    """Put what was read of some series in place of what they had; sorted as both are."""
+    joined = ReadingColumns.concatenate([had.take(~np.isin(had.series, series)), read])
+    return joined.take(np.lexsort((joined.time_ms, joined.series)))
 
 
 def _extent(readings: ReadingColumns, from_ms: int, to_ms: int) -> tuple[Int64, Int64]:
@@ -192,6 +248,21 @@ def _extent(readings: ReadingColumns, from_ms: int, to_ms: int) -> tuple[Int64, 
     low = first + np.maximum(before - NEIGHBOURS, 0)
     high = first + count - 1 - np.maximum(after - NEIGHBOURS, 0)
     return readings.time_ms[low], readings.time_ms[high]
+
+
+def _waiting_since(filled: ReadingColumns, from_ms: int) -> Int64:
+    """Return per series since when another gateway's readings may have waited, or ``from_ms``.
+
+    They count, or count no longer, when it is seen or unseen that the primary one was silent, which
+    what was read first after them tells, however much later. So the last of them is asked for.
+    """
+    found = []
+    for index in np.unique(filled.series).tolist():
+        own = (filled.series == index) & (filled.time_ms < from_ms)
+        polls = np.flatnonzero(own & (filled.quality != Quality.FREEZE))
+        waits = len(polls) > 0 and filled.quality[polls[-1]] == SPARE
+        found.append(int(filled.time_ms[polls[-1]]) if waits else from_ms)
+    return np.array(found, np.int64)
 
 
 def _nearest(readings: ReadingColumns, from_ms: int, to_ms: int) -> ReadingColumns:

@@ -22,7 +22,6 @@ from aggregator.nodes import (
     Nodes,
     Place,
     SitePlan,
-    series_of,
 )
 from aggregator.periods import level_with_borders
 from aggregator.points import Points, Tags
@@ -100,7 +99,7 @@ class NodeFigures:
             noted = self._noted.get(place)
             if noted == _text(plan.steps):
                 continue
-            if old is None or not _grown(old, plan):
+            if old is None or not self._nodes.only_gained(old, plan):
                 for month_ms in self._months_with_data(plan, _steps(noted)):
                     self._months.append((place, month_ms))
             self._to_note[place] = None
@@ -207,7 +206,7 @@ class NodeFigures:
 
     def _months_with_data(self, plan: SitePlan, noted: Steps) -> list[int]:
         """Return the months whose figures follow another plan."""
-        months = self._store.intervals(Level.MONTH, series_of(plan), 0, _ALL_TIME_MS).start_ms
+        months = self._store.intervals(Level.MONTH, plan.series, 0, _ALL_TIME_MS).start_ms
         spans = list(_differing(noted, plan.steps))
         return [
             month_ms
@@ -237,7 +236,7 @@ class NodeFigures:
         days: list[int] = []
         where = {"region": [place[0]], "site": [place[1]]}
         for level in (Level.MONTH, Level.DAY, Level.HOUR, Level.INTERVAL):
-            rows = self._store.intervals(level, series_of(plan), month_ms, end_ms)
+            rows = self._store.intervals(level, plan.series, month_ms, end_ms)
             if level is Level.DAY:
                 days = np.unique(rows.start_ms).tolist()
             made = self._nodes.figures(level, [place], rows, month_ms, end_ms)
@@ -266,10 +265,11 @@ class NodeFigures:
         end_ms = next_month(start_ms) if level is Level.MONTH else start_ms + DAY_MS
         borders = register.tree_borders(site.id, start_ms, end_ms)
         finest = level_with_borders(level, self._store.grid_ms, borders)
-        rows = self._store.intervals(finest, series_of(plan), start_ms, end_ms)
+        rows = self._store.intervals(finest, plan.series, start_ms, end_ms)
         until_ms = min(end_ms, self._time_ms())
         month = _month(end_ms - 1)
-        for one in balance(register, site.id, plan.series, rows, start_ms, end_ms, until_ms):
+        channels = self._nodes.channels(plan.series)
+        for one in balance(register, site.id, channels, rows, start_ms, end_ms, until_ms):
             limit = limit_of(register, site, one.carrier, month)
             row = partial(_row, place, one, limit, start_ms)
             yield row(TOTAL, "", *_node(one.site, limit))
@@ -342,13 +342,3 @@ def _differing(old: Steps, new: Steps) -> Iterator[tuple[int, int]]:
     for low, high in pairwise(borders):
         if at(old, low) != at(new, low):
             yield low, high
-
-
-def _grown(old: SitePlan, new: SitePlan) -> bool:
-    """Tell whether a plan has only gained channels: figures made before are as they should be."""
-    return len(old.spans) == len(new.spans) and all(
-        a.start_ms == b.start_ms
-        and set(a.allocation.parts) <= set(b.allocation.parts)
-        and a.allocation.behind.items() <= b.allocation.behind.items()
-        for a, b in zip(old.spans, new.spans, strict=True)
-    )

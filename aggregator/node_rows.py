@@ -25,6 +25,9 @@ SUMMED = (
 )
 
 
+Signs = NDArray[np.int8]
+
+
 @dataclass(frozen=True)
 class Weights:
     """The parts of an allocation as columns, by ascending series.
@@ -34,9 +37,9 @@ class Weights:
 
     series: Int64
     key: Int64
-    amount: Int64
-    measures: Int64
-    known: Int64
+    amount: Signs
+    measures: Signs
+    known: Signs
 
     def take(self, chosen: NDArray[Any]) -> "Weights":
         return Weights(

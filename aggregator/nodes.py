@@ -22,16 +22,14 @@ from numpy.typing import NDArray
 
 from aggregator.allocation import Allocation, NodeKey
 from aggregator.batch import Int32, Int64, IntervalColumns
-from aggregator.directory import Directory
 from aggregator.kernels.rollup import rollup, runs
 from aggregator.node_rows import SUMMED, Rows, Weights
 from aggregator.periods import first_start, level_with_borders
 from aggregator.points import Points, Tags
 from aggregator.register.limits import limit_targets
-from aggregator.register.model import Register
+from aggregator.register.model import Register, Site
 from aggregator.store.base import Store
 from aggregator.tree import Tree
-from contract.channels import catalogue
 from contract.interval import DAY_MS, HOUR_MS, day_start, hour_start, month_start, next_month
 from contract.stored import (
     GENERATION,
@@ -51,18 +49,12 @@ _ALL_TIME_MS = 2**62
 OF_REGIONS = (TOTAL, UNALLOCATED, GENERATION, OUT)
 
 
-class Span(NamedTuple):
-    """A time in which one allocation holds for a site."""
-
-    start_ms: int
-    end_ms: int
-    allocation: Allocation
-
-
 @dataclass(frozen=True)
 class _Compiled:
     """An allocation of a site as columns."""
 
+    digest: str
+    """Tells it from others."""
     weights: Weights
     totals: Weights
     """Of them, those of the site's totals."""
@@ -70,6 +62,20 @@ class _Compiled:
     """Of every node."""
     behind: Int64
     """How many meters stand behind each."""
+    behind_of: Mapping[NodeKey, int]
+    """The same by name."""
+    bought: Mapping[tuple[str, str], Int32]
+    """Per (carrier, unit) the channels whose cost is the site's, ascending."""
+    formulas: Allocation | None
+    """The allocation itself where formulas must be reckoned with, else None: it takes room."""
+
+
+class Span(NamedTuple):
+    """A time in which one allocation holds for a site."""
+
+    start_ms: int
+    end_ms: int
+    made: _Compiled
 
 
 @dataclass
@@ -77,8 +83,8 @@ class SitePlan:
     """What the register says of a site over all time, and which channels it has."""
 
     place: Place
-    series: Mapping[tuple[str, str], int]
-    """(meter, channel) of the cumulative ones."""
+    series: Int32
+    """The cumulative ones, ascending."""
     spans: Sequence[Span]
     limits: str
 
@@ -87,7 +93,7 @@ class SitePlan:
         """Since when which allocation holds, told apart by a digest."""
         found: list[tuple[int, str]] = []
         for span in self.spans:
-            digest = span.allocation.digest() + self.limits
+            digest = span.made.digest + self.limits
             if not found or found[-1][1] != digest:
                 found.append((span.start_ms, digest))
         return found
@@ -111,8 +117,6 @@ class Nodes:
         self._keys: list[Tags] = []
         self._index: dict[Tags, int] = {}
         self._determined: list[bool] = []
-        self._made_of: dict[int, _Compiled] = {}
-        """By id of the allocation, which its plan keeps alive."""
 
     @property
     def register(self) -> Register:
@@ -123,34 +127,62 @@ class Nodes:
         """Return a site's plan as it is now; a new object when it has gained a channel."""
         count = len(self._store.directory.series_of_site(*place))
         if self._known.get(place) != count:
-            old = self._plans.get(place)
-            for span in old.spans if old else ():
-                self._made_of.pop(id(span.allocation), None)
             self._plans[place] = self._made(place)
             self._known[place] = count
         return self._plans[place]
 
     def _made(self, place: Place) -> SitePlan:
-        region, site = place
-        series = cumulative_of(self._store.directory, place)
-        channels: dict[str, set[str]] = {}
-        for meter, channel in series:
-            channels.setdefault(meter, set()).add(channel)
-        found = self._register.sites.get(site)
-        if found is None or found.region != region:  # data nobody has registered
+        series = self._store.directory.cumulative_of_site(*place)
+        found = self._found(place)
+        if found is None:  # data nobody has registered
             return SitePlan(place, series, (), "")
-        # A tree holds for the figures that start while it does.
-        grid_ms = self._store.grid_ms
-        changes = self._register.tree_borders(site, 0, _ALL_TIME_MS)
-        starts = {first_start(Level.INTERVAL, grid_ms, time_ms) for time_ms in changes}
-        borders = [0, *sorted(starts), _ALL_TIME_MS]
+        numbers = self.channels(series)
+        starts, allocations = zip(*self._allocations(place, series), strict=True)
         spans = [
-            Span(start, end, Allocation.of(Tree.at(self._register, site, start), channels,
-                                           self._counts))
-            for start, end in pairwise(borders)
-        ]  # fmt: skip
+            Span(start, end, self._compiled(place, numbers, allocation))
+            for (start, end), allocation in zip(
+                pairwise([*starts, _ALL_TIME_MS]), allocations, strict=True
+            )
+        ]
         limits = sha256(repr(limit_targets(self._register, found)).encode()).hexdigest()[:8]
         return SitePlan(place, series, spans, limits)
+
+    def _found(self, place: Place) -> Site | None:
+        region, site = place
+        found = self._register.sites.get(site)
+        return None if found is None or found.region != region else found
+
+    def _allocations(self, place: Place, series: Int32) -> Iterator[tuple[int, Allocation]]:
+        """Yield what holds for a site with some channels, and since when."""
+        channels: dict[str, set[str]] = {}
+        for meter, channel in self.channels(series):
+            channels.setdefault(meter, set()).add(channel)
+        # A tree holds for the figures that start while it does.
+        changes = self._register.tree_borders(place[1], 0, _ALL_TIME_MS)
+        grid_ms = self._store.grid_ms
+        starts = {first_start(Level.INTERVAL, grid_ms, time_ms) for time_ms in changes}
+        for start in (0, *sorted(starts)):
+            tree = Tree.at(self._register, place[1], start)
+            yield start, Allocation.of(tree, channels, self._counts)
+
+    def only_gained(self, old: SitePlan, new: SitePlan) -> bool:
+        """Tell whether a site's new plan only adds to its old one, of which no figure is wrong."""
+        if self._found(new.place) is None or not old.spans:
+            return len(old.spans) == len(new.spans)
+        pairs = zip(
+            self._allocations(new.place, old.series),
+            self._allocations(new.place, new.series),
+            strict=True,
+        )
+        return all(
+            set(a.parts) <= set(b.parts) and a.behind.items() <= b.behind.items()
+            for (_, a), (_, b) in pairs
+        )
+
+    def channels(self, series: Int32) -> Mapping[tuple[str, str], int]:
+        """Return channels by (meter, channel)."""
+        keys = self._store.directory.series
+        return {keys.key(index)[2:]: index for index in series.tolist()}
 
     # ------------------------------------------------------------------ figures
 
@@ -175,12 +207,12 @@ class Nodes:
         for place in places:
             plan = self.plan(place)
             spans = plan.between(from_ms, to_ms)
-            made = [self._compiled(plan, span) for span in spans]
+            made = [span.made for span in spans]
             if len(spans) == 1:
                 nodes += made
             else:
                 cut |= {key: spans for one in made for key in one.key.tolist()}
-            if len(spans) == 1 and not spans[0].allocation.pieces:
+            if len(spans) == 1 and spans[0].made.formulas is None:
                 whole.append(made[0].totals if totals else made[0].weights)
             else:
                 found += self._apart(level, plan, spans, rows, from_ms, to_ms)
@@ -201,7 +233,7 @@ class Nodes:
         to_ms: int,
     ) -> Iterator[Rows]:
         """Yield rows of a site whose tree changes here, or that has formulas."""
-        series = series_of(plan)
+        series = plan.series
         own = rows.take(np.isin(rows.series, series))
         atoms = [(own, own.start_ms)]
         borders = [span.start_ms for span in spans[1:]]
@@ -216,19 +248,21 @@ class Nodes:
                 parts = self._store.intervals(finer, series, start_ms, end_ms)
                 atoms.append((parts, np.full(len(parts), start_ms)))
         for span in spans:
-            made = self._compiled(plan, span)
+            made = span.made
             weights = made.totals if level is Level.INTERVAL else made.weights
             for figures, periods in atoms:
                 chosen = (figures.start_ms >= span.start_ms) & (figures.start_ms < span.end_ms)
                 part, its_periods = figures.take(chosen), periods[chosen]
                 yield Rows.of(part, its_periods).spread(weights)
-                if span.allocation.pieces:
-                    yield self._pieces(plan, span, part, its_periods).spread(weights)
+                if made.formulas is not None:
+                    yield self._pieces(plan, made.formulas, part, its_periods).spread(weights)
 
-    def _pieces(self, plan: SitePlan, span: Span, rows: IntervalColumns, periods: Int64) -> Rows:
+    def _pieces(
+        self, plan: SitePlan, formulas: Allocation, rows: IntervalColumns, periods: Int64
+    ) -> Rows:
         """Return the rows of the pieces of formulas."""
-        number = _pieces_of(span.allocation)
-        made = list(span.allocation.piece_figures(rows, periods, plan.series))
+        number = _pieces_of(formulas)
+        made = list(formulas.piece_figures(rows, periods, self.channels(plan.series)))
         none = [0] * len(made)
         amounts = [
             [int(figures[name]) for _, _, figures in made]
@@ -299,78 +333,74 @@ class Nodes:
             self._determined.append(key in allocation.determined)
         return index
 
-    def _compiled(self, plan: SitePlan, span: Span) -> _Compiled:
-        allocation = span.allocation
-        made = self._made_of.get(id(allocation))
-        if made is None:
-            behind = {
-                self._key(plan.place, key, allocation): count
-                for key, count in allocation.behind.items()
-            }
-            weights = self._weights(plan, allocation)
-            total = np.array([self._keys[k][2] == TOTAL for k in weights.key.tolist()], np.bool_)
-            made = _Compiled(
-                weights,
-                weights.take(total),
-                np.array(list(behind), np.int64),
-                np.array(list(behind.values()), np.int64),
-            )
-            self._made_of[id(allocation)] = made
-        return made
+    def _compiled(
+        self, place: Place, series: Mapping[tuple[str, str], int], allocation: Allocation
+    ) -> _Compiled:
+        behind = {
+            self._key(place, key, allocation): count for key, count in allocation.behind.items()
+        }
+        weights = self._weights(place, series, allocation)
+        total = np.array([self._keys[k][2] == TOTAL for k in weights.key.tolist()], np.bool_)
+        return _Compiled(
+            allocation.digest(),
+            weights,
+            weights.take(total),
+            np.array(list(behind), np.int64),
+            np.array(list(behind.values()), np.int64),
+            allocation.behind,
+            _bought(series, allocation),
+            allocation if allocation.pieces else None,
+        )
 
-    def _weights(self, plan: SitePlan, allocation: Allocation) -> Weights:
-        piece = _pieces_of(allocation)
+    def _weights(
+        self, place: Place, series: Mapping[tuple[str, str], int], allocation: Allocation
+    ) -> Weights:
+        number = _pieces_of(allocation) | {
+            (meter, channel): i for (meter, channel), i in series.items()
+        }
         rows = [
-            (
-                piece[part.source] if part.source in piece else plan.series[part.source],  # type: ignore[index]
-                self._key(plan.place, part.key, allocation),
-                part,
-            )
+            (number[part.source], self._key(place, part.key, allocation), part)
             for part in allocation.parts
         ]
         rows.sort(key=lambda row: row[0])
         return Weights(
-            np.array([series for series, _, _ in rows], np.int64),
+            np.array([index for index, _, _ in rows], np.int64),
             np.array([key for _, key, _ in rows], np.int64),
-            np.array([part.amount for _, _, part in rows], np.int64),
-            np.array([part.measures for _, _, part in rows], np.int64)
+            np.array([part.amount for _, _, part in rows], np.int8),
+            np.array([part.measures for _, _, part in rows], np.int8)
             .reshape(-1, len(MEASURE_FIELDS))
             .T,
-            np.array([part.known for _, _, part in rows], np.int64),
+            np.array([part.known for _, _, part in rows], np.int8),
         )
+
+
+def _bought(
+    series: Mapping[tuple[str, str], int], allocation: Allocation
+) -> Mapping[tuple[str, str], Int32]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for term in allocation.terms:
+        if term.in_total("cost_cny") > 0:
+            own = found.setdefault((term.carrier, term.unit), [])
+            own.append(series[term.meter, term.channel])
+    return {thing: np.array(sorted(own), np.int32) for thing, own in found.items()}
 
 
 _FIRST_PIECE = 2**31
 """Beyond any series: pieces of formulas are numbered from here."""
 
 
-def _pieces_of(allocation: Allocation) -> Mapping[tuple[str, str | int], int]:
+def _pieces_of(allocation: Allocation) -> dict[tuple[str, str | int], int]:
     pieces = sorted(allocation.pieces, key=repr)
     return {source: _FIRST_PIECE + i for i, source in enumerate(pieces)}
-
-
-def cumulative_of(directory: Directory, place: Place) -> Mapping[tuple[str, str], int]:
-    """Return the cumulative channels of a site by (meter, channel)."""
-    found = {}
-    for index in directory.series_of_site(*place).tolist():
-        key = directory.series.key(index)
-        if catalogue()[key.channel].cumulative:
-            found[key.meter, key.channel] = index
-    return found
 
 
 def expected_ms(spans: Sequence[Span], key: NodeKey, from_ms: int, to_ms: int) -> int:
     """Return for how long the meters behind a node should have been measured in a time."""
     return sum(
         max(0, min(span.end_ms, to_ms) - max(span.start_ms, from_ms))
-        * span.allocation.behind.get(key, 0)
+        * span.made.behind_of.get(key, 0)
         for span in spans
     )
-
-
-def series_of(plan: SitePlan) -> Int32:
-    """Return the cumulative channels of a plan, ascending."""
-    return np.array(sorted(plan.series.values()), np.int32)
 
 
 def start_of(level: Level, time_ms: int, grid_ms: int) -> int:

@@ -17,6 +17,7 @@ from aggregator.config import Config
 from aggregator.dead_letters import DeadLetters
 from aggregator.events import Events
 from aggregator.facts import Facts
+from aggregator.ingest.assemble import Assembler
 from aggregator.kernels.jit import warm_up
 from aggregator.live import Live
 from aggregator.measures import Measures
@@ -26,6 +27,7 @@ from aggregator.recorder import Recorder
 from aggregator.records import Records
 from aggregator.refusals import NothingThereError
 from aggregator.register.model import Register
+from aggregator.release import Release, release_of
 from aggregator.replay import Replayer
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
@@ -41,6 +43,8 @@ class Parts:
 
     store: Store
     register: Register
+    records: Records
+    parameters: Parameters
     measures: Measures
     book: Book
     amendments: Amendments
@@ -61,6 +65,19 @@ class Parts:
             what = f"no data of site {site}" if site else "the store holds no data"
             raise NothingThereError(what)
         return chosen
+
+    def waiting(self, region: str, site: str) -> Release | None:
+        """Return readings in quarantine that a clock event lets in; None when none wait.
+
+        Only an aggregator lets them in. What is asked adds channels to the directory.
+        """
+        clocks = self.parameters.clocks(region, site)
+        assembler = Assembler(self.store.directory)
+        for kept in self.records.misdated(region, site) if clocks else ():
+            found = release_of(kept, clocks, assembler, self.store, wall_ms())
+            if found is not None and len(found):
+                return found
+        return None
 
     def replayer(self, why: str = "") -> Replayer:
         """Return what makes figures anew; `why` goes into the restatement records."""
@@ -98,8 +115,9 @@ def opened(
         warm_up()
         parameters = Parameters(store.directory, tables.register)
         for stored in records.metas():
+            meta = decode_meta(stored.payload)
+            parameters.note_readers(stored.address, meta)
             if stored.used_ms:
-                meta = decode_meta(stored.payload)
                 parameters.tell(stored.address, meta, stored.used_ms, stored.hash)
         for place in facts.sites():
             parameters.declare(*place, facts.declared(*place))
@@ -118,6 +136,8 @@ def opened(
         yield Parts(
             store=store,
             register=tables.register,
+            records=records,
+            parameters=parameters,
             measures=measures,
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),

@@ -18,7 +18,13 @@ from aggregator.directory import Directory, SeriesKey
 from aggregator.kernels.register import MAX_VALUE_MICRO
 from aggregator.kernels.spread import Spreads, weekly
 from aggregator.ledger.factors import Analysis
-from aggregator.ledger.meter_events import EventKind, MeterEvent, commissioned, registers_of
+from aggregator.ledger.meter_events import (
+    EventKind,
+    MeterEvent,
+    commissioned,
+    registers_of,
+    steps,
+)
 from aggregator.ledger.registers import SINCE_EVER_MS, Registers
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Meter, Register
@@ -31,6 +37,9 @@ from contract.units import MICRO, to_micro
 
 UNKNOWN = 0
 """Modulus or rating nobody has told."""
+
+
+_ARRAYS = ("registered", "integrated", "plain", "edited", "shared", "multiplier", "commissioned")
 
 
 class ParametersError(ValueError):
@@ -66,7 +75,8 @@ class Parameters:
     registered   bool   the register knows meter and channel's carrier
     integrated   bool   ... and that no register counts, but the integral of a rate
     plain        bool   one multiplier for all time and nothing declared: `registers` says no more
-    edited       bool   some readings do not count as they came
+    edited       bool   people's words change some readings
+    shared       bool   another gateway reads it than the one that the register names
     multiplier   int64  CT x VT in force, the largest where it changes
     commissioned int64  since when the register knows the meter [ms]
     """
@@ -84,6 +94,10 @@ class Parameters:
         """By (region, site, meter)."""
         self._shared: dict[MetaChannel, MetaChannel] = {}
         """Each once: a city's meters are of few makes."""
+        self._readers: dict[tuple[str, str, str], frozenset[str]] = {}
+        """Who reads a meter, where that is not just the one gateway that the register names."""
+        self.newly_shared: list[int] = []
+        """Series that were known and are `shared` since; whoever notes them empties it."""
         self._events: dict[tuple[str, str], Sequence[MeterEvent]] = {}
         self._outdated: set[tuple[str, str]] = set()
         """(region, site) of which something was told since the last refresh."""
@@ -98,6 +112,7 @@ class Parameters:
         self.integrated = np.empty(0, np.bool_)
         self.plain = np.empty(0, np.bool_)
         self.edited = np.empty(0, np.bool_)
+        self.shared = np.empty(0, np.bool_)
         self.multiplier = np.empty(0, np.int64)
         self.commissioned = np.empty(0, np.int64)
 
@@ -134,6 +149,7 @@ class Parameters:
         Of two that name a meter the one that came into force with the newer reading counts, so
         that the order in which they are told does not matter.
         """
+        self.note_readers(address, meta)
         place = (address.region, address.site)
         by_meter = {
             meter.id: {channel.name: channel for channel in meter.channels} for meter in meta.meters
@@ -152,6 +168,20 @@ class Parameters:
         """Return the hash of the meta in force that names a series' meter; "" for none."""
         told = self._told.get((key.region, key.site, key.meter))
         return "" if told is None else told.since[1]
+
+    def note_readers(self, address: Address, meta: Meta) -> None:
+        """Take which meters an edge reads, or once read: before any of its readings come."""
+        for meter in meta.meters:
+            rows = self._register.rows.get((address.site, meter.id), ())
+            named = frozenset(row.edge for row in rows if row.edge)
+            if not named:
+                continue
+            key = (address.region, address.site, meter.id)
+            known = self._readers.get(key, named if key in self._told else frozenset())
+            readers = known | {address.edge}
+            if readers != known and (key in self._readers or len(named | readers) > 1):
+                self._readers[key] = readers
+                self._outdated.add((address.region, address.site))
 
     def declare(self, region: str, site: str, events: Sequence[MeterEvent]) -> None:
         """Take all events of a site that stand, oldest word first."""
@@ -264,9 +294,17 @@ class Parameters:
         return replace(
             registers,
             profiles=profiles,
+            edges=self._edges(key, rows),
             integrated_from_ms=integrated_ms,
             limits=self._shown_limits(key),
         )
+
+    def _edges(self, key: SeriesKey, rows: Sequence[Meter]) -> tuple[tuple[int, str], ...]:
+        """Return the primary edges of a meter that one of them and yet another edge reads."""
+        readers = self._readers.get((key.region, key.site, key.meter), frozenset())
+        if len(readers) < 2 or readers.isdisjoint(row.edge for row in rows):
+            return ()
+        return steps((row.valid_from_ms, row.edge) for row in rows)
 
     def _meter(self, key: SeriesKey) -> Meter | None:
         site = self._register.sites.get(key.site)
@@ -275,8 +313,9 @@ class Parameters:
 
     def _build(self, series: Int32) -> None:
         """Make the rows of these series; new ones follow those that are there without a gap."""
-        room = max(len(self.registered), int(series.max()) + 1)
-        for name in ("registered", "integrated", "plain", "edited", "multiplier", "commissioned"):
+        known = len(self.registered)
+        room = max(known, int(series.max()) + 1)
+        for name in _ARRAYS:
             old = getattr(self, name)
             new = np.zeros(room, old.dtype)
             new[: len(old)] = old
@@ -293,14 +332,18 @@ class Parameters:
                 and key.site not in self._register.profiles
                 and not self.integrated[index]
                 and all(row.multiplier == meter.multiplier for row in rows)
+                and not self._edges(key, rows)
             ):  # nearly always: nothing is declared
-                self.plain[index], self.edited[index] = True, False
+                self.plain[index], self.edited[index], self.shared[index] = True, False, False
                 self.multiplier[index] = 1 if meter is None else meter.multiplier
                 self._registers.pop(index, None)
                 continue
             registers = self._declared(key)
             self.plain[index] = registers.plain
             self.edited[index] = registers.edited
+            if registers.edges and not self.shared[index] and index < known:
+                self.newly_shared.append(index)
+            self.shared[index] = bool(registers.edges)
             self.multiplier[index] = registers.largest_multiplier()
             self._registers.pop(index, None)
             if registers.profiles or not registers.plain or self.integrated[index]:

@@ -1,9 +1,11 @@
-"""Where the figures of a level start, and which level keeps apart what a date parts."""
+"""Periods at +08:00: where the figures of a level start, which level keeps apart what a date parts,
+how years and months are written.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from aggregator.ledger.rows import day_ms
+from aggregator.ledger.rows import date_of, day_ms
 from contract.interval import DAY_MS, HOUR_MS, day_start, floor_to, hour_start, month_start
 from contract.interval import next_month as month_after
 from contract.stored import Level
@@ -59,6 +61,19 @@ def period_span(period: str) -> tuple[int, int]:
     year, _, month = period.partition("-")
     start_ms = day_ms(date(int(year), int(month or 1), 1))
     return start_ms, month_after(start_ms) if month else day_ms(date(int(year) + 1, 1, 1))
+
+
+def month_text(month_ms: int) -> str:
+    """Return `2026-10` for the start of a Beijing month."""
+    return date_of(month_ms).strftime("%Y-%m")
+
+
+def month_of(text: str) -> int:
+    """Return the start [ms UTC] of the Beijing month `2026-10`; ValueError for anything else."""
+    year, mark, month = text.partition("-")
+    if not (mark and len(year) == 4 and len(month) == 2 and (year + month).isdecimal()):
+        raise ValueError(f"{text!r:.40} is not a month like 2026-10")
+    return day_ms(date(int(year), int(month), 1))
 
 
 def _start_before(level: Level, grid_ms: int, start_ms: int) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 
 from aggregator.amendments import Amendments
 from aggregator.arrivals import Arrivals
-from aggregator.batch import Int32, IntervalColumns, ReadingColumns
+from aggregator.batch import SPARE, Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
 from aggregator.dead_letters import DeadLetters
@@ -63,6 +63,8 @@ from contract.state import decode_state
 from contract.topics import Address, MessageKind, parse_topic
 from contract.wire import DecodeError
 
+_OVERDUE_S = 1.0
+"""Live batches wait no longer for what came with them: sites that are new take time to load."""
 _IDLE_S = 0.05
 _STATES_S = 5.0
 _REPAIR_S = 3_600.0
@@ -88,6 +90,8 @@ class _Amendment:
     """Does a piece each time; how many intervals that changed."""
     done: Future[int]
     changed: int = 0
+    before: "_Amendment | None" = None
+    """What the same job began first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class Pipeline:
             while not self._writer.stopping:
                 for message in self._inbox.take(0.0 if self._under_way else _IDLE_S):
                     self._receive(message)
+                    if self._groups.waited_s(now := time.monotonic()) >= _OVERDUE_S:
+                        self._work(now)
                 self._work(time.monotonic())
             self._commit_all()
         except Stopped:
@@ -415,7 +421,9 @@ class Pipeline:
         theirs = np.isin(counted.series, counted.series[overtaken])
         late_ones, newer_ones = counted.take(theirs), counted.take(~theirs)
         recomputed = self._writer.insist(lambda: self._book.recompute(late_ones))
-        self._events.count(Counter.LATE, int(overtaken.sum()))
+        spare = int(np.count_nonzero(late_ones.quality == SPARE))
+        self._events.count(Counter.LATE, int(overtaken.sum()) - spare)
+        self._events.count(Counter.OTHER_EDGE, spare)
         advanced = self._book.advance(newer_ones)
         intervals = IntervalColumns.concatenate([recomputed, advanced])
 
@@ -456,13 +464,13 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str, done: Future[int] | None = None) -> None:
+    def _load_site(self, region: str, site: str) -> "_Amendment | None":
         """Load a site's heads once, write what the store lacks, and begin to amend what differs.
 
-        done: gets how many intervals followed what was declared since.
+        Returns that amendment; None: the site is loaded already.
         """
         if (region, site) in self._loaded:
-            return
+            return None
         lacking = self._writer.insist(lambda: self._book.load_site(region, site))
         self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
         found = self._writer.insist(
@@ -471,21 +479,22 @@ class Pipeline:
         self._write_figures(found, lambda: self._amendments.restate_loaded(region, site, found))
         self._rollups.made_sure(region, site)
         self._note_doubtful()
-        amendment = self._amendment(region, site, done or Future())
+        amendment = self._amendment(region, site, Future())
         if not self._go_on(amendment):
             self._under_way.append(amendment)
         self._writer.insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
+        return amendment
 
     def _do(self, job: "_Job | _Points") -> None:
         """Do what another thread asks for, or begin it."""
         if not job.done.set_running_or_notify_cancel():
             return
         if isinstance(job, _Job):
-            if (job.region, job.site) in self._loaded:
-                self._under_way.append(self._amendment(job.region, job.site, job.done))
-            else:
-                self._load_site(job.region, job.site, job.done)
+            before = self._load_site(job.region, job.site)  # notes what figures follow until now
+            amendment = self._amendment(job.region, job.site, job.done)
+            amendment.before = before
+            self._under_way.append(amendment)
             return
         try:
             job.done.set_result(self._writer.points(self._writer.insist(job.make)))
@@ -512,7 +521,8 @@ class Pipeline:
             self._events.emit(AmendmentFailed(amendment.region, amendment.site, reason))
             return True
         if changed is None:
-            amendment.done.set_result(amendment.changed)
+            before = amendment.before.changed if amendment.before else 0
+            amendment.done.set_result(before + amendment.changed)
             return True
         amendment.changed += changed
         return False

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from aggregator.databases import Database
 from aggregator.register.schema import EDGE_STATE, META, QUARANTINE
 from aggregator.store.base import StoreError, StoreRetriable
-from contract.topics import Address, MessageKind, topic
+from contract.topics import Address, MessageKind, parse_topic, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
@@ -231,6 +231,13 @@ class Records(Database):
             yield from some
             last = some[-1]
 
+    def misdated_sites(self) -> set[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        query = select(QUARANTINE.c.topic).filter_by(reason=IMPOSSIBLE_TIME).distinct()
+        with self._transaction() as db:
+            found = [parse_topic(one)[0] for one in db.execute(query).scalars()]
+        return {(address.region, address.site) for address in found}
+
     def misdated_after(
         self, region: str, site: str, after: Quarantined | None
     ) -> tuple[Quarantined, ...]:
@@ -268,10 +275,6 @@ class Records(Database):
         with self._transaction() as db:
             kept = _totals(db).values()
         return sum(count for count, _ in kept), sum(size for _, size in kept)
-
-    def put_state(self, address: Address, payload: bytes, now_ms: int) -> None:
-        """Keep the last state payload of an edge."""
-        self.put_states([StoredState(address, payload, now_ms)])
 
     def put_states(self, states: Sequence[StoredState]) -> int:
         """Keep the last state payloads of some edges, each edge once; return how many."""

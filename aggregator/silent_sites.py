@@ -40,9 +40,9 @@ def with_silent(
         spans = nodes.plan((region, site.id)).between(*_extent(periods))
         if len(spans) > 1:
             cut[site.id] = spans
-        for key in {key for span in spans for key in span.allocation.behind} & index.keys():
+        for key in {key for span in spans for key in span.made.behind_of} & index.keys():
             if len(spans) == 1:
-                always[index[key]] += spans[0].allocation.behind[key]
+                always[index[key]] += spans[0].made.behind_of[key]
             else:
                 silent[index[key]] += [expected_ms(spans, key, *period) for period in periods]
     silent += always[:, np.newaxis] * lengths
@@ -55,7 +55,7 @@ def with_silent(
         to[k] = index.get(key, 0)
         if key in index and site_id not in cut and site_id != THE_REGION:
             for span in nodes.plan((region, site_id)).between(*_extent(periods)):
-                behind[k] = span.allocation.behind.get(key, 0)
+                behind[k] = span.made.behind_of.get(key, 0)
     at = np.searchsorted(times, rows.time_ms)
     np.subtract.at(silent, (to[rows.key], at), behind[rows.key] * lengths[at])
     changing = np.array([tags[1] in cut for tags in rows.keys], np.bool_)

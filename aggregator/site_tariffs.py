@@ -1,5 +1,6 @@
 """Which tariff a site buys a carrier at: the names in the register, looked up in the library."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from aggregator.ledger.rows import Problem
@@ -18,7 +19,8 @@ class SiteTariffs:
     """
 
     def __init__(self, register: Register, library: TariffLibrary, grid_ms: int) -> None:
-        self._tariffs: dict[tuple[str, str, str], Tariff] = {}
+        self._tariffs: dict[str, dict[tuple[str, str], Tariff]] = defaultdict(dict)
+        """By site, carrier and unit."""
         problems = [
             problem
             for site in register.sites.values()
@@ -29,12 +31,11 @@ class SiteTariffs:
 
     def find(self, site: str, carrier: str, unit: str) -> Tariff | None:
         """Return the tariff for a carrier counted in a channel's unit; None when there is none."""
-        return self._tariffs.get((site, carrier, unit))
+        return self.of(site).get((carrier, unit))
 
     def of(self, site: str) -> Mapping[tuple[str, str], Tariff]:
         """Return the tariffs of a site by carrier and unit."""
-        found = self._tariffs.items()
-        return {(carrier, unit): one for (of, carrier, unit), one in found if of == site}
+        return self._tariffs.get(site, {})
 
     def why_not(self, site: str, carrier: str, unit: str, from_ms: int, to_ms: int) -> str:
         """Return why something in [from_ms, to_ms) has no price; "" when all of it has one."""
@@ -69,7 +70,7 @@ class SiteTariffs:
                     clock = f"{minute // 60:02}:{minute % 60:02}"
                     length = f"{grid_ms // MINUTE_MS} min"
                     yield refuse(f"{row} has a border at {clock}, inside an interval of {length}")
-            key = (site.id, tariff.carrier, tariff.channel_unit)
-            other = self._tariffs.setdefault(key, tariff)
+            key = (tariff.carrier, tariff.channel_unit)
+            other = self._tariffs[site.id].setdefault(key, tariff)
             if other is not tariff:
-                yield refuse(f"{other.name} and {name} both price {tariff.carrier} in {key[2]}")
+                yield refuse(f"{other.name} and {name} both price {tariff.carrier} in {key[1]}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.batch import Int64, IntervalColumns
+from aggregator.batch import Int32, Int64, IntervalColumns
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.ledger.tariffs import NO_PERIOD, PERIODS, Tariff
 from aggregator.nodes import Nodes, Place
@@ -52,31 +52,37 @@ class TariffDays:
         plan = self._nodes.plan(place)
         spans = plan.between(from_ms, to_ms)
         bought = [
-            (max(span.start_ms, from_ms), min(span.end_ms, to_ms), term)
+            (max(span.start_ms, from_ms), min(span.end_ms, to_ms), thing, series)
             for span in spans
-            for term in span.allocation.terms
-            if term.in_total(_COST) > 0
+            for thing, series in span.made.bought.items()
         ]
-        things = dict.fromkeys((term.carrier, term.unit) for _, _, term in bought)
+        if not bought:
+            return
+        things = dict.fromkeys(thing for _, _, thing, _ in bought)
         tariffs = {thing: self._tariffs.find(site, *thing) for thing in things}
         borders = [span.start_ms for span in spans if from_ms < span.start_ms < to_ms]
         for tariff in tariffs.values():
             borders += [] if tariff is None else [m * MINUTE_MS for m in tariff.borders_min()]
         if level_with_borders(Level.HOUR, self._store.grid_ms, borders) is not Level.HOUR:
-            series = sorted({plan.series[term.meter, term.channel] for _, _, term in bought})
-            own = np.array(series, np.int32)
+            own = np.unique(np.concatenate([series for *_, series in bought]))
             hours = self._store.intervals(Level.INTERVAL, own, from_ms, to_ms)
         parts: dict[Thing, list[IntervalColumns]] = defaultdict(list)
-        for start_ms, end_ms, term in bought:
-            index = plan.series[term.meter, term.channel]
-            low, high = np.searchsorted(hours.series, [index, index + 1])
-            rows = hours.take(np.arange(low, high))
+        for start_ms, end_ms, thing, series in bought:
+            rows = _of_series(hours, series)
             inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
-            parts[term.carrier, term.unit].append(rows.take(inside))
+            parts[thing].append(rows.take(inside))
         for thing, some in parts.items():
             rows = IntervalColumns.concatenate(some)
             for period, day_ms, fields in _sums(rows, tariffs[thing], from_ms, to_ms):
                 yield (region, site, *thing, period), day_ms, fields
+
+
+def _of_series(rows: IntervalColumns, series: Int32) -> IntervalColumns:
+    """Return the rows of some series; both ascend."""
+    first = np.searchsorted(rows.series, series, "left")
+    count = np.searchsorted(rows.series, series, "right") - first
+    skipped = np.cumsum(count) - count
+    return rows.take(np.arange(int(count.sum())) + np.repeat(first - skipped, count))
 
 
 def _sums(

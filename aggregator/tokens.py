@@ -127,8 +127,13 @@ class Tokens(Database):
 
     def begin(self, grant: Grant, method: str, path: str, body: bytes, now_ms: int) -> int:
         """Note that something is about to be written; return the note's id."""
-        said = body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        row = {"time_ms": now_ms, "token": grant.id, "method": method, "path": path, "body": said}
+        row = {
+            "time_ms": now_ms,
+            "token": grant.id,
+            "method": method,
+            "path": _storable(path),
+            "body": _storable(body.decode("utf-8", "replace")),
+        }
         with self._transaction() as db:
             key = db.execute(insert(WRITTEN).values(status=None, **row)).inserted_primary_key
         return int((key or (0,))[0])
@@ -148,6 +153,11 @@ class Tokens(Database):
         )
         with self._transaction() as db:
             return tuple(Written(**row) for row in db.execute(query).mappings())[::-1]
+
+
+def _storable(text: str) -> str:
+    """Return a text without what PostgreSQL does not keep."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _hash(secret: str) -> str:

@@ -290,6 +290,14 @@ UNREGISTERED = Measurement(
 )
 """At INFO_TIME_MS. Meters with data that the register does not know; first and last cumulative
 reading, and the edge that brought the first. listed: 0 once they are registered."""
+TOLD_EVENT = Measurement(
+    "told_event",
+    (REGION, SITE, METER, CHANNEL, EDGE, KIND),
+    integers=("listed", "told_ms"),
+    texts=("author", "reason"),
+)
+"""At the time of what happened. What people said of meters and gateways (kind: exchange, reset,
+correction, clock, accept ...); no meter or channel: it is said of all. listed: 0 once undone."""
 QUARANTINE = Measurement(
     "quarantine",
     (REGION, SITE, EDGE),
@@ -344,6 +352,7 @@ MEASUREMENTS = MappingProxyType(
             ARRIVAL_DAY,
             COMPLETENESS_DAY,
             UNREGISTERED,
+            TOLD_EVENT,
             QUARANTINE,
             NODE_PLAN,
             EDGE_HISTORY,

@@ -140,6 +140,7 @@ configuration() {
             && echo 'site,meter,carrier,role,parent,multiplier,edge,valid_from,note' >meters.csv)
     fi
     install -D -m 0644 "$here/debian/mosquitto-nenghao.conf" /etc/systemd/system/mosquitto.service.d/nenghao.conf
+    install -m 0755 "$here/debian/influx-settle" $opt/influx-settle
     install -D -m 0644 "$here/debian/influxdb-nenghao.conf" /etc/systemd/system/influxdb.service.d/nenghao.conf
     install -m 0644 "$here/debian/nenghao-aggregator.service" /etc/systemd/system/
     $opt/current/bin/nenghao aggregate --config $etc/aggregator.toml --check-config >/dev/null

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from contract.topics import Address
 from edge_agent.config import EdgeConfig, EdgeIdentity, describe_keys, load_config, missing_files
 from edge_agent.errors import ConfigError, EdgeError, Problem
+from edge_agent.toml_lines import placed
 
 if TYPE_CHECKING:
     from edge_agent.events import EventLog
@@ -74,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     lockstep.add_argument("--step-to", type=_instant, metavar="TIME", help="the same, inclusive")
     lockstep.add_argument("--step-s", type=_seconds, metavar="S", help="poll period [s]")
     lockstep.add_argument(
+        "--steps-a-batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="commit so many steps at once, or more if the commit period holds more (default: 1)",
+    )
+    lockstep.add_argument(
         "--control", type=_endpoint, metavar="HOST:PORT", help="the simulator's control port"
     )
     run.set_defaults(function=_run)
@@ -107,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _config_argument(doctor)
     doctor.add_argument("--rounds", type=int, default=3, metavar="N", help="polls (default: 3)")
+    doctor.add_argument(
+        "--watch-s",
+        type=float,
+        default=15.0,
+        metavar="S",
+        help="spread the polls over so many seconds, for counts to gain (default: 15)",
+    )
     doctor.set_defaults(function=_doctor)
 
     commands.add_parser(
@@ -184,7 +199,7 @@ def _checked_config(path: Path) -> EdgeConfig:
             Problem(f"{error.file}: {p.key}".strip(": "), p.reason) for p in error.problems
         ]
     if problems:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(path.read_text("utf-8"), problems))
     return config
 
 
@@ -219,7 +234,9 @@ def _steps(arguments: argparse.Namespace) -> "Steps | None":
     elif arguments.step_to < arguments.step_from:
         reason = "--step-to is before --step-from"
     else:
-        return Steps(arguments.step_from, arguments.step_to, arguments.step_s)
+        return Steps(
+            arguments.step_from, arguments.step_to, arguments.step_s, arguments.steps_a_batch
+        )
     raise ConfigError("nenghao edge run", [Problem("", reason)])
 
 
@@ -301,7 +318,9 @@ def _enrol(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_agent.examination import examine
 
-    findings = asyncio.run(examine(_checked_config(arguments.config), max(1, arguments.rounds)))
+    config = _checked_config(arguments.config)
+    watch_s = min(max(0.0, arguments.watch_s), 3600.0)
+    findings = asyncio.run(examine(config, max(2, arguments.rounds), watch_s))
     for finding in findings:
         hint = f"  -> {finding.hint}" if finding.hint else ""
         print(f"{'ok ' if finding.good else 'BAD'} {finding.where:<14} {finding.text}{hint}")

@@ -11,21 +11,20 @@ the outbox closes. Whatever fails, what was read is committed before the file is
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contract.command import Reply
 from contract.meta import Meta, encode_meta
-from contract.reading import Quality, Reading
 from contract.topics import Address
 from edge_agent.clock import Clock, save_offset
 from edge_agent.commands import Commands
+from edge_agent.committer import Committer, TimedSink
 from edge_agent.config import EdgeConfig, missing_files
 from edge_agent.decoders.registry import make_decoder
 from edge_agent.errors import (
     ConfigError,
     OutboxError,
-    OutboxFullError,
     OutboxLockedError,
     Problem,
 )
@@ -34,14 +33,10 @@ from edge_agent.events import (
     AgentStopped,
     ClockSynchronised,
     ClockUnknown,
-    CommitFailed,
-    CommitRecovered,
     ConfigurationChanged,
     Emit,
-    OutboxFilling,
     OutboxSalvaged,
     OutboxVolatile,
-    ReadingsDropped,
     ReadingsThinned,
     UnackedEvicted,
 )
@@ -50,7 +45,7 @@ from edge_agent.heartbeat import Heartbeat, agent_versions
 from edge_agent.links.registry import PROTOCOLS, make_link
 from edge_agent.maps.base import DeviceMap
 from edge_agent.orders import Orders
-from edge_agent.outbox.base import MemoryOutbox, Outbox, moved
+from edge_agent.outbox.base import MemoryOutbox, Outbox
 from edge_agent.outbox.sqlite import SqliteOutbox
 from edge_agent.poller import BusPoller, Sink, build_pollers
 from edge_agent.registers import load_device_maps, meta_meter
@@ -58,17 +53,10 @@ from edge_agent.timekeeping import Offset, Timekeeper
 from edge_agent.trial import Trials
 from edge_agent.uplink import Uplink
 
-MAX_PENDING_READINGS = 50_000
-"""Uncommitted readings kept in memory while the outbox does not take them: about 10 MB."""
-
-
-NOT_OURS = frozenset({Quality.MANUAL, Quality.FREEZE})
-"""Readings whose time does not come from the gateway's clock."""
 VOLATILE_BYTES = 16 << 20
 """Room of an outbox that has only memory."""
-STUCK_S = 600.0
-"""After so long without a commit, for another reason than a full disk, the agent ends: started
-again, it keeps readings in memory and sends them."""
+DISK_RETRY_S = 60.0
+"""How often an agent that has only memory looks whether its disk can be written again."""
 
 
 def device_maps(config: EdgeConfig) -> dict[str, DeviceMap]:
@@ -113,18 +101,7 @@ def open_outbox(config: EdgeConfig, emit: Emit) -> Outbox:
     OutboxLockedError when another agent has it.
     """
     try:
-        return SqliteOutbox(
-            config.outbox_path,
-            config.outbox.max_bytes,
-            config.outbox.max_days,
-            lambda first, last, readings: emit(UnackedEvicted(first, last, readings)),
-            lambda first, last, readings: emit(ReadingsThinned(first, last, readings)),
-            lambda saved: emit(
-                OutboxSalvaged(
-                    saved.reason, saved.batches, saved.readings, saved.lost, str(saved.damaged)
-                )
-            ),
-        )
+        return _outbox_on_disk(config, emit)
     except OutboxLockedError:
         raise
     except OutboxError as error:
@@ -134,6 +111,31 @@ def open_outbox(config: EdgeConfig, emit: Emit) -> Outbox:
             config.outbox.max_days,
             lambda first, last, readings: emit(UnackedEvicted(first, last, readings)),
         )
+
+
+def _outbox_on_disk(config: EdgeConfig, emit: Emit) -> Outbox:
+    return SqliteOutbox(
+        config.outbox_path,
+        config.outbox.max_bytes,
+        config.outbox.max_days,
+        lambda first, last, readings: emit(UnackedEvicted(first, last, readings)),
+        lambda first, last, readings: emit(ReadingsThinned(first, last, readings)),
+        lambda saved: emit(
+            OutboxSalvaged(
+                saved.reason, saved.batches, saved.readings, saved.lost, str(saved.damaged)
+            )
+        ),
+    )
+
+
+async def _disk_again(config: EdgeConfig, outbox: Outbox, emit: Emit) -> None:
+    """Return when an outbox in memory can be left for the disk: it is writable, nothing waits."""
+    while True:
+        await asyncio.sleep(DISK_RETRY_S)
+        if outbox.stats().depth_batches == 0:
+            with contextlib.suppress(OutboxError):
+                _outbox_on_disk(config, emit).close()
+                return
 
 
 def make_pollers(
@@ -146,117 +148,6 @@ def make_pollers(
 ) -> tuple[BusPoller, ...]:
     """One poller per bus; `since` = what is known of the time before this process."""
     return build_pollers(config.buses, config.poll, devices, make_link, clock, sink, emit, since)
-
-
-class TimedSink:
-    """Gives readings to the outbox, or has them held while no source tells the time."""
-
-    def __init__(self, outbox: Outbox, keeper: Timekeeper) -> None:
-        self._outbox = outbox
-        self._keeper = keeper
-
-    def append(self, readings: Sequence[Reading]) -> None:
-        """Take readings whose times were asked of the keeper just now, or are somebody else's.
-
-        What a meter froze or a person wrote down bears a time that no clock here has made.
-        """
-        if self._keeper.known:
-            self._outbox.append(readings)
-            return
-        timed = [reading for reading in readings if reading.quality in NOT_OURS]
-        if timed:
-            self._outbox.append(timed)
-        ours = [reading for reading in readings if reading.quality not in NOT_OURS]
-        since_boot = moved(ours, -self._keeper.guess_ms, None)
-        self._outbox.hold(since_boot, self._keeper.boot, self._keeper.guess_ms)
-
-
-class Committer:
-    """Makes readings durable every period, and bears it when the disk does not take them."""
-
-    def __init__(
-        self,
-        outbox: Outbox,
-        clock: Clock,
-        emit: Emit,
-        period_s: float,
-        keeper: Timekeeper | None = None,
-    ) -> None:
-        self._outbox = outbox
-        self._clock = clock
-        self._emit = emit
-        self._period_s = period_s
-        self._keeper = keeper
-        self._failing_since: float | None = None
-        self._dropped = 0
-        self._alarm = 0
-
-    async def run(self, uplink: Uplink) -> None:
-        """Commit and notify the uplink, for ever. OutboxError when the disk is gone for good."""
-        while True:
-            await asyncio.sleep(self._period_s)
-            if self.commit():
-                uplink.notify()
-
-    async def release(self, uplink: Uplink, known: asyncio.Event) -> None:
-        """Number held readings as soon as their time is known, some at a time."""
-        keeper = self._keeper
-        if keeper is None:
-            return
-        for boot in self._outbox.held_boots():
-            if boot != keeper.boot:
-                await self._place(boot, None)
-        while True:
-            await known.wait()
-            known.clear()
-            if keeper.offset is not None:
-                await self._place(keeper.boot, keeper.offset.ms)
-            self.commit()
-            uplink.notify()
-
-    async def _place(self, boot: str, offset_ms: int | None) -> None:
-        """Number all held readings of a boot, however long the disk does not take them."""
-        while True:
-            try:
-                while self._outbox.release(boot, offset_ms):  # noqa: ASYNC110
-                    await asyncio.sleep(0)
-            except OutboxError:
-                self.commit()  # which tells of it, and ends the agent when it lasts
-                await asyncio.sleep(self._period_s)
-            else:
-                return
-
-    def commit(self) -> bool:
-        """Commit once; True when there are new batches."""
-        now_s = self._clock.monotonic()
-        # Nothing is old by a clock that is not believed.
-        timed = self._keeper is None or self._keeper.offset is not None
-        try:
-            written = self._outbox.commit(self._clock.time_ms() if timed else 0)
-        except OutboxError as error:
-            if self._failing_since is None:
-                self._failing_since = now_s
-                self._emit(CommitFailed(str(error)))
-            dropped = self._outbox.drop_pending(MAX_PENDING_READINGS)
-            if dropped and not self._dropped:
-                self._emit(ReadingsDropped(dropped))
-            self._dropped += dropped
-            full = isinstance(error, OutboxFullError)
-            if not full and now_s - self._failing_since > STUCK_S:
-                raise
-            return False
-        if self._failing_since is not None:
-            self._emit(CommitRecovered(self._dropped))
-            self._failing_since = None
-            self._dropped = 0
-        self._watch()
-        return len(written) > 0
-
-    def _watch(self) -> None:
-        alarm = self._outbox.stats().alarm_percent
-        if alarm != self._alarm:
-            self._alarm = alarm
-            self._emit(OutboxFilling(alarm))
 
 
 async def run_agent(
@@ -314,6 +205,7 @@ async def run_agent(
             pollers,
             config.uplink.tls_certificate,
             lambda: "rtc" if keeper is None else keeper.source,
+            emit,
         )
         uplink = Uplink(
             config.uplink,
@@ -337,13 +229,20 @@ async def run_agent(
         if keeper is not None:
             _watch_time(keeper, known, config.edge.data_dir / "clock.json", outbox, emit)
         probation = _Probation(trials, commands, clock, emit, begin_anew)
+
+        async def return_to_disk() -> None:
+            await _disk_again(config, outbox, emit)
+            begin_anew()
+
         try:
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(uplink.run())
                 reading = [tasks.create_task(poller.run()) for poller in pollers]
-                reading.append(tasks.create_task(committer.run(uplink)))
-                reading.append(tasks.create_task(committer.release(uplink, known)))
+                reading.append(tasks.create_task(committer.run(uplink.notify)))
+                reading.append(tasks.create_task(committer.release(uplink.notify, known)))
                 reading.append(tasks.create_task(probation.run(heard)))
+                if not outbox.durable:
+                    reading.append(tasks.create_task(return_to_disk()))
                 await stop.wait()
                 for task in reading:
                     task.cancel()

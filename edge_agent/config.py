@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from contract.reading import check_id
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
 from edge_agent.errors import ConfigError, Problem
+from edge_agent.toml_lines import placed
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -50,8 +51,8 @@ class MeterConfig:
         str,
         Rule(
             "address on the bus of a meter that has more than a unit, as printed on it: DL/T 645 "
-            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT and "
-            "OPC UA the device's name in topics or nodes",
+            "12 digits, CJ/T 188 14 digits, M-Bus 0 to 250 or 8 or 16 hexadecimal digits, MQTT, "
+            "OPC UA and BACnet what stands for {address} in topics, nodes or objects",
             0,
             63,
         ),
@@ -80,9 +81,10 @@ class BusConfig:
         str,
         Rule(
             "modbus-tcp; tcp = bytes through a serial server or meter; serial = a port of this "
-            "machine; mqtt = a broker devices publish to; opcua = a plant's server; manual = a "
-            "file of readings entered by hand. Which protocol a meter speaks says its device map",
-            form="modbus-tcp|tcp|serial|mqtt|opcua|manual",
+            "machine; mqtt = a broker devices publish to; opcua = a plant's server; bacnet = a "
+            "device of a building (BACnet/IP); manual = a file of readings entered by hand. Which "
+            "protocol a meter speaks says its device map",
+            form="modbus-tcp|tcp|serial|mqtt|opcua|bacnet|manual",
         ),
     ] = "modbus-tcp"
     port: Annotated[int, Rule("TCP port", 1, 65535)] = 502
@@ -248,14 +250,15 @@ def parse_config(raw: bytes, path: Path) -> EdgeConfig:
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError(str(path), [Problem("", f"larger than {MAX_FILE_BYTES} bytes")])
     try:
-        table = tomllib.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError included
         raise ConfigError(str(path), [Problem("", f"not valid TOML: {error}")]) from error
     reader = _Reader(path.absolute().parent)
     config: EdgeConfig | None = reader.build(EdgeConfig, table, "")
     problems = [*reader.problems, *(_cross_checks(config) if config is not None else ())]
     if problems or config is None:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(text, problems))
     return config
 
 

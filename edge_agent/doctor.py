@@ -1,6 +1,7 @@
 """`nenghao edge doctor`: what ails this gateway, in words for the person in front of it. Pure.
 
-Everything is judged from one round of polls and from what the machine and the outbox's file say.
+Everything is judged from some rounds of polls and from what the machine and the outbox's file say.
+What values say of the wiring: `wiring`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,10 +9,14 @@ from dataclasses import dataclass
 
 NOISY_BYTES_A_DAY = 100_000_000
 """Above this an SD card of some gigabytes lasts for years no more."""
-SMALL_SHARE = 0.02
-"""Of the voltage times the current: a power below tells nothing of its sign."""
-APART = 0.15
-"""Share by which a power may differ from voltage x current x power factor."""
+BYTES_A_READING = 20.0
+"""What a reading takes in the outbox, about, where too few are held to tell [bytes]."""
+FEW_READINGS = 2000
+
+_KINDS = {
+    "timeout": "timeouts", "garbled": "CRC errors", "connection": "no connection",
+    "exception": "refusals", "decode": "unreadable values",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,42 @@ class Finding:
     hint: str = ""
 
 
-def cycle_budget(bus: str, latencies_s: Sequence[float], period_s: float) -> Finding:
-    """Whether all meters of a wire can be asked within the period [s]."""
-    needed_s = sum(latencies_s)
-    text = f"{len(latencies_s)} meters need {needed_s:.1f} s, you asked {period_s:g} s"
+def answers(
+    meter: str, rounds: int, latencies_ms: Sequence[int], failures: Mapping[str, int], reason: str
+) -> Finding:
+    """How a meter answered: timeouts, CRC errors, histogram of its answers.
+
+    `reason` = what was said when it was lost, empty when it never was.
+    """
+    text = f"{len(latencies_ms)} of {rounds} polls answered"
+    failed = [f"{_KINDS.get(kind, kind)} {count}" for kind, count in failures.items() if count]
+    if failed:
+        text += f" ({', '.join(failed)})"
+    if latencies_ms:
+        text += f"; {histogram(latencies_ms)}"
+    if not latencies_ms and reason:
+        text += f"; {reason}"
+    return Finding(
+        meter, good=not failed, text=text, hint=_hint(failures, reason) if failed else ""
+    )
+
+
+def _hint(failures: Mapping[str, int], reason: str) -> str:
+    if "another process" in reason:
+        return "the port belongs to one process: systemctl stop nenghao-edge, then again"
+    if failures.get("connection"):
+        return "nothing listens there: address, port, cable, power of the gateway"
+    if failures.get("timeout"):
+        return "no answer: unit address, baud rate and parity, A and B swapped, termination"
+    if failures.get("garbled"):
+        return "frames arrive damaged: noise, missing ground, wrong baud rate, one address twice"
+    return "the meter refuses registers of this map: another model or firmware"
+
+
+def cycle_budget(bus: str, meters: int, needed_s: float, period_s: float, baud: int = 0) -> Finding:
+    """Whether all meters of a wire can be asked within the period [s]; `baud` 0 = not serial."""
+    rate = f" at {baud} baud" if baud else ""
+    text = f"{meters} meters{rate} need {needed_s:.1f} s, you asked {period_s:g} s"
     if needed_s <= 0.8 * period_s:
         return Finding(bus, good=True, text=text)
     hint = f"poll each {_next_period(needed_s)} s, or spread the meters over more wires"
@@ -50,94 +87,29 @@ def histogram(latencies_ms: Iterable[int]) -> str:
     return ", ".join(f"{name}: {n}" for name, n in named if n) or "no answer"
 
 
-def wiring(meter: str, values: Mapping[str, float]) -> Iterator[Finding]:
-    """What one poll's voltages, currents and powers say of the wiring of a meter."""
-    for phase in "abc":
-        volts, amperes, kilowatts = (
-            values.get(f"{name}_{phase}") for name in ("voltage", "current", "power")
-        )
-        if volts is None or amperes is None or kilowatts is None:
-            continue
-        apparent = volts * abs(amperes) / 1000
-        if kilowatts < -SMALL_SHARE * apparent < 0 < values.get("power", 0.0):
-            yield Finding(
-                meter,
-                good=False,
-                text=f"phase {phase.upper()} gives {-kilowatts:g} kW while the sum takes in",
-                hint="current transformer reversed (S1 and S2, or its direction on the cable)",
-            )
-        elif apparent > 0 and abs(kilowatts) > (1 + APART) * apparent:
-            yield Finding(
-                meter,
-                good=False,
-                text=f"phase {phase.upper()}: {abs(kilowatts):g} kW, but U x I is "
-                f"{apparent:.3g} kVA",
-                hint="ratio of current or voltage read wrong, or the wrong device map",
-            )
-    yield from _phases_swapped(meter, values)
-    yield from _ratio(meter, values)
-
-
-def _phases_swapped(meter: str, values: Mapping[str, float]) -> Iterator[Finding]:
-    """Currents on the wrong voltages: the sum is small beside U x I, phase by phase of any sign."""
-    phases = [
-        (values[f"voltage_{p}"] * abs(values[f"current_{p}"]) / 1000, values[f"power_{p}"])
-        for p in "abc"
-        if all(f"{name}_{p}" in values for name in ("voltage", "current", "power"))
-    ]
-    if len(phases) < 3 or min(apparent for apparent, _ in phases) <= 0:
-        return
-    factors = [kilowatts / apparent for apparent, kilowatts in phases]
-    if any(factor < -0.3 for factor in factors) and any(0 < factor < 0.6 for factor in factors):
-        shown = ", ".join(f"{factor:.2f}" for factor in factors)
-        yield Finding(
-            meter,
-            good=False,
-            text=f"power factors of the phases are {shown}",
-            hint="phases swapped: the current of one phase with the voltage of another",
-        )
-
-
-def _ratio(meter: str, values: Mapping[str, float]) -> Iterator[Finding]:
-    """A total power that is ten times, or a tenth of, what the phases say."""
-    names = ("power_a", "power_b", "power_c")
-    total = values.get("power")
-    if total is None or not all(name in values for name in names):
-        return
-    summed = sum(values[name] for name in names)
-    if not summed or not total:
-        return
-    for ten in (10.0, 100.0, 1000.0):
-        for factor in (ten, 1 / ten):
-            if abs(total / summed / factor - 1) < APART:
-                yield Finding(
-                    meter,
-                    good=False,
-                    text=f"total power {total:g} kW is {factor:g} x the phases' {summed:g} kW",
-                    hint="scale or ratio wrong by ten: check the map, CT and VT",
-                )
-
-
 def outbox_health(
     *,
     free_bytes: int,
     used_bytes: int,
     limit_bytes: int,
+    held_readings: int,
+    readings_a_day: float,
     bytes_a_day: float | None,
     unacked: int,
     lost: int,
 ) -> Iterator[Finding]:
     """Room, horizon and wear of the disk.
 
-    `bytes_a_day`: as the kernel counts,
-    None = not known.
+    `bytes_a_day`: as the kernel counts, None = not known.
     """
     room = min(limit_bytes, used_bytes + free_bytes)
-    horizon = "" if not bytes_a_day else f", {room / bytes_a_day:.0f} days at the present rate"
+    each = used_bytes / held_readings if held_readings >= FEW_READINGS else BYTES_A_READING
+    days = room / max(1.0, each * readings_a_day)
     yield Finding(
         "outbox",
         good=room >= limit_bytes,
-        text=f"room for {room / 1e6:.0f} MB of {limit_bytes / 1e6:.0f} MB{horizon}",
+        text=f"room for {room / 1e6:.0f} MB of {limit_bytes / 1e6:.0f} MB: {days:.0f} days of "
+        f"{readings_a_day:.0f} readings a day",
         hint="" if room >= limit_bytes else "the disk has less room than outbox.max_bytes",
     )
     if bytes_a_day is not None:
@@ -145,6 +117,10 @@ def outbox_health(
         text = f"about {bytes_a_day / 1e6:.1f} MB a day are written"
         hint = "" if good else "longer commit_period_s or poll period: the card wears"
         yield Finding("disk", good=good, text=text, hint=hint)
+    else:
+        yield Finding(
+            "disk", good=True, text="bytes written a day: known once the agent has run for a minute"
+        )
     yield Finding("uplink", good=unacked < 1000, text=f"{unacked} batches not acknowledged yet")
     if lost:
         yield Finding("disk", good=False, text=f"{lost} batches lost to damage", hint="new SD card")

@@ -30,6 +30,8 @@ class Problem:
     """Dotted path of the key, e.g. ``bus[0].meter[2].unit``; empty for the file as a whole."""
     reason: str
     """What is wrong, in words that say what would be right."""
+    line: int = 0
+    """Line of the key, or of the table that lacks it; 0 = not known."""
 
 
 class ConfigError(EdgeError):
@@ -38,7 +40,10 @@ class ConfigError(EdgeError):
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         self.file = file
         self.problems = tuple(problems)
-        lines = (": ".join(filter(None, (file, p.key, p.reason))) for p in self.problems)
+        lines = (
+            ": ".join(filter(None, (f"{file}:{p.line}" if p.line else file, p.key, p.reason)))
+            for p in self.problems
+        )
         super().__init__("\n".join(lines))
 
 

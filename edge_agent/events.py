@@ -287,6 +287,14 @@ class ReadingsDropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateEnding(Event):
+    """The edge's certificate holds so many days more, fewer than 30; below 0 it has ended."""
+
+    level: ClassVar[Level] = "warning"
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandRefused(Event):
     """A command was not carried out."""
 

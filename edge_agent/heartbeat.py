@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from contract import CONTRACT_VERSION
+from contract.interval import DAY_MS
 from contract.state import (
     BusState,
     ClockState,
@@ -21,8 +22,11 @@ from contract.state import (
 from contract.wire import DecodeError
 from edge_agent.certificate import expires_ms
 from edge_agent.clock import Clock
+from edge_agent.events import CertificateEnding, Emit
 from edge_agent.outbox.base import Outbox
 
+ENDS_SOON_MS = 30 * DAY_MS
+"""A certificate that ends within is told of: time to have it signed again [ms]."""
 SYNCHRONISED_MS = 2_000
 """Offset from the aggregator's clock up to which this clock counts as right [ms]."""
 
@@ -49,6 +53,7 @@ class Heartbeat:
         pollers: Sequence[Polled],
         certificate: Path | None = None,
         source: Callable[[], str] = lambda: "rtc",
+        emit: Emit = lambda _: None,
     ) -> None:
         """`certificate` is the client's, read once per connection: it may be renewed.
 
@@ -63,6 +68,8 @@ class Heartbeat:
         self._versions = agent_versions()
         self._certificate = certificate
         self._expires_ms: int | None = None
+        self._emit = emit
+        self._told_end_ms: int | None = None
         self._read_at_connect = 0
 
     def payload(self, uplink: UplinkState, offset_ms: int | None) -> bytes:
@@ -83,6 +90,7 @@ class Heartbeat:
         if self._certificate is not None and uplink.connects != self._read_at_connect:
             self._read_at_connect = uplink.connects
             self._expires_ms = expires_ms(self._certificate)
+        self._warn(now_ms)
         source = self._source()
         meters = [meter for poller in self._pollers for meter in poller.meter_states()]
         return EdgeState(
@@ -102,6 +110,14 @@ class Heartbeat:
             buses=tuple(poller.bus_state() for poller in self._pollers),
             meters=tuple(meters),
         )
+
+    def _warn(self, now_ms: int) -> None:
+        """Tell of a certificate that ends soon, once for each."""
+        end_ms = self._expires_ms
+        if end_ms is None or end_ms == self._told_end_ms or end_ms - now_ms > ENDS_SOON_MS:
+            return
+        self._told_end_ms = end_ms
+        self._emit(CertificateEnding((end_ms - now_ms) // DAY_MS))
 
     def _outbox_state(self, now_ms: int) -> OutboxState:
         stats = self._outbox.stats()

@@ -15,6 +15,7 @@ from contract.meta import MetaChannel, MetaMeter
 from contract.reading import is_id
 from edge_agent.config import MeterConfig
 from edge_agent.errors import ConfigError, Problem
+from edge_agent.maps.bacnet import parse_bacnet
 from edge_agent.maps.base import DeviceMap, Keys
 from edge_agent.maps.cjt188 import parse_cjt188
 from edge_agent.maps.dlt645 import parse_dlt645
@@ -23,6 +24,7 @@ from edge_agent.maps.mbus import parse_mbus
 from edge_agent.maps.modbus import parse_modbus
 from edge_agent.maps.mqtt_json import parse_mqtt_json
 from edge_agent.maps.opcua import parse_opcua
+from edge_agent.toml_lines import placed
 
 _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "modbus": parse_modbus,
@@ -32,6 +34,7 @@ _PARSERS: Mapping[str, Callable[[Keys], tuple[DeviceMap, list[Problem]]]] = {
     "manual": parse_manual,
     "mqtt-json": parse_mqtt_json,
     "opcua": parse_opcua,
+    "bacnet": parse_bacnet,
 }
 """Protocol of a map -> what reads it."""
 
@@ -76,7 +79,13 @@ def load_device_maps(models: Iterable[str], own: Path | None = None) -> dict[str
             maps[model] = load_device_map(model, own) if is_own else _cached(model)
         except ConfigError as error:
             where = f"{own if is_own else devices_folder()}/{model}.toml"
-            problems += (Problem(f"{where} {p.key}".strip(), p.reason) for p in error.problems)
+            problems += (
+                Problem(
+                    " ".join(filter(None, (f"{where}:{p.line}" if p.line else where, p.key))),
+                    p.reason,
+                )
+                for p in error.problems
+            )
     if problems:
         raise ConfigError("", problems)
     return maps
@@ -130,5 +139,5 @@ def parse_device_map(text: str, path: Path) -> DeviceMap:
     top.rest()
     problems = top.problems + problems
     if problems:
-        raise ConfigError(str(path), problems)
+        raise ConfigError(str(path), placed(text, problems))
     return device

@@ -24,11 +24,15 @@ PROGRESS_STEPS = 60
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Poll at `first_ms`, then every `step_ms`, up to and including `last_ms` [ms UTC]."""
+    """Poll at `first_ms`, then every `step_ms`, up to and including `last_ms` [ms UTC].
+
+    least: steps in a batch; more when the commit period holds more.
+    """
 
     first_ms: int
     last_ms: int
     step_ms: int
+    least: int = 1
 
     def times(self) -> range:
         """All instants of the run."""
@@ -91,7 +95,7 @@ async def run_steps(
     devices = device_maps(config)
     meta = build_meta(config, devices)
     clock = SteppingClock(steps.first_ms)
-    commit_ms = round(config.uplink.commit_period_s * 1000)
+    commit_ms = max(round(config.uplink.commit_period_s * 1000), steps.least * steps.step_ms)
     taken = 0
     with contextlib.closing(open_outbox(config, emit)) as outbox:
         outbox.use_meta(meta)

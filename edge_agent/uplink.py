@@ -212,7 +212,13 @@ class Uplink:
         """One connection; returns when drained after `stop`, raises when it is lost."""
         self._said.text = ""
         client = self._client()
-        async with client:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(client)
+            except AttributeError as error:
+                # The broker closed while aiomqtt's thread was still connecting: paho's loop took
+                # the socket away between that thread's look at it and its use.
+                raise aiomqtt.MqttError(f"closed while connecting: {error}") from error
             for kind in (MessageKind.ACK, MessageKind.CMD):
                 await client.subscribe(
                     self._topic(kind), qos=1, timeout=self._config.publish_timeout_s

@@ -53,6 +53,8 @@ GROUP = "nenghao"
 FOLDER_UID = "nenghao"
 DOCS = "docs"
 DAY_S = DAY_MS // 1000
+SETTLED_S = DAY_S + DAY_S // 4
+"""After its start a day is over, and late readings of it have come."""
 EVERY_SITE = other_than(SITE, THE_REGION)
 OF_TOTAL = equal(NODE, TOTAL)
 ELECTRIC = equal(CARRIER, "electricity")
@@ -86,7 +88,7 @@ def rules() -> tuple[Rule, ...]:
     """Return all rules."""
     return (
         Rule("edge-offline", (Asked(_edges("online"), DAY_S),), "$A < 1", of_edges=True),
-        Rule("completeness", (Asked(_completeness(), 2 * DAY_S, DAY_S // 4),), "$A < 0.9"),
+        Rule("completeness", (Asked(_completeness(), DAY_S + SETTLED_S, SETTLED_S),), "$A < 0.9"),
         Rule(
             "budget-pace",
             (Asked(_energy(), 7 * DAY_S), Asked(_budget(), 31 * DAY_S)),
@@ -100,7 +102,7 @@ def rules() -> tuple[Rule, ...]:
         Rule(
             "night-load",
             (Asked(_least_hour(ELECTRIC), DAY_S), Asked(_usual(ELECTRIC), 8 * DAY_S, DAY_S)),
-            "$A > 1.3 * $B",
+            "$A > 1.3 * abs($B)",  # below zero: a battery gives back
         ),
         Rule(
             "leak",

@@ -24,7 +24,7 @@ from grafana.words import Words
 
 COLUMNS = 24
 TAG = "nenghao"
-IDS = ("region", "site", "building", "carbon", "meter", "fleet", "quality")
+IDS = ("region", "site", "building", "carbon", "meter", "fleet", "quality", "networks")
 NAME_AND_ID = r"/^(?<text>.*) \| (?<value>\S+)$/"
 """How a variable takes name and id from `contract.stored.choice`."""
 
@@ -91,6 +91,13 @@ def building_variable(words: Words) -> Variable:
     of_site = (chosen(REGION), other_than(SITE, THE_REGION), equal(NODE, TOTAL))
     found = _choices(words, *of_site, matches("sector", PUBLIC))
     return Variable(SITE, words["building"], found)
+
+
+def sites_variable(words: Words, name: str, sectors: str) -> Variable:
+    """All sites of the region whose sector is one of a kind; not to be chosen from."""
+    of_site = (chosen(REGION), other_than(SITE, THE_REGION), equal(NODE, TOTAL))
+    found = _choices(words, *of_site, matches("sector", sectors))
+    return Variable(name, words["site"], found, hidden=True, several=True)
 
 
 def meter_variable(words: Words, *more: Condition, name: str = "meter") -> Variable:

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from grafana import alerts
 from grafana.board import Maker, dashboard
-from grafana.dashboards import building, carbon, fleet, meter, quality, region, site
+from grafana.dashboards import building, carbon, fleet, meter, networks, quality, region, site
 from grafana.words import LANGUAGES, Words
 
 MAKERS: tuple[Maker, ...] = (
@@ -18,6 +18,7 @@ MAKERS: tuple[Maker, ...] = (
     meter.make,
     fleet.make,
     quality.make,
+    networks.make,
 )
 FOLDER = Path(__file__).parent / "rendered"
 

@@ -69,6 +69,17 @@ RULES = (
     "long-gap",
 )
 """Of the verdicts; a test compares them with the aggregator's."""
+EVENTS = (
+    "exchange",
+    "reset",
+    "rollover",
+    "correction",
+    "clock",
+    "accept",
+    "reject",
+    "replace",
+)
+"""Kinds of what people say of meters; a test compares them with the aggregator's."""
 UNIT_TEXTS = {
     "m3": ("m³", ""),
     "kgce/m2": ("kgce/m²", ""),
@@ -142,7 +153,7 @@ def electricity(words: Words) -> Expression:
 
 
 def measured() -> Expression:
-    """Return which share of the time behind a figure was measured."""
+    """Return which share of the time behind a figure was measured; ask it of `DAYS_OVER`."""
     return share("measured_ms", *DURATIONS)
 
 

@@ -183,6 +183,8 @@ def within(*conditions: str) -> tuple[str, ...]:
 
 
 RANGE = within(f"{Names.RANGE}")
+DAYS_OVER = within(*RANGE, f"time <= {Names.TO} - 1d")
+"""Days of the range that are over at its end: what is to come of a day counts as missing in it."""
 ALWAYS: tuple[str, ...] = ()
 """Points that stand at one fixed time."""
 

@@ -350,7 +350,7 @@ class House:
             type_val="alertlist",
             options={
                 "viewMode": "list",
-                "groupMode": "default",
+                "groupMode": "default",  # a custom one unfolds all labels of all instances
                 "groupBy": [],
                 "maxItems": 20,
                 "sortOrder": 3,

@@ -49,6 +49,12 @@ def join(by: str, *, mode: str = "inner") -> m.DataTransformerConfig:
     return transform("joinByField", byField=by, mode=mode)
 
 
+def with_a(name: str) -> m.DataTransformerConfig:
+    """Keep rows that have something in a column."""
+    absent = {"fieldName": name, "config": {"id": "isNull", "options": {}}}
+    return transform("filterByValue", type="exclude", match="any", filters=[absent])
+
+
 def columns(*names: str) -> m.DataTransformerConfig:
     """Keep these columns, in this order."""
     return transform("filterFieldsByName", include={"names": list(names)})

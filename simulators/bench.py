@@ -40,11 +40,11 @@ FAULTS = {
 
 
 def _swap(defects: Defects, now_ms: int) -> None:
-    defects.swapped = SWAPPED_B_C
+    defects.phase_powers = SWAPPED_B_C
 
 
 def _reverse(defects: Defects, now_ms: int) -> None:
-    defects.signs = REVERSED_A
+    defects.phase_powers = REVERSED_A
 
 
 def _mismatch(defects: Defects, now_ms: int) -> None:

@@ -222,13 +222,13 @@ class SimulatedMeter:
 
     def _instantaneous(self, register: Register, time_ms: int) -> float:
         defects = self.defects
-        channel = defects.swapped.get(register.channel, register.channel)
+        channel = register.channel
         value = instantaneous_value(
             channel, self._flows, defects.moment(time_ms), self.identity.multiplier, self._seed
         )
         if channel.startswith(_OF_CURRENT) and channel != "power_factor":
             value *= defects.ratio_ppm / 1_000_000
-        return value * defects.signs.get(register.channel, 1)
+        return value * defects.share(channel)
 
     def _unwrapped(self, counter: _Counter, time_ms: int) -> int:
         """What the display would stand at if it never wrapped [micro-units]."""
@@ -241,6 +241,8 @@ class SimulatedMeter:
             true_micro -= counter.signal.amount_micro(start.time_ms)
             begin_micro = start.shown_micro
         measured = true_micro * defects.ratio_ppm // 1_000_000
+        if counter.register.channel.startswith("energy_"):
+            measured = measured * max(0, sum(defects.phase_powers)) // 3_000_000
         return begin_micro + measured // self.identity.multiplier
 
     def _note(self, counter: _Counter, time_ms: int, unwrapped: int, served_micro: int) -> None:

@@ -6,17 +6,17 @@ given, none is drawn here: the same script makes the same readings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-SWAPPED_B_C: Mapping[str, str] = {
-    f"{quantity}_{ours}": f"{quantity}_{theirs}"
-    for quantity in ("voltage", "current", "power")
-    for ours, theirs in (("b", "c"), ("c", "b"))
-}
-"""Phases B and C exchanged at the terminals."""
-REVERSED_A: Mapping[str, int] = {"power_a": -1}
+PPM = 1_000_000
+PhasePowers = tuple[int, int, int]
+"""What the meter makes of each phase's power, voltage times the current it sees with it [ppm]."""
+AS_IS: PhasePowers = (PPM, PPM, PPM)
+REVERSED_A: PhasePowers = (-PPM, PPM, PPM)
 """The transformer of phase A put in the wrong way round: its power counts backwards."""
+SWAPPED_B_C: PhasePowers = (PPM, -784_664, -215_336)
+"""The currents of B and C at each other's voltages: cos(phi + 120) and cos(phi - 120) by cos(phi)
+at a power factor of 0.95. Together the three phases then make nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,14 @@ class Defects:
     """Counts stand so much higher [micro-units]: to bring a rollover near."""
     ratio_ppm: int = 1_000_000
     """What is measured of what flows: 100 000 = a transformer ten times too large."""
-    swapped: Mapping[str, str] = field(default_factory=dict)
-    """Channel -> the channel whose value it shows instead, see `SWAPPED_B_C`."""
-    signs: Mapping[str, int] = field(default_factory=dict)
-    """Channel -> -1 where it is shown the wrong way round, see `REVERSED_A`."""
+    phase_powers: PhasePowers = AS_IS
+    """See `REVERSED_A` and `SWAPPED_B_C`; the sum, its factor and the counts follow."""
+
+    def share(self, channel: str) -> float:
+        """What is shown of a power, or of a power factor, beside what it would be."""
+        if channel in ("power_a", "power_b", "power_c"):
+            return self.phase_powers["abc".index(channel[-1])] / PPM
+        return sum(self.phase_powers) / 3 / PPM if channel in ("power", "power_factor") else 1.0
 
     def moment(self, time_ms: int) -> int:
         """The time whose values the display shows at `time_ms`."""

@@ -1,9 +1,11 @@
 """Signals: a flow (power, volume flow, mass flow) over time, and the exact amount that has flowed.
 
-A signal is constant within each UTC minute. Its rate is an integer number of pico-units per
-millisecond (1e-12 kWh/ms = 3.6 mW), so the amount up to any millisecond is an exact integer and
-sums and differences of signals are exact too. Amounts count from `origin_ms`; a day of minutes is
-computed when it is first asked for and kept as prefix sums, so every further look-up is O(1).
+A signal has a mean rate for each UTC minute, an integer number of pico-units per millisecond (1e-12
+kWh/ms = 3.6 mW) in steps of QUANTUM, and moves around it second by second: by whole percent that
+add up to nothing over the minute and are the same for all signals. So the amount up to any
+millisecond is an exact integer, and sums and differences of signals are exact too. Amounts count
+from `origin_ms`; a day of minutes is computed when it is first asked for and kept as prefix sums,
+so every further look-up is O(1).
 
 units: `unit` below is the catalogue unit of the channel: kWh, kvarh, m3, t, GJ.
 """
@@ -11,11 +13,18 @@ units: `unit` below is the catalogue unit of the channel: kWh, kvarh, m3, t, GJ.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import accumulate
+
+from simulators.noise import uniform
 
 MINUTE_MS = 60_000
 DAY_MINUTES = 1440
 PICO_PER_MICRO = 1_000_000
+QUANTUM = 100
+"""Rates are multiples of it, so that a percent of a sum is the sum of the percents."""
+SWAY_PERCENT = 3
+_MINUTES_KEPT = 4096
 
 RateFunction = Callable[[int], int]
 """UTC minute since the epoch -> rate [pico-units per ms], at least 0."""
@@ -26,8 +35,26 @@ def rate_from_milli_per_hour(milli_per_hour: int) -> int:
     return milli_per_hour * 2500 // 9
 
 
+@lru_cache(maxsize=_MINUTES_KEPT)
+def sway_percent(minute: int) -> tuple[int, ...]:
+    """How far the seconds of a UTC minute lie from its mean [percent]; together nothing."""
+    half = [uniform(minute, second, -SWAY_PERCENT, SWAY_PERCENT) for second in range(30)]
+    return (*half, *(-percent for percent in reversed(half)))
+
+
+@lru_cache(maxsize=_MINUTES_KEPT)
+def _sway_sums(minute: int) -> tuple[int, ...]:
+    return tuple(accumulate((percent * 1000 for percent in sway_percent(minute)), initial=0))
+
+
+def _swayed(minute: int, rest_ms: int) -> int:
+    """Percent x ms from the beginning of a minute."""
+    second, ms = divmod(rest_ms, 1000)
+    return _sway_sums(minute)[second] + sway_percent(minute)[second] * ms
+
+
 class Signal:
-    """A rate that is constant within each minute, and its running integral."""
+    """A rate second by second, and its running integral."""
 
     def __init__(self, rate: RateFunction, origin_ms: int) -> None:
         """`origin_ms` [UTC ms, a whole minute]: where the amount is 0."""
@@ -39,14 +66,16 @@ class Signal:
         self._amounts: list[int] = [0]  # pico-units at the start of each minute
 
     def minute_rate(self, minute: int) -> int:
-        """Rate [pico-units per ms] in one UTC minute since the epoch."""
+        """Mean rate [pico-units per ms] of one UTC minute since the epoch."""
         index = minute - self._origin_minute
         self._cover(index)
         return self._rates[index]
 
     def rate(self, time_ms: int) -> int:
         """Rate [pico-units per ms] at a moment."""
-        return self.minute_rate(time_ms // MINUTE_MS)
+        minute, rest_ms = divmod(time_ms, MINUTE_MS)
+        mean = self.minute_rate(minute)
+        return mean + mean // QUANTUM * sway_percent(minute)[rest_ms // 1000]
 
     def per_hour(self, time_ms: int) -> float:
         """Rate [unit per hour] at a moment, for displays of power and flow."""
@@ -57,7 +86,8 @@ class Signal:
         minute, rest_ms = divmod(time_ms, MINUTE_MS)
         index = minute - self._origin_minute
         self._cover(index)
-        return self._amounts[index] + self._rates[index] * rest_ms
+        mean = self._rates[index]
+        return self._amounts[index] + mean * rest_ms + mean // QUANTUM * _swayed(minute, rest_ms)
 
     def amount_micro(self, time_ms: int) -> int:
         """Amount [micro-units] from the origin to a moment, rounded down."""
@@ -69,6 +99,7 @@ class Signal:
         while index >= len(self._rates):
             first = self._origin_minute + len(self._rates)
             day = [self._rate(minute) for minute in range(first, first + DAY_MINUTES)]
+            day = [rate - rate % QUANTUM for rate in day]
             if min(day) < 0:
                 raise ValueError("a signal never runs backwards; split it into two directions")
             sums = accumulate((rate * MINUTE_MS for rate in day), initial=self._amounts[-1])

@@ -19,6 +19,7 @@ from simulators.images import meter_address
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
 BACKLOG_COMMIT_S = 900.0
+BACKLOG_POLL_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,16 @@ def write_register(district: District, folder: Path) -> None:
     )
     sites = {site.id for site in district.sites}
     for table, rows in district.register.items():
-        _write_rows(folder / f"{table}.csv", [row for row in rows if _of(row) <= sites])
+        if own := [row for row in rows if _of(row) <= sites]:
+            _write_rows(folder / f"{table}.csv", own)
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeFiles:
     """One edge's configuration files.
 
-    backlog_config: the same gateway and outbox, committing rarely, for a run through past time.
+    backlog_config: the same gateway and outbox, committing rarely, for a run through past time;
+    followed by no steps it polls on the hour only, so that it sends what it has and little else.
     """
 
     site: str
@@ -129,7 +132,7 @@ def write_edges(
     `tls`: folder that holds, or will, ca.pem, cert.pem and key.pem of each edge under its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    backlog = replace(pace, commit_s=BACKLOG_COMMIT_S)
+    backlog = replace(pace, poll_s=BACKLOG_POLL_S, commit_s=BACKLOG_COMMIT_S)
     written: list[EdgeFiles] = []
     for site in district.sites:
         for edge in site.edges:

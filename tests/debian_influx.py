@@ -1,5 +1,6 @@
 """Debian's influxd with the configuration that is shipped, in folders and on ports of a test."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,8 @@ class DebianInflux:
             )
         wait_for_port(self.http, self._process)
 
-    def kill(self) -> None:
-        self._process.terminate()
+    def kill(self, how: int = signal.SIGTERM) -> None:
+        self._process.send_signal(how)
         self._process.wait(20)
 
     def users(self) -> "subprocess.CompletedProcess[str]":

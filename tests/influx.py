@@ -1,7 +1,6 @@
 """Debian's InfluxDB 1.6.7 for tests, and a shim that makes it answer influxdb-client's 2.x API."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,32 +19,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from simulators.chaos.servers import find_program, influxd_config
 from simulators.demo.processes import free_port
 
-_CONFIG = """
-reporting-disabled = true
-bind-address = "127.0.0.1:{rpc}"
-[meta]
-  dir = "{folder}/meta"
-[data]
-  dir = "{folder}/data"
-  wal-dir = "{folder}/wal"
-  index-version = "tsi1"
-  query-log-enabled = false
-[http]
-  bind-address = "127.0.0.1:{http}"
-  log-enabled = false
-[monitor]
-  store-enabled = false
-[subscriber]
-  enabled = false
-"""
 START_S = 20.0
 
 
 def find_influxd() -> str:
     """Return the server's path; skip, or fail where servers are required."""
-    found = shutil.which("influxd") or shutil.which("influxd", path="/usr/sbin:/usr/bin")
+    found = find_program("influxd")
     if found is None:
         message = "influxd is not installed (apt install influxdb): InfluxDB was NOT tested"
         if os.environ.get("NENGHAO_REQUIRE_SERVERS") == "1":
@@ -66,9 +48,7 @@ class InfluxServer:
 
     def start(self) -> None:
         config = self._folder / "influxdb.conf"
-        config.write_text(
-            _CONFIG.format(folder=self._folder, http=self._port, rpc=free_port()), encoding="utf-8"
-        )
+        config.write_text(influxd_config(self._folder, self._port, free_port()), encoding="utf-8")
         with (self._folder / "influxd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binary, "run", "-config", str(config)], stdout=log, stderr=log

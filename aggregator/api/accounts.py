@@ -5,7 +5,7 @@ Rules: `aggregator.register.roles`. A role holds for the intervals that start wh
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
@@ -14,7 +14,7 @@ import numpy as np
 
 from aggregator.analyses import analyses_of
 from aggregator.api.deductions import Deducted, deductions_of
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.batch import IntervalColumns
 from aggregator.ledger.factors import Measure
 from aggregator.periods import first_start, pieces
@@ -27,6 +27,8 @@ Amounts = Mapping[str, int]
 
 COST = "cost_cny"
 
+_AT_ONCE = 200_000
+"""Base intervals that are read at once."""
 _TOTAL_ROLES = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT, Role.OWN_GENERATION)
 
 
@@ -83,9 +85,50 @@ def site_account(
     reader: LedgerReader, site: Site, level: Level, from_ms: int, to_ms: int
 ) -> SiteAccount:
     """Return what a site consumed in [from_ms, to_ms), from figures of a level that start in it."""
+    return next(site_accounts(reader, [site], level, from_ms, to_ms))
+
+
+def site_accounts(
+    reader: LedgerReader, sites: Sequence[Site], level: Level, from_ms: int, to_ms: int
+) -> Iterator[SiteAccount]:
+    """Yield what each site consumed; figures of many sites are read at once."""
     from_ms, to_ms = (first_start(level, reader.grid_ms, time_ms) for time_ms in (from_ms, to_ms))
-    spans = spans_of(reader, site, from_ms, to_ms)
-    figures = figures_of(reader, spans, level, from_ms, to_ms)
+    most = max(1, _AT_ONCE * reader.grid_ms // max(reader.grid_ms, to_ms - from_ms))
+    together: list[tuple[Site, Sequence[Span]]] = []
+    series = 0
+    for site in sites:
+        spans = spans_of(reader, site, from_ms, to_ms)
+        together.append((site, spans))
+        series += sum(len(span.terms) for span in spans)
+        if series >= most:
+            yield from _accounts(reader, together, level, from_ms, to_ms)
+            together, series = [], 0
+    yield from _accounts(reader, together, level, from_ms, to_ms)
+
+
+def _accounts(
+    reader: LedgerReader,
+    together: "Sequence[tuple[Site, Sequence[Span]]]",
+    level: Level,
+    from_ms: int,
+    to_ms: int,
+) -> Iterator[SiteAccount]:
+    """Yield the accounts of some sites: where no border parts a figure, of figures read once."""
+    whole = [span for _, spans in together if len(spans) == 1 for span in spans]
+    read = figures_of(reader, whole, level, from_ms, to_ms)
+    for site, spans in together:
+        figures = read if len(spans) == 1 else figures_of(reader, spans, level, from_ms, to_ms)
+        yield _deducted(reader, site, spans, figures, from_ms, to_ms)
+
+
+def _deducted(
+    reader: LedgerReader,
+    site: Site,
+    spans: "Sequence[Span]",
+    figures: IntervalColumns,
+    from_ms: int,
+    to_ms: int,
+) -> SiteAccount:
     account = account_of(reader, site, spans, figures, from_ms, to_ms)
 
     @cache
@@ -94,7 +137,7 @@ def site_account(
         return by_carrier(account_of(reader, site, inside, figures, start_ms, end_ms))
 
     rows = reader.register.deductions.get(site.id, ())
-    found = deductions_of(rows, from_ms, to_ms, by_carrier(account), within)
+    found = deductions_of(rows, from_ms, to_ms, within)
     return replace(account, deductions=found)
 
 
@@ -106,7 +149,7 @@ def figures_of(
     A figure inside which a row of the register takes effect is read as shorter ones.
     """
     series = sorted({series for span in spans for series, _ in span.terms})
-    borders = [span.start_ms for span in spans[1:]]
+    borders = {span.start_ms for span in spans} - {from_ms}
     read = [
         reader.figures(one, series, start_ms, end_ms)
         for one, start_ms, end_ms in pieces(level, reader.grid_ms, borders, from_ms, to_ms)
@@ -158,17 +201,16 @@ class Span:
         return replace(self, start_ms=start_ms, end_ms=max(start_ms, min(self.end_ms, to_ms)))
 
     def of(self, figures: IntervalColumns, series: int) -> IntervalColumns:
-        """Return the figures of one series in this time, of figures sorted by series."""
-        rows = of_series(figures, series)
-        return rows.take((rows.start_ms >= self.start_ms) & (rows.start_ms < self.end_ms))
+        """Return the figures of one series in this time, of figures by (series, start)."""
+        low, high = _span_of(figures, series)
+        starts = figures.start_ms[low:high]
+        first, last = low + np.searchsorted(starts, [self.start_ms, self.end_ms])
+        return figures.take(slice(first, last))
 
 
 def spans_of(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[Span]:
     """Return the spans that make up [from_ms, to_ms)."""
-    series = {
-        (found.key.meter, found.key.channel): found.index
-        for found in cumulative(reader.series(site.id), site.region)
-    }
+    series = by_channel(reader, site)
     channels: dict[str, set[str]] = defaultdict(set)
     for meter, channel in series:
         channels[meter].add(channel)
@@ -272,8 +314,14 @@ def is_bought(term: Term) -> bool:
 
 def of_series(rows: IntervalColumns, series: int) -> IntervalColumns:
     """Return the rows of one series, of rows sorted by series."""
-    low, high = np.searchsorted(rows.series, [series, series + 1])
-    return rows.take(np.arange(low, high))
+    return rows.take(slice(*_span_of(rows, series)))
+
+
+def _span_of(rows: IntervalColumns, series: int) -> tuple[int, int]:
+    """Return first and last + 1 of a series' rows, of rows sorted by series."""
+    # of the column's own type: any other is a copy of the whole column
+    low, high = np.searchsorted(rows.series, np.array([series, series + 1], rows.series.dtype))
+    return int(low), int(high)
 
 
 def edges_of(register: Register, site: str, at_ms: int) -> set[str]:

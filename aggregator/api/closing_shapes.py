@@ -45,7 +45,7 @@ class FindingRow(Shape):
     cause: str
     why: str
     author: str
-    """Who told the event; empty when readings alone changed it."""
+    """Who told the event, or changed the register's rows; empty when readings alone changed it."""
     days: int
     amount: Amounts
     held: Amounts

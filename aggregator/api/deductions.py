@@ -5,7 +5,6 @@ that deducting all of it leaves nothing of it. CO2 keeps what it is: what is bur
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,47 +50,52 @@ class Deducted:
 
 
 def deductions_of(
-    rows: Sequence[Deduction],
-    from_ms: int,
-    to_ms: int,
-    whole: Carriers,
-    within: Callable[[int, int], Carriers],
+    rows: Sequence[Deduction], from_ms: int, to_ms: int, within: Callable[[int, int], Carriers]
 ) -> Sequence[Deducted]:
     """Convert the rows that touch [from_ms, to_ms), and say of each whether it is deducted.
+
+    A row may take what its period consumed, less what other rows take within it. Months go before
+    years, whatever was asked for: so a month's deductions are the same in its year's.
 
     Args:
         rows: of one site.
         from_ms: included [ms UTC].
         to_ms: excluded.
-        whole: what the site consumed in that time.
-        within: the same of a part of it.
+        within: what the site consumed in a part of that time.
     """
-    found: list[Deducted] = []
-    taken: dict[str, int] = defaultdict(int)
-    for row in rows:
-        start_ms, end_ms = period_span(row.period)
-        if start_ms >= to_ms or end_ms <= from_ms:
-            continue
+    touching = [
+        (index, row, *period_span(row.period))
+        for index, row in enumerate(rows)
+        if period_span(row.period)[0] < to_ms and period_span(row.period)[1] > from_ms
+    ]
+    found: dict[int, Deducted] = {}
+    taken: list[tuple[str, int, int]] = []
+    """Carrier, start of the period, micro-units."""
+    for index, row, start_ms, end_ms in sorted(touching, key=lambda one: (one[3] - one[2], one[0])):
         unit = str(catalogue()[carriers()[row.carrier].forward[0]].unit)
         unknown = dict.fromkeys(COAL, math.nan)
         if start_ms < from_ms or end_ms > to_ms:
             beyond = f"{row.period} reaches beyond the period asked for"
-            found.append(Deducted(row, unit, unknown, beyond))
+            found[index] = Deducted(row, unit, unknown, beyond)
             continue
         account = within(start_ms, end_ms).get(row.carrier)
         consumed = 0 if account is None else account.consumption.get(unit, 0)
+        left = consumed - sum(
+            micro
+            for carrier, at_ms, micro in taken
+            if carrier == row.carrier and start_ms <= at_ms < end_ms
+        )
         micro = to_micro(row.amount)
-        left = whole[row.carrier].consumption[unit] - taken[row.carrier] if account else 0
-        if account is None or micro > min(consumed, left):
-            rest = f"{max(0, min(consumed, left)) / MICRO:g} {unit}"
+        if account is None or micro > left:
+            rest = f"{max(0, left) / MICRO:g} {unit}"
             reason = f"more than is left of the {row.carrier} consumed in {row.period}: {rest}"
-            found.append(Deducted(row, unit, unknown, reason))
+            found[index] = Deducted(row, unit, unknown, reason)
             continue
-        taken[row.carrier] += micro
+        taken.append((row.carrier, start_ms, micro))
         share = micro / consumed if consumed else 0.0
         kgce = {measure: share * account.kg.get(measure, math.nan) for measure in COAL}
-        found.append(Deducted(row, unit, kgce, ""))
-    return found
+        found[index] = Deducted(row, unit, kgce, "")
+    return [found[index] for index in sorted(found)]
 
 
 def net_of(

@@ -41,6 +41,7 @@ RULES: Mapping[tuple[str, str], Right] = MappingProxyType(
         ("GET", "/api/v1/demand"): Right.READ,
         ("GET", "/api/v1/edges"): Right.READ,
         ("GET", "/api/v1/live"): Right.READ,
+        ("GET", "/api/v1/regions"): Right.READ,
         ("GET", "/api/v1/load"): Right.READ,
         ("GET", "/api/v1/plans"): Right.READ,
         ("GET", "/api/v1/proof"): Right.READ,

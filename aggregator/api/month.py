@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import isnan
 from operator import attrgetter
 from typing import Any
 
@@ -29,6 +30,7 @@ from aggregator.rollups import summed
 from contract.interval import next_month
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS, Level
 
+_NOT_ESTIMATED = ("", Role.CHECK)
 _FIGURES = (*INTEGER_FIELDS, *MEASURE_FIELDS)
 
 
@@ -59,10 +61,13 @@ def month_parts(reader: LedgerReader, site: Site, month_ms: int) -> Sequence[Par
             rows = of_series(intervals if one.index in split else months, one.index)
             if one.index in split:
                 rows = _within(rows, step, reader.grid_ms)
+            tail = tails.get(one.index)
+            if len(rows) == 0 and tail is not None and _role(step.meter) not in _NOT_ESTIMATED:
+                rows = _nothing(step, reader.grid_ms)
             if len(rows):
                 known.add((meter, step.from_ms))
                 part = _part(reader, site, meter, channel, step, rows)
-                parts.append(_with_tail(part, step, tails.get(one.index)))
+                parts.append(_with_tail(part, step, tail))
     parts += [
         _part(reader, site, meter, "", step, _nothing(step, reader.grid_ms))
         for meter, own in steps.items()
@@ -177,19 +182,26 @@ def _part(
 
 
 def _with_tail(part: Part, step: _Step, tail: OpenTail | None) -> Part:
-    """Add what is estimated after the last reading; its measures are in proportion."""
-    if tail is None or part.role in ("", Role.CHECK):
+    """Add what is estimated after the last reading.
+
+    Its measures are in proportion to the month's own, where it has any, else to those of what it is
+    estimated from.
+    """
+    if tail is None or part.role in _NOT_ESTIMATED:
         return part
     amount, length_ms = tail.within(step.from_ms, step.to_ms)
     length_ms = min(length_ms, part.missing_ms)
     if length_ms == 0:
         return part
     measures = {name: getattr(part, name) for name in MEASURE_FIELDS}
-    if amount:
+    if part.amount and amount:
         measures = {
-            name: value * (1 + amount / part.amount) if value is not None and part.amount else None
+            name: None if value is None else value * (1 + amount / part.amount)
             for name, value in measures.items()
         }
+    elif part.amount == 0:
+        made = {name: amount * per_micro for name, per_micro in tail.per_micro.items()}
+        measures = {name: None if isnan(value) else value for name, value in made.items()}
     return replace(
         part,
         amount=part.amount + amount,

@@ -4,7 +4,8 @@
 floats with a unit in their name only where a response is made.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,9 +21,10 @@ from aggregator.kernels.integral import MAX_RATE_MICRO_PER_H
 from aggregator.kernels.neighbourhood import NEIGHBOURS
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.registers import Registers, edit
+from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.records import Quarantined, RecordsUnavailable
-from aggregator.register.model import Register
+from aggregator.register.model import Register, Site
 from aggregator.register.rates import rates
 from aggregator.release import misdated
 from aggregator.site_tariffs import SiteTariffs
@@ -31,7 +33,7 @@ from aggregator.verdict import Verdict
 from contract.channels import catalogue
 from contract.reading import COUNTING_CODES, MAX_TIME_MS, MIN_TIME_MS
 from contract.state import EdgeState
-from contract.stored import Level
+from contract.stored import NODE_FIGURES, THE_REGION, TOTAL, Level
 from contract.topics import Address
 from contract.units import MICRO
 
@@ -71,6 +73,18 @@ class LiveValues(Protocol):
 
     def readings_per_s(self, now_ms: int) -> float | None:
         """Return the readings committed per second, lately; None to who may not know it."""
+        ...
+
+
+class Quarantine(Protocol):
+    """What the API asks of `Records`; RecordsUnavailable."""
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which payloads are kept for impossible times."""
+        ...
+
+    def misdated(self, region: str, site: str) -> Iterable[Quarantined]:
+        """Return a site's payloads that are kept for impossible times, the oldest first."""
         ...
 
 
@@ -120,6 +134,10 @@ class LedgerReader(Protocol):
         """Return figures that start in [from_ms, to_ms), by (series, start); StoreError."""
         ...
 
+    def totals(self, level: Level, start_ms: int) -> Points:
+        """Return what each site consumed in the period that starts then: node figures `_total`."""
+        ...
+
     def history(
         self, series: int, from_ms: int | None = None, to_ms: int | None = None
     ) -> tuple[ReadingColumns, IntervalColumns]:
@@ -139,6 +157,14 @@ class LedgerReader(Protocol):
 
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         """Return the verdicts that stand about readings in [from_ms, to_ms)."""
+        ...
+
+    def senders(self, region: str, site: str) -> Collection[str]:
+        """Return the edges that have sent readings of a site, refused ones too."""
+        ...
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        """Return the (region, site) pairs of which the door keeps readings out."""
         ...
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
@@ -185,7 +211,7 @@ class StoreLedgerReader:
         facts: Callable[[int], ChannelFacts],
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
-        quarantine: Callable[[str, str], Iterable[Quarantined]] = lambda _region, _site: (),
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._quarantine = quarantine
         self.register = register
@@ -219,6 +245,11 @@ class StoreLedgerReader:
         with self._reader() as reader:
             return reader.intervals(level, np.array(sorted(series), np.int32), from_ms, to_ms)
 
+    def totals(self, level: Level, start_ms: int) -> Points:
+        with self._reader() as reader:
+            found = reader.points(NODE_FIGURES[level], start_ms, start_ms + 1, {"node": [TOTAL]})
+        return of_sites(found, lambda _, site: site != THE_REGION)
+
     def history(
         self, series: int, from_ms: int | None = None, to_ms: int | None = None
     ) -> tuple[ReadingColumns, IntervalColumns]:
@@ -244,7 +275,8 @@ class StoreLedgerReader:
         return readings, intervals
 
     def near(self, series: int, from_ms: int, to_ms: int) -> tuple[ReadingColumns, Sequence[str]]:
-        registers, chosen = self._registers(series), np.array([series], np.int32)
+        directory, registers = self._store.directory, self._registers(series)
+        chosen = np.array([series], np.int32)
         low, high, asked = from_ms, to_ms, NEIGHBOURS
         with self._reader() as reader:
             while True:  # where readings are moved or rejected, more must be read
@@ -259,14 +291,16 @@ class StoreLedgerReader:
                 if (since, until) != (low, high):
                     low, high = since, until
                     continue
-                if registers.shifts and len(found):  # of two of one time one may move away
+                if (registers.shifts or registers.edges) and len(found):
+                    # Of two of one time one may move away, or be the primary gateway's.
                     first, last = int(found.time_ms.min()), int(found.time_ms.max())
                     found = reader.versions(chosen, first, last)
-                readings = self._counting(series, found)
-                if not len(lacking(found, readings, self._store.directory, (low, high), asked)):
+                entering = admitted(found, registers, directory)
+                readings = needed(entering, directory)
+                if not len(lacking(found, entering, readings, directory, (low, high), asked)):
                     break
                 asked *= MORE
-        edges = [self._store.directory.sources.key(one).edge for one in readings.source.tolist()]
+        edges = [directory.sources.key(one).edge for one in readings.source.tolist()]
         return readings, edges
 
     def _around(
@@ -277,8 +311,10 @@ class StoreLedgerReader:
             np.array([series], np.int32), low, high,
             before=asked, after=asked, counting=COUNTING_CODES,
         )  # fmt: skip
-        readings = self._counting(series, found)
-        if len(lacking(found, readings, self._store.directory, (low, high), asked)):
+        directory = self._store.directory
+        entering = admitted(found, self._registers(series), directory)
+        readings = needed(entering, directory)
+        if len(lacking(found, entering, readings, directory, (low, high), asked)):
             return self._around(reader, series, low, high, MORE * asked)
         return readings
 
@@ -296,9 +332,20 @@ class StoreLedgerReader:
         with self._reader() as reader:
             return reader.verdicts(np.array(sorted(series), np.int32), from_ms, to_ms)
 
+    def senders(self, region: str, site: str) -> Collection[str]:
+        sources = self._store.directory.sources.keys()
+        sent = {one.edge for one in sources if (one.region, one.site) == (region, site)}
+        return sent | {one.address.edge for one in self.misdated(region, site)}
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        try:
+            return self._quarantine.misdated_sites() if self._quarantine else ()
+        except RecordsUnavailable as error:
+            raise StoreRetriable(str(error)) from error
+
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         try:
-            kept = self._quarantine(region, site)
+            kept = self._quarantine.misdated(region, site) if self._quarantine else ()
             return [found for one in kept if (found := misdated(one)) is not None]
         except RecordsUnavailable as error:
             raise StoreRetriable(str(error)) from error
@@ -347,6 +394,20 @@ class StoreLedgerReader:
         return known and (key.site, key.meter) in self.register.rows
 
 
+def states_by_site(live: LiveValues) -> Mapping[tuple[str, str], Mapping[str, EdgeState]]:
+    """Return the last state of every edge by (region, site) and edge."""
+    found: dict[tuple[str, str], dict[str, EdgeState]] = defaultdict(dict)
+    for address, state in live.states().items():
+        found[address.region, address.site][address.edge] = state
+    return found
+
+
+def of_sites(points: Points, wanted: Callable[[str, str], bool]) -> Points:
+    """Return the points whose region and site are wanted."""
+    ours = np.array([wanted(*tags[:2]) for tags in points.keys], np.bool_)
+    return points.take(ours[points.key]) if len(points) else points
+
+
 def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
     """Return the series of a region's site that count up."""
     return [
@@ -354,6 +415,12 @@ def cumulative(series: Sequence[Series], region: str) -> Sequence[Series]:
         for found in series
         if found.key.region == region and catalogue()[found.key.channel].cumulative
     ]
+
+
+def by_channel(reader: LedgerReader, site: Site) -> dict[tuple[str, str], int]:
+    """Return the index of each channel of a site that counts up, by (meter, channel)."""
+    found = cumulative(reader.series(site.id), site.region)
+    return {(one.key.meter, one.key.channel): one.index for one in found}
 
 
 def _same(a: IntervalColumns, b: IntervalColumns) -> bool:

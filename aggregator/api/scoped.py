@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aggregator.access import Access, visible
 from aggregator.api.guard import visitor
-from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series
+from aggregator.api.reader import Instant, LedgerReader, LiveValues, Series, of_sites
 from aggregator.api.writer import LedgerWriter, Said
 from aggregator.batch import Int64, IntervalColumns, ReadingColumns
 from aggregator.clock_proposals import Misdated
@@ -20,6 +20,7 @@ from aggregator.facts import ToldEvent
 from aggregator.integral_proof import Rates
 from aggregator.ledger.factors import FactorSet
 from aggregator.ledger.meter_events import MeterEvent
+from aggregator.points import Points
 from aggregator.proof import ChannelFacts
 from aggregator.register.model import Register
 from aggregator.restatements import Place, Restatement
@@ -114,6 +115,9 @@ class ScopedReader:
     ) -> IntervalColumns:
         return self._inner.figures(level, series, from_ms, to_ms)
 
+    def totals(self, level: Level, start_ms: int) -> Points:
+        return of_sites(self._inner.totals(level, start_ms), self.sees)
+
     def history(
         self, series: int, from_ms: int | None = None, to_ms: int | None = None
     ) -> tuple[ReadingColumns, IntervalColumns]:
@@ -124,6 +128,12 @@ class ScopedReader:
 
     def verdicts(self, series: Sequence[int], from_ms: int, to_ms: int) -> Sequence[Verdict]:
         return self._inner.verdicts(series, from_ms, to_ms)
+
+    def senders(self, region: str, site: str) -> Collection[str]:
+        return self._inner.senders(region, site) if self.sees(region, site) else ()
+
+    def misdated_sites(self) -> Collection[tuple[str, str]]:
+        return [place for place in self._inner.misdated_sites() if self.sees(*place)]
 
     def misdated(self, region: str, site: str) -> Sequence[Misdated]:
         return self._inner.misdated(region, site) if self.sees(region, site) else ()
@@ -155,6 +165,10 @@ class ScopedWriter:
 
     def events(self, region: str, site: str) -> Sequence[ToldEvent]:
         return self._inner.events(region, site) if self._sees(region, site) else ()
+
+    def events_of(self, regions: Collection[str]) -> Sequence[ToldEvent]:
+        told = self._inner.events_of(regions)
+        return [one for one in told if self._sees(one.event.region, one.event.site)]
 
     def find(self, id_: int) -> ToldEvent | None:
         told = self._inner.find(id_)

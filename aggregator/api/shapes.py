@@ -4,9 +4,10 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from inspect import isclass
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from fastapi import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -24,6 +25,9 @@ MAX_ROWS = 50_000
 
 _MONTH_MIN_MS = 28 * DAY_MS
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet computes."""
+
 AMOUNT_FIELDS = {
     "kWh": "energy_kwh",
     "kvarh": "reactive_energy_kvarh",
@@ -32,6 +36,9 @@ AMOUNT_FIELDS = {
     "GJ": "heat_gj",
 }
 """Unit of a cumulative channel -> field of `Amounts`."""
+
+
+ShapeOf = TypeVar("ShapeOf", bound=BaseModel)
 
 
 class Shape(BaseModel):
@@ -135,6 +142,16 @@ def find_sites(reader: LedgerReader, site: str | None) -> Sequence[Site]:
     return list(reader.register.sites.values()) if site is None else [find_site(reader, site)]
 
 
+def find_meter(reader: LedgerReader, site: str | None, meter: str) -> Site:
+    """Return the site of a meter of the register; ApiError 404, or 422 when no site is named."""
+    if site is None:
+        raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
+    found = find_site(reader, site)
+    if (site, meter) not in reader.register.rows:
+        raise ApiError(404, "meter", f"no meter {meter!r} at site {site!r}")
+    return found
+
+
 def utc(time_ms: int) -> str:
     """Return an RFC 3339 time in UTC."""
     seconds, millis = divmod(time_ms, 1000)
@@ -147,24 +164,46 @@ def known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def csv_response(rows: Iterable[BaseModel]) -> Response:
-    """Return rows as CSV; members of members become columns named outer_inner."""
-    flat = [_flat(row.model_dump(by_alias=True, exclude_unset=True)) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+def widened(shape: type[ShapeOf], row: BaseModel, **more: object) -> ShapeOf:
+    """Return a row as another shape that has more members."""
+    return shape(**{name: getattr(row, name) for name in type(row).model_fields}, **more)
+
+
+def csv_response(shape: type[BaseModel], rows: Iterable[BaseModel]) -> Response:
+    """Return rows of one shape as CSV; members of members become columns named outer_inner.
+
+    The header is the shape's whatever the rows hold. A byte order mark tells spreadsheets that it
+    is UTF-8, and what a spreadsheet would take for a formula stands behind an apostrophe.
+    """
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, columns)
+    writer = csv.DictWriter(file, list(_columns(shape)))
     writer.writeheader()
-    writer.writerows(flat)
-    return Response(file.getvalue(), media_type="text/csv; charset=utf-8")
+    for row in rows:
+        writer.writerow(dict(_cells(row.model_dump(by_alias=True, exclude_unset=True))))
+    return Response("\ufeff" + file.getvalue(), media_type="text/csv; charset=utf-8")
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _columns(shape: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in shape.model_fields.items():
+        column = prefix + (field.serialization_alias or name)
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind]
+        inner = [kind for kind in kinds if isclass(kind) and issubclass(kind, BaseModel)]
+        if inner:
+            yield from _columns(inner[0], f"{column}_")
+        else:
+            yield column
+
+
+def _cells(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield column and cell of what is there."""
     for name, value in row.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}_")
+            yield from _cells(value, f"{prefix}{name}_")
         elif isinstance(value, (list, tuple)):
-            flat[prefix + name] = " ".join(map(str, value))
-        else:
-            flat[prefix + name] = value
-    return flat
+            yield prefix + name, _text(" ".join(map(str, value)))
+        elif value is not None:
+            yield prefix + name, _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULAS) else text

@@ -36,6 +36,10 @@ class LedgerWriter(Protocol):
         """Return a site's events, the oldest word first, undone ones too."""
         ...
 
+    def events_of(self, regions: Collection[str]) -> Sequence[ToldEvent]:
+        """Return the events of all sites of some regions, the oldest word first."""
+        ...
+
     def find(self, id_: int) -> ToldEvent | None:
         """Return an event, undone or not; None when there is no such event."""
         ...
@@ -67,6 +71,7 @@ class PipelineLedgerWriter:
         wait_s: float = WAIT_S,
     ) -> None:
         self.events = facts.events
+        self.events_of = facts.events_of
         self.find = facts.find
         self.restatements = restatements.page
         self._facts = facts

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,8 @@ def _with_config(arguments: argparse.Namespace) -> int:
 
 def _list(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.closing_command.application import closings_of
-    from aggregator.factors_command.text import table
     from aggregator.ledger.rows import date_of
+    from aggregator.terminal import table
 
     with closings_of(config) as closings:
         found = closings.closings(arguments.region)
@@ -84,8 +85,8 @@ def _list(config: "Config", arguments: argparse.Namespace) -> int:
 def _close(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.app import wall_ms
     from aggregator.closing_command.application import close_month
-    from aggregator.closings import month_of
     from aggregator.events import Events
+    from aggregator.periods import month_of
 
     try:
         month_ms = month_of(arguments.month)
@@ -111,6 +112,8 @@ def _close(config: "Config", arguments: argparse.Namespace) -> int:
 
 
 def _document(closed: "Closed") -> dict[str, object]:
+    from aggregator.ledger.rows import date_of
+
     closing = closed.closing
     return {
         "region": closing.region,
@@ -123,12 +126,14 @@ def _document(closed: "Closed") -> dict[str, object]:
         "estimated_s": closed.estimated_ms / 1000,
         "missing_s": closed.missing_ms / 1000,
         "open_channels": closed.open,
-        "open_registers": closed.estimated,
+        "open_registers": {name: str(date_of(at)) for name, at in closed.estimated.items()},
         "meters_without_data": closed.silent,
     }
 
 
 def _text(closed: "Closed") -> str:
+    from aggregator.ledger.rows import date_of
+
     closing = closed.closing
     total_ms = max(1, closed.measured_ms + closed.estimated_ms + closed.missing_ms)
     shares = ", ".join(
@@ -142,7 +147,9 @@ def _text(closed: "Closed") -> str:
     size = f"{closed.channels} channels of {closed.sites} sites"
     lines = [f"Closed {closing.region} {closing.month}: {size}; of their time {shares}."]
     if closed.estimated:
-        lines.append(f"Registers not read up to the end, estimated: {_some(closed.estimated)}.")
+        oldest = sorted(closed.estimated.items(), key=itemgetter(1))
+        since = [f"{name} (last read {date_of(time_ms)})" for name, time_ms in oldest]
+        lines.append(f"Registers not read up to the end, estimated: {_some(since)}.")
     if closed.open:
         lines.append(f"Channels with missing time: {_some(closed.open)}.")
     if closed.silent:

@@ -23,13 +23,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
     arguments = _parser().parse_args(argv)
 
-    from aggregator.events_command.client import Client, Refused
+    from aggregator.client import Client, Refused, token_in
 
     site, _, edge = arguments.edge.partition("/")
     try:
         args = dict(_argument(text) for text in arguments.args)
-        token = arguments.token_file and arguments.token_file.read_text("utf-8").strip()
-        with Client(arguments.url, token) as client:
+        with Client(arguments.url, token_in(arguments.token_file)) as client:
             body = {"name": arguments.name, "args": args, "expires_s": arguments.wait_s}
             sent = client.post(f"edges/{site}/{edge}/commands", body)
             # A pushed configuration is answered when its trial is over.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aggregator.events_command.client import Client
+    from aggregator.client import Client
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -18,11 +18,10 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line; return the exit code: 0 done, 1 refused or no answer, 2 wrong call."""
     arguments = _parser().parse_args(argv)
 
-    from aggregator.events_command.client import Client, Refused
+    from aggregator.client import Client, Refused, token_in
 
     try:
-        token = arguments.token_file and arguments.token_file.read_text("utf-8").strip()
-        with Client(arguments.url, token) as client:
+        with Client(arguments.url, token_in(arguments.token_file)) as client:
             act = {"list": _list, "add": _add, "undo": _undo, "proposals": _proposals}
             return act[arguments.action](client, arguments)
     except _CallError as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from aggregator.factors_command.text import table
+from aggregator.terminal import table
 
 _BEIJING = timezone(timedelta(hours=8))
 _NOT_VALUES = {

@@ -120,7 +120,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _listed(rows: Sequence[dict[str, object]], *, tariffs: bool) -> str:
-    from aggregator.factors_command.text import table
+    from aggregator.terminal import table
 
     names = ["tariff", "carrier", "period"] if tariffs else ["sets", "carrier", "measure"]
     names += ["value", "unit", "region", "valid", "verified", "id", "source"]
@@ -227,7 +227,7 @@ def _applied(arguments: argparse.Namespace) -> int:
 
 
 def _totals_text(found: "dict[tuple[str, str], Total]") -> str:
-    from aggregator.factors_command.text import table
+    from aggregator.terminal import table
 
     head = ["site", "measure", "channels", "days", "intervals", "settled", "from", "to", "change"]
     rows = [

@@ -49,6 +49,10 @@ class Groups:
         """A batch has been committed."""
         self._waiting.discard((arrival.source, arrival.seq))
 
+    def waited_s(self, now: float) -> float:
+        """Return how long the first of the live batches has waited [s]."""
+        return now - self._prompt.since if self._prompt.arrivals else 0.0
+
     def prompt(self, now: float) -> Sequence[Arrival]:
         """Take out the live batches if they are due."""
         group, pace = self._prompt, self._pace

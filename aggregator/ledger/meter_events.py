@@ -5,10 +5,13 @@ each kind does to the figures: docs/formats/events.md.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from operator import itemgetter
+from typing import TypeVar
 
 from aggregator.directory import SeriesKey
 from aggregator.ledger.registers import (
@@ -23,6 +26,8 @@ from contract.interval import SECOND_MS
 from contract.reading import check_id
 from contract.topics import check_region
 from contract.units import MAX_CUMULATIVE_MICRO
+
+Said = TypeVar("Said")
 
 _EARLIEST_MS, _LATEST_MS = 1_577_836_800_000, 2_524_608_000_000
 """2020 to 2050: no reading is older, and the register kernel spans 34 years."""
@@ -137,6 +142,10 @@ def check_event(event: MeterEvent) -> MeterEvent:
         text = getattr(event, name)
         if not text.strip() or len(text) > 500:
             raise EventError(f"{name}: 1 to 500 characters expected")
+        try:
+            check_words(text)
+        except ValueError as error:
+            raise EventError(f"{name}: {error}") from None
     for name in ("final_micro", "start_micro", "value_micro"):
         micro = getattr(event, name)
         if micro is not None and abs(micro) > MAX_CUMULATIVE_MICRO:
@@ -177,6 +186,17 @@ def _check_fields(event: MeterEvent) -> None:
             raise EventError(f"{name}: {event.kind} takes none")
 
 
+def check_words(text: str) -> str:
+    """Return what a person wrote; ValueError for what no text holds and not every database keeps.
+
+    Line breaks and tabs are text.
+    """
+    for mark in text:
+        if unicodedata.category(mark) in ("Cc", "Cs") and mark not in "\n\r\t":
+            raise ValueError(f"holds the control character U+{ord(mark):04X}")
+    return text
+
+
 def factor_of(text: str) -> Fraction:
     """Read `1000`, `0.001` or `1/3`; EventError when it is no number."""
     if not _NUMBER.fullmatch(text):  # before Fraction, which would compute 1e999999999
@@ -206,7 +226,7 @@ def registers_of(
         elif event.kind is EventKind.ROLLOVER:
             cuts[event.at_ms] = Cut(event.at_ms, event.final_micro, 0)
     return Registers(
-        multipliers=_steps(multipliers),
+        multipliers=steps(multipliers) or ((SINCE_EVER_MS, 1),),
         cuts=tuple(cuts[at_ms] for at_ms in sorted(cuts)),
         accepted=frozenset(event.at_ms for event in of[EventKind.ACCEPT]),
         rejected=tuple(sorted({event.span for event in of[EventKind.REJECT]})),
@@ -240,10 +260,10 @@ def commissioned(valid_from_ms: Iterable[int]) -> int:
     return min(valid_from_ms, default=0) or SINCE_EVER_MS
 
 
-def _steps(multipliers: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Leave out rows that repeat the multiplier before; the first holds since ever."""
-    steps: list[tuple[int, int]] = []
-    for since_ms, multiplier in sorted(multipliers):
-        if not steps or steps[-1][1] != multiplier:
-            steps.append((since_ms if steps else SINCE_EVER_MS, multiplier))
-    return tuple(steps) or ((SINCE_EVER_MS, 1),)
+def steps(rows: Iterable[tuple[int, Said]]) -> tuple[tuple[int, Said], ...]:
+    """Leave out rows that repeat what the one before says; the first holds since ever."""
+    found: list[tuple[int, Said]] = []
+    for since_ms, said in sorted(rows, key=itemgetter(0)):
+        if not found or found[-1][1] != said:
+            found.append((since_ms if found else SINCE_EVER_MS, said))
+    return tuple(found)

@@ -89,6 +89,9 @@ class Registers:
     shifts: tuple[Shift, ...] = ()
     profiles: tuple[tuple[int, str], ...] = ()
     """(since [ms], digest of the profile that spreads gaps which begin from then on), ascending."""
+    edges: tuple[tuple[int, str], ...] = ()
+    """(since [ms], the gateway whose readings count; "" for any), ascending, the first also for all
+    time before it. Empty where no other gateway than the one named ever read the meter."""
     commissioned_ms: int = SINCE_EVER_MS
     """Readings before it do not count: the register knows the meter only since then."""
     integrated_from_ms: int | None = None
@@ -103,7 +106,7 @@ class Registers:
     @property
     def plain(self) -> bool:
         """Whether one register under one multiplier counts, and every reading as it came."""
-        return len(self.multipliers) == 1 and not (self._piecewise or self.edited)
+        return len(self.multipliers) == 1 and not (self._piecewise or self.edited or self.edges)
 
     @property
     def _piecewise(self) -> bool:
@@ -111,7 +114,7 @@ class Registers:
 
     @property
     def edited(self) -> bool:
-        """Whether some reading does not count as it came."""
+        """Whether people's words change readings."""
         return bool(self.rejected or self.replaced or self.corrections or self.shifts)
 
     def multiplier(self, time_ms: int) -> int:
@@ -125,6 +128,11 @@ class Registers:
     def profile(self, time_ms: int) -> str:
         """Return the profile in force; "" for none."""
         begun = [digest for since_ms, digest in self.profiles if since_ms <= time_ms]
+        return begun[-1] if begun else ""
+
+    def edge(self, time_ms: int) -> str:
+        """Return the gateway whose readings go before others'; "" for none."""
+        begun = [edge for since_ms, edge in self.edges if since_ms <= time_ms]
         return begun[-1] if begun else ""
 
     def largest_multiplier(self) -> int:
@@ -284,6 +292,10 @@ def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     for low, high in pairwise((*since, FOR_EVER_MS)):
         if old.profile(low) != new.profile(low):
             times |= {low, high}
+    since = sorted({since for row in (old, new) for since, _ in row.edges})
+    for low, high in pairwise((*since, FOR_EVER_MS)):
+        if old.edge(low) != new.edge(low):
+            times |= {low, high}
     if old.commissioned_ms != new.commissioned_ms:
         times |= {old.commissioned_ms, new.commissioned_ms}
     if old.integrated_from_ms != new.integrated_from_ms:
@@ -316,6 +328,7 @@ def to_text(registers: Registers) -> str:
             "corrections": [[c.from_ms, c.until_ms, str(c.factor)] for c in registers.corrections],
             "shifts": [[s.edge, s.from_ms, s.until_ms, s.offset_ms] for s in registers.shifts],
             **({"profiles": registers.profiles} if registers.profiles else {}),
+            **({"edges": registers.edges} if registers.edges else {}),
             "commissioned": registers.commissioned_ms,
             "limits": registers.limits,
             **({"unsure": registers.unsure} if registers.unsure else {}),
@@ -346,7 +359,8 @@ def from_text(text: str) -> Registers:
         ),
         shifts=tuple(Shift(*shift) for shift in said["shifts"]),
         profiles=tuple((since_ms, digest) for since_ms, digest in said.get("profiles", ())),
-        commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # nor these
+        edges=tuple((since_ms, edge) for since_ms, edge in said.get("edges", ())),
+        commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
         integrated_from_ms=said.get("integrated_from"),
         limits=None if limits is None else (limits[0], limits[1], limits[2]),
         unsure=None if unsure is None else (unsure[0], unsure[1]),

@@ -62,7 +62,7 @@ def _fit(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.ledger.profile_fit import FitError, text
     from aggregator.ledger.rows import day_ms
     from aggregator.offline import opened
-    from aggregator.profiles_command.application import fitted, keep
+    from aggregator.profiles_command.application import fitted
     from aggregator.register.database import RegisterDatabase
     from aggregator.register.tables import TABLES
 
@@ -89,7 +89,9 @@ def _fit(config: "Config", arguments: argparse.Namespace) -> int:
         with RegisterDatabase(config.aggregator.database_url()) as database:
             database.open()
             author, reason = arguments.author.strip(), arguments.reason.strip()
-            changes = keep(database, row, author, reason, wall_ms())
+            changes = database.put_row(
+                "profiles", row, author=author, note=reason, now_ms=wall_ms()
+            )
         for change in changes:
             print(change, file=sys.stderr)
     return 0

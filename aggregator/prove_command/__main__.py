@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     from pydantic import TypeAdapter, ValidationError
 
     from aggregator.api.shapes import TimeMs
+    from aggregator.client import Refused, token_in
     from aggregator.config import load
     from aggregator.prove_command.sources import Asked, CallError, SourceError
     from aggregator.refusals import guarded
@@ -43,15 +44,19 @@ def main(argv: Sequence[str]) -> int:
 
     def act() -> int:
         config = None if arguments.config is None else load(arguments.config)
-        file = arguments.token_file
-        token = "" if file is None else file.read_text("ascii", "replace").strip()
+        token = token_in(arguments.token_file)
         with _source(arguments.url, config, asked, token) as source:
             return _prove(source, as_json=arguments.json)
 
     try:
-        return guarded("nenghao prove", "prove", act, SourceError)
+        return guarded("nenghao prove", "prove", act, SourceError, UnicodeDecodeError)
     except CallError as error:
         return _usage(str(error))
+    except Refused as error:
+        if error.wrong_call:
+            return _usage(str(error))
+        print(f"nenghao prove: {error}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _usage(problem: str) -> int:
@@ -97,14 +102,15 @@ def _source(
     url: str | None, config: "Config | None", asked: "Asked", token: str
 ) -> "Iterator[Source]":
     from aggregator.app import wall_ms
+    from aggregator.client import Client
     from aggregator.events import Events
     from aggregator.offline import address_of, opened
-    from aggregator.prove_command.sources import Api, OpenedStore
+    from aggregator.prove_command.sources import TIMEOUT_S, Api, OpenedStore
     from aggregator.store.base import StoreOwned
 
     if config is None:
-        with closing(Api(url or "", asked, token=token)) as api:
-            yield api
+        with Client(url or "", token, TIMEOUT_S) as client:
+            yield Api(client, asked)
         return
     with ExitStack() as stack:
         try:
@@ -113,7 +119,7 @@ def _source(
             address = address_of(error.owner)
             if address is None:
                 raise
-            yield stack.enter_context(closing(Api(address, asked, token=token)))
+            yield Api(stack.enter_context(Client(address, token, TIMEOUT_S)), asked)
         else:
             yield OpenedStore(parts.reader, asked)
 

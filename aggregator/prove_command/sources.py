@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from aggregator.api.errors import ApiError
 from aggregator.api.proving import By, ProofRow, periods, proof_rows
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.routes.proof import ProofAnswer
+from aggregator.client import Client, Refused
 from contract.interval import MINUTE_MS
 
-_TIMEOUT_S = 300.0
+TIMEOUT_S = 300.0
 """A channel of a long life takes seconds, and 500 may be asked for at once."""
 _SITES = TypeAdapter(list[dict[str, object]])
+_METERS = TypeAdapter(dict[str, list[dict[str, object]]])
 
 
 class SourceError(Exception):
@@ -41,11 +41,11 @@ class Source(Protocol):
     """Gives rows site by site, so that a city needs no more room than a site."""
 
     def sites(self) -> Sequence[str]:
-        """Return the sites asked for; CallError, SourceError."""
+        """Return the sites asked for; CallError, SourceError, Refused."""
         ...
 
     def rows(self, site: str) -> Iterator[ProofRow]:
-        """Yield the rows of one site; CallError, SourceError."""
+        """Yield the rows of one site; CallError, SourceError, Refused."""
         ...
 
 
@@ -80,70 +80,33 @@ class OpenedStore:
 class Api:
     """Asks a running aggregator."""
 
-    def __init__(
-        self,
-        url: str,
-        asked: Asked,
-        transport: httpx.BaseTransport | None = None,
-        token: str = "",
-    ) -> None:
+    def __init__(self, client: Client, asked: Asked) -> None:
         self._asked = asked
-        self._client = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1/",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=_TIMEOUT_S,
-            transport=transport,
-        )
+        self._client = client
 
     def sites(self) -> Sequence[str]:
         if self._asked.site is not None:
             return [self._asked.site]
-        return [str(row["site"]) for row in _SITES.validate_json(self._get("sites", {}))]
+        return [str(row["site"]) for row in _SITES.validate_json(self._client.content("sites"))]
 
     def rows(self, site: str) -> Iterator[ProofRow]:
         asked = self._asked
         span = {"from": asked.from_ms, "to": asked.to_ms, "by": asked.by}
         said = {name: str(value) for name, value in span.items() if value is not None}
         try:
-            yield from self._proof({"site": site, "meter": asked.meter, **said})
-        except ApiError as error:
+            yield from self._proof(site=site, meter=asked.meter, **said)
+        except Refused as error:
             if asked.meter is not None or "at most" not in error.reason:
-                raise CallError(str(error)) from None
+                raise
         else:
             return
-        try:
-            meters = TypeAdapter(dict[str, list[dict[str, object]]]).validate_json(
-                self._get("meters", {"site": site})
-            )
-            for meter in meters["meters"]:
-                yield from self._proof({"site": site, "meter": str(meter["meter"]), **said})
-        except ApiError as error:
-            raise CallError(str(error)) from None
+        meters = _METERS.validate_json(self._client.content("meters", site=site))
+        for meter in meters["meters"]:
+            yield from self._proof(site=site, meter=str(meter["meter"]), **said)
 
-    def close(self) -> None:
-        """Close the connections; idempotent."""
-        self._client.close()
-
-    def _proof(self, parameters: dict[str, str | None]) -> Sequence[ProofRow]:
-        said = {name: value for name, value in parameters.items() if value is not None}
+    def _proof(self, **parameters: str | None) -> Sequence[ProofRow]:
         try:
-            return ProofAnswer.model_validate_json(self._get("proof", said)).channels
+            answer = self._client.content("proof", **parameters)
+            return ProofAnswer.model_validate_json(answer).channels
         except ValidationError as error:
             raise SourceError(f"the aggregator is of another version: {error}") from None
-
-    def _get(self, path: str, parameters: dict[str, str]) -> bytes:
-        """Return an answer; ApiError when the request is refused."""
-        try:
-            answer = self._client.get(path, params=parameters)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SourceError(f"{self._client.base_url}: {error}") from None
-        if answer.status_code == httpx.codes.OK:
-            return answer.content
-        try:
-            told = answer.json()["error"]
-            parameter, reason = str(told["parameter"]), str(told["reason"])
-        except (ValueError, KeyError, TypeError):
-            raise SourceError(f"{answer.url}: status {answer.status_code}") from None
-        if answer.status_code in (404, 422):
-            raise ApiError(answer.status_code, parameter, reason)
-        raise SourceError(f"{answer.url}: {reason}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from aggregator.api.proving import ProofRow
-from aggregator.factors_command.text import table
+from aggregator.terminal import table
 from contract.channels import catalogue
 from contract.units import MICRO
 

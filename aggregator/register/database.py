@@ -26,7 +26,7 @@ from aggregator.register.build import build_register
 from aggregator.register.checks import check
 from aggregator.register.dated import Line
 from aggregator.register.engine import make_engine, migrate, snapshot
-from aggregator.register.folder import Contents, Judge, read_folder, write_folder
+from aggregator.register.folder import Contents, Judge, read_folder, read_row, write_folder
 from aggregator.register.model import Register
 from aggregator.register.problems import Problem, RegisterError
 from aggregator.register.schema import AUDIT, DOCUMENTS, REVISION, ROWS
@@ -101,11 +101,6 @@ class RegisterDatabase:
         """Close all connections; idempotent."""
         self._engine.dispose()
 
-    def revision(self) -> int:
-        """Return how many imports have changed something."""
-        with self._engine.connect() as db:
-            return int(db.execute(select(REVISION.c.number)).scalar_one())
-
     def register(self) -> Register:
         """Return the register as it stands."""
         with snapshot(self._engine) as db:
@@ -131,17 +126,49 @@ class RegisterDatabase:
             problems.append(Problem(str(folder), 0, "", "holds no file of a register"))
         with self._engine.begin() as db:
             _lock(db)
+            return self._put(db, _rows(db), contents, problems, author, note, now_ms, write=write)
+
+    def put_row(
+        self, name: str, cells: Texts, *, author: str, now_ms: int, note: str = ""
+    ) -> tuple[Change, ...]:
+        """Put one row into a table, in place of one of the same key; audited, as an import.
+
+        RegisterError: it cannot be beside the others.
+        """
+        table, problems = TABLES[name], list[Problem]()
+        row = read_row(table, 0, cells, problems)
+        if problems:
+            raise RegisterError(problems)
+        with self._engine.begin() as db:
+            _lock(db)
             rows = _rows(db)
-            merged = _merged(rows, contents)
-            problems += check(merged)
-            if self._judge is not None and not problems:
-                problems += self._judge(merged, _merged_texts(_documents(db), contents))
-            if problems:
-                raise RegisterError(problems)
-            changes = tuple(_apply(db, rows, contents, write=write))
-            if changes and write:
-                db.execute(update(REVISION).values(number=REVISION.c.number + 1))
-                db.execute(insert(AUDIT), [_record(c, author, note, now_ms) for c in changes])
+            others = [one for one in rows[name] if table.key_of(one) != table.key_of(row)]
+            lines = [Line(table.file, 0, one) for one in (*others, row)]
+            contents = Contents({name: lines}, {})
+            return self._put(db, rows, contents, [], author, note, now_ms, write=True)
+
+    def _put(
+        self,
+        db: Connection,
+        rows: Mapping[str, Sequence[Row]],
+        contents: Contents,
+        problems: list[Problem],
+        author: str,
+        note: str,
+        now_ms: int,
+        *,
+        write: bool,
+    ) -> tuple[Change, ...]:
+        merged = _merged(rows, contents)
+        problems += check(merged)
+        if self._judge is not None and not problems:
+            problems += self._judge(merged, _merged_texts(_documents(db), contents))
+        if problems:
+            raise RegisterError(problems)
+        changes = tuple(_apply(db, rows, contents, write=write))
+        if changes and write:
+            db.execute(update(REVISION).values(number=REVISION.c.number + 1))
+            db.execute(insert(AUDIT), [_record(c, author, note, now_ms) for c in changes])
         return changes
 
     def export_folder(self, folder: Path) -> None:

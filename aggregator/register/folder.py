@@ -23,7 +23,15 @@ from aggregator.register.model import Register
 from aggregator.register.problems import Problem, RegisterError
 from aggregator.register.tables import REQUIRED, TABLES, Row, Table
 
-__all__ = ["Contents", "Problem", "RegisterError", "load_folder", "read_folder", "write_folder"]
+__all__ = [
+    "Contents",
+    "Problem",
+    "RegisterError",
+    "load_folder",
+    "read_folder",
+    "read_row",
+    "write_folder",
+]
 
 _DOCUMENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}\.toml")
 
@@ -155,6 +163,10 @@ def _lines(path: Path, table: Table, problems: list[Problem]) -> Iterator[Line]:
     except UnicodeDecodeError as error:
         problems.append(Problem(table.file, 0, "", f"not UTF-8 at byte {error.start}"))
         return
+    if "\0" in text:  # SQLite would keep it, PostgreSQL would not
+        number = text.count("\n", 0, text.index("\0")) + 1
+        problems.append(Problem(table.file, number, "", "holds a NUL character"))
+        return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
@@ -166,7 +178,7 @@ def _lines(path: Path, table: Table, problems: list[Problem]) -> Iterator[Line]:
             if any(cell.strip() for cell in cells):
                 if len(cells) == len(header):
                     named = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-                    yield Line(table.file, number, _row(table, number, named, problems))
+                    yield Line(table.file, number, read_row(table, number, named, problems))
                 else:
                     reason = f"{len(cells)} cells where the header has {len(header)}"
                     problems.append(Problem(table.file, number, "", reason))
@@ -184,7 +196,8 @@ def _wrong_header(header: Sequence[str], table: Table) -> list[tuple[str, str]]:
     return wrong
 
 
-def _row(table: Table, number: int, cells: Mapping[str, str], problems: list[Problem]) -> Row:
+def read_row(table: Table, number: int, cells: Mapping[str, str], problems: list[Problem]) -> Row:
+    """Return a row of its cells by column; what is wrong with one is added to the problems."""
     row = {}
     for column in table.columns:
         try:

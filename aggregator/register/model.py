@@ -361,6 +361,14 @@ class Aims:
     quotas: tuple[Quota, ...] = ()
     budgets: tuple[Budget, ...] = ()
     targets: tuple[Target, ...] = ()
+    made: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+    """Site -> products of which it has output."""
+
+    def __post_init__(self) -> None:
+        made: dict[str, set[str]] = {}
+        for row in self.production:
+            made.setdefault(row.site, set()).add(row.product)
+        object.__setattr__(self, "made", {site: frozenset(ids) for site, ids in made.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,8 +378,6 @@ class Register:
     sites: Mapping[str, Site]
     rows: Mapping[tuple[str, str], tuple[Meter, ...]]
     """(site, meter) -> its rows by ascending `valid_from_ms`, at least one."""
-    meters_by_site: Mapping[str, tuple[str, ...]]
-    """Site -> ids of all meters it ever had, ascending."""
     regions: Mapping[str, Region] = field(default_factory=dict)
     """Empty when nobody has told any."""
     entities: Mapping[str, Entity] = field(default_factory=dict)
@@ -392,6 +398,18 @@ class Register:
         default_factory=dict
     )
     """(site, meter) -> its rows, one per channel."""
+    seats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Entity -> region and site with which its plans stand; "": it has several, seen or not."""
+    meters_by_site: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Site -> ids of all meters it ever had, ascending."""
+    nodes_by_site: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Site -> ids of all nodes it ever had, ascending."""
+    virtual_by_site: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Site -> ids of all virtual meters it ever had, ascending."""
+
+    def __post_init__(self) -> None:
+        for name, rows in (("meters", self.rows), ("nodes", self.nodes), ("virtual", self.virtual)):
+            object.__setattr__(self, f"{name}_by_site", _ids_by_site(rows))
 
     @classmethod
     def of(
@@ -411,14 +429,10 @@ class Register:
         integrated: Iterable[IntegratedChannel] = (),
     ) -> "Register":
         """Build a register; the rows may come in any order."""
-        rows = _dated(meters)
-        by_site: dict[str, list[str]] = {}
-        for site_id, meter_id in rows:
-            by_site.setdefault(site_id, []).append(meter_id)
+        by_id = {site.id: site for site in sites}
         return cls(
-            {site.id: site for site in sites},
-            rows,
-            {site_id: tuple(ids) for site_id, ids in by_site.items()},
+            by_id,
+            _dated(meters),
             {region.id: region for region in regions},
             {entity.id: entity for entity in entities},
             _dated(nodes),
@@ -432,6 +446,7 @@ class Register:
             _dated(contracts),
             _grouped(profiles, lambda row: row.site),
             _grouped(integrated, lambda row: (row.site, row.meter)),
+            _seats(by_id.values()),
         )
 
     def meter(self, site: str, meter: str, at_ms: int) -> Meter | None:
@@ -457,7 +472,7 @@ class Register:
 
     def nodes_of(self, site: str, at_ms: int) -> tuple[Node, ...]:
         """Return the nodes of a site in force at a time, by id."""
-        found = (self.node(site, id_, at_ms) for of, id_ in self.nodes if of == site)
+        found = (self.node(site, id_, at_ms) for id_ in self.nodes_by_site.get(site, ()))
         return tuple(row for row in found if row is not None)
 
     def calorific_values(self, site: str, meter: str, carrier: str) -> tuple[CalorificValue, ...]:
@@ -478,20 +493,18 @@ class Register:
     def virtual_meters(self, site: str, at_ms: int) -> tuple[VirtualMeter, ...]:
         """Return the virtual meters of a site in force at a time, by id."""
         found: list[VirtualMeter] = []
-        for (of, _), rows in self.virtual.items():
-            begun = [row for row in rows if of == site and row.valid_from_ms <= at_ms]
+        for id_ in self.virtual_by_site.get(site, ()):
+            begun = [row for row in self.virtual[site, id_] if row.valid_from_ms <= at_ms]
             found += begun[-1:]
         return tuple(found)
 
     def tree_borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
         """Return the times inside (from_ms, to_ms) at which a site's tree or a role changes."""
         times = set(self.borders(site, from_ms, to_ms))
-        times |= {
-            n.valid_from_ms for (of, _), rows in self.nodes.items() for n in rows if of == site
-        }
-        times |= {
-            v.valid_from_ms for (of, _), rows in self.virtual.items() for v in rows if of == site
-        }
+        for id_ in self.nodes_by_site.get(site, ()):
+            times |= {row.valid_from_ms for row in self.nodes[site, id_]}
+        for id_ in self.virtual_by_site.get(site, ()):
+            times |= {row.valid_from_ms for row in self.virtual[site, id_]}
         return tuple(sorted(time for time in times if from_ms < time < to_ms))
 
     def borders(self, site: str, from_ms: int, to_ms: int) -> tuple[int, ...]:
@@ -518,6 +531,23 @@ def _dated(rows: Iterable[DatedRow]) -> dict[tuple[str, str], tuple[DatedRow, ..
         key: tuple(sorted(group, key=lambda row: row.valid_from_ms))
         for key, group in sorted(found.items())
     }
+
+
+def _ids_by_site(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Return by site the ids of (site, id) keys, in their order."""
+    found: dict[str, list[str]] = {}
+    for site, id_ in rows:
+        found.setdefault(site, []).append(id_)
+    return {site: tuple(ids) for site, ids in found.items()}
+
+
+def _seats(sites: Iterable[Site]) -> dict[str, tuple[str, str]]:
+    """Return by entity the region of its first site, and that site where it is the only one."""
+    found: dict[str, tuple[str, str]] = {}
+    for region, site, entity in sorted((site.region, site.id, site.entity) for site in sites):
+        if entity:
+            found[entity] = (found[entity][0], "") if entity in found else (region, site)
+    return found
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, tuple[Row, ...]]:

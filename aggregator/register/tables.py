@@ -205,7 +205,7 @@ _METERS = Table(
         Column("role", one_of("role", Role), "what it stands for in the site's balance"),
         Column("parent", optional(ID), "meter that counts this one's energy too"),
         Column("multiplier", MULTIPLIER, "CT x VT; 1 for a direct meter"),
-        Column("edge", optional(ID), "primary edge, when two gateways read the meter"),
+        Column("edge", optional(ID), "primary edge, when two read the meter; others fill its gaps"),
         Column("valid_from", VALID_FROM, "since when the row holds"),
         Column("note", TEXT, "anything"),
         Column("serial", TEXT, "serial number of the instrument", extra=True),

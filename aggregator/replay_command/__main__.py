@@ -4,14 +4,13 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aggregator.config import Config
     from aggregator.offline import Parts
-    from aggregator.replay import Part
 
 EXIT_USAGE = 2
 
@@ -80,6 +79,7 @@ def _day(text: str) -> date:
 
 def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) -> int:
     from aggregator.ledger.rows import day_ms
+    from aggregator.periods import month_text
     from aggregator.replay import Made
     from aggregator.replay_command.progress import Bar, Progress
 
@@ -100,7 +100,7 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
             print(f"Going on: {earlier} of {len(parts)} months of sites are done.")
         try:
             for i, part in enumerate(parts):
-                bar.show(i, f"{part.site} {_month(part)}")
+                bar.show(i, f"{part.site} {month_text(part.from_ms)}")
                 if part not in progress.done:
                     progress.add(part, replayer.replay(part))
         finally:
@@ -110,8 +110,8 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
     for part, made in done:
         if made != Made():
             print(
-                f"{part.site} {_month(part)}: {made.intervals} intervals, {made.rollups} hours, "
-                f"days and months changed, {made.records} restatement records"
+                f"{part.site} {month_text(part.from_ms)}: {made.intervals} intervals, "
+                f"{made.rollups} hours, days and months changed, {made.records} restatement records"
             )
     if total == Made() and due:
         print(f"{len(parts)} months of sites: all other figures were right.")
@@ -123,11 +123,6 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
             f"days and months were changed; {total.records} restatement records."
         )
     return 0
-
-
-def _month(part: "Part") -> str:
-    begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=part.from_ms, hours=8)
-    return begins.strftime("%Y-%m")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.batch import (
+    SPARE,
     ColumnError,
     Float64,
     Int32,
@@ -289,7 +290,7 @@ def refuse(result: CommitResult) -> None:
 def counts(columns: ReadingColumns) -> NDArray[np.bool_]:
     """Tell which readings have a quality with which they enter the ledger."""
     counting = np.zeros(256, np.bool_)
-    counting[list(COUNTING_CODES)] = True
+    counting[[*COUNTING_CODES, SPARE]] = True
     return counting[columns.quality]
 
 
@@ -315,6 +316,7 @@ def settling_order(columns: ReadingColumns, rank: Int32) -> Int64:
             columns.quality,
             columns.seq,
             rank[columns.source],
+            columns.quality == SPARE,
             columns.quality == Quality.FREEZE,  # fills only what was not polled
             ~counts(columns),
             columns.time_ms,

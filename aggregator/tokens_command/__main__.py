@@ -122,7 +122,7 @@ def _add(tokens: "Tokens", arguments: argparse.Namespace) -> int:
 
 def _list(tokens: "Tokens", arguments: argparse.Namespace) -> int:
     from aggregator.events_command.text import beijing
-    from aggregator.factors_command.text import table
+    from aggregator.terminal import table
 
     grants = tokens.grants()
     if arguments.json:

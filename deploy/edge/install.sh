@@ -4,7 +4,8 @@
 #
 #   deploy/edge/install.sh --region 370114 --site foundry --edge foundry-gw1 --broker HOST
 #
-# Afterwards: describe the meters in /etc/nenghao-edge/edge.toml, have tls/request.csr signed
+# Afterwards: let `nenghao edge probe --device PORT --config /etc/nenghao-edge/edge.toml` find the
+# meters, or describe them in that file, have tls/request.csr signed
 # (deploy/ca edge), put cert.pem and ca.pem beside it, then: systemctl restart nenghao-edge
 set -eu
 
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
     --site) site=${2:-} && shift ;;
     --edge) edge=${2:-} && shift ;;
     --broker) broker=${2:-} && shift ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
     esac
     shift
 done
@@ -78,7 +79,7 @@ tls_ca = "tls/ca.pem"
 tls_certificate = "tls/cert.pem"
 tls_key = "tls/key.pem"
 
-# The meters: nenghao edge check-config --keys says what may stand here.
+# The meters: nenghao edge probe finds them, check-config --keys says what may stand here.
 # [[bus]]
 # id = "bus1"
 # host = "192.168.1.50"

@@ -18,6 +18,7 @@ with the seven digits it holds: 230.1, not 230.10000610351562.
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -45,6 +46,19 @@ def converter(register: Point) -> Convert:
     if register.type.startswith("float"):
         return _cumulative_float(register)
     return _cumulative_integer(register)
+
+
+def decimal_converted(register: Point, value: Any) -> Converted:
+    """A number of a server, by the shortest decimal that means the same: what its screen shows."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return NO_VALUE
+    number = Decimal(repr(value))
+    if not number.is_finite() or abs(number.adjusted()) > 20:
+        return NO_VALUE
+    sign, digits, exponent = number.as_tuple()
+    raw = int("".join(map(str, digits))) * (-1 if sign else 1)
+    scale = register.scale * Decimal(1).scaleb(int(exponent))
+    return converter(replace(register, scale=scale))(raw)
 
 
 def _micro(value: Decimal | None) -> int | None:

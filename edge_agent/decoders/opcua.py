@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from contract.reading import Reading
 from edge_agent.codecs.opcua import NODE, ReadNodes
 from edge_agent.config import MeterConfig
-from edge_agent.decoders.base import NO_VALUE, Converted, converter
-from edge_agent.maps.opcua import ADDRESS, NodeValue, OpcUaMap
+from edge_agent.decoders.base import decimal_converted
+from edge_agent.maps.opcua import ADDRESS, OpcUaMap
 
 
 class OpcUaDecoder:
@@ -35,22 +33,9 @@ class OpcUaDecoder:
     ) -> list[Reading]:
         readings = []
         for register, value in zip(self._registers, answer, strict=True):
-            done = _converted(register, value)
+            done = decimal_converted(register, value)
             if isinstance(done, str):
                 drops[done] += 1
             else:
                 readings.append(Reading(self.meter.id, register.channel, time_ms, done[0], done[1]))
         return readings
-
-
-def _converted(register: NodeValue, value: Any) -> Converted:
-    """The shortest decimal that means the same double is what the server's screen shows."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return NO_VALUE
-    number = Decimal(repr(value))
-    if not number.is_finite() or abs(number.adjusted()) > 20:
-        return NO_VALUE
-    sign, digits, exponent = number.as_tuple()
-    raw = int("".join(map(str, digits))) * (-1 if sign else 1)
-    scale = register.scale * Decimal(1).scaleb(int(exponent))
-    return converter(replace(register, scale=scale))(raw)

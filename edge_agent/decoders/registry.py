@@ -1,6 +1,7 @@
 """Which decoder a meter needs, by the protocol of its map."""
 
 from edge_agent.config import MeterConfig
+from edge_agent.decoders.bacnet import BacnetDecoder
 from edge_agent.decoders.base import Decoder
 from edge_agent.decoders.cjt188 import Cjt188Decoder
 from edge_agent.decoders.dlt645 import Dlt645Decoder
@@ -9,6 +10,7 @@ from edge_agent.decoders.mbus import MbusDecoder
 from edge_agent.decoders.modbus import ModbusDecoder
 from edge_agent.decoders.mqtt_json import MqttJsonDecoder
 from edge_agent.decoders.opcua import OpcUaDecoder
+from edge_agent.maps.bacnet import BacnetMap
 from edge_agent.maps.base import DeviceMap
 from edge_agent.maps.cjt188 import Cjt188Map
 from edge_agent.maps.dlt645 import Dlt645Map
@@ -41,4 +43,6 @@ def make_decoder(meter: MeterConfig, device: DeviceMap, *, by_hand: bool = False
         return MqttJsonDecoder(meter, device)
     if isinstance(device, OpcUaMap):
         return OpcUaDecoder(meter, device)
+    if isinstance(device, BacnetMap):
+        return BacnetDecoder(meter, device)
     raise TypeError(f"no decoder for {type(device).__name__}")

@@ -47,7 +47,8 @@ class MqttJsonLink:
             await client.__aenter__()
             for topic in self._topics:
                 await client.subscribe(topic, timeout=self._timeout_s)
-        except aiomqtt.MqttError as error:
+        except (aiomqtt.MqttError, AttributeError) as error:
+            # The latter is paho's when the broker closes amid the connecting: edge_agent.uplink
             await self._leave(client)
             raise LinkError(self._where, f"cannot connect: {error}") from error
         self._client = client

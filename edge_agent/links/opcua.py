@@ -10,6 +10,9 @@ from typing import Any
 from edge_agent.codecs.opcua import ReadNodes
 from edge_agent.errors import LinkError, LinkTimeoutError, MeterError
 
+HANDSHAKES = 4
+"""What a connection takes, and a slow server as much time for each."""
+
 
 class OpcUaLink:
     """One server; see `MeterLink`."""
@@ -31,7 +34,7 @@ class OpcUaLink:
             import asyncua  # noqa: PLC0415 - heavy, and of an extra
         except ImportError as error:
             raise LinkError(self._url, 'needs: pip install "nenghao[opcua]"') from error
-        client = asyncua.Client(self._url, timeout=self._timeout_s)
+        client = asyncua.Client(self._url, timeout=HANDSHAKES * self._timeout_s)
         try:
             await client.connect()
         except Exception as error:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from edge_agent.config import BusConfig
+from edge_agent.links.bacnet import BacnetLink
 from edge_agent.links.base import MeterLink
 from edge_agent.links.manual import ManualLink
 from edge_agent.links.modbus import ModbusTcpLink
@@ -23,7 +24,9 @@ PROTOCOLS: Mapping[str, frozenset[str]] = {
     "serial": WIRE_PROTOCOLS,
     "mqtt": frozenset({"mqtt-json"}),
     "opcua": frozenset({"opcua"}),
-    "manual": WIRE_PROTOCOLS | {"manual", "mqtt-json", "opcua"},  # any meter has a display
+    "bacnet": frozenset({"bacnet"}),
+    "manual": WIRE_PROTOCOLS
+    | {"manual", "mqtt-json", "opcua", "bacnet"},  # any meter has a display
 }
 """Kind of bus -> protocols of the meters that may be on it."""
 
@@ -36,6 +39,8 @@ def make_link(bus: BusConfig, host: str, port: int) -> MeterLink:
         return MqttJsonLink(host, port, bus.timeout_s)
     if bus.kind == "opcua":
         return OpcUaLink(host, port, bus.timeout_s)
+    if bus.kind == "bacnet":
+        return BacnetLink(host, port, bus.timeout_s)
     if bus.kind == "manual" and bus.file is not None:
         return ManualLink(bus.file)
     wire: Wire

@@ -17,6 +17,8 @@ from edge_agent.probe.survey import Progress, Survey, survey
 from edge_agent.probe.writing import buses, report
 from edge_agent.registers import all_models, load_device_maps
 
+ETHERNET_UNITS = (255,)
+"""By which a meter with a network port of its own often goes."""
 EXIT_NOTHING = 1
 EXIT_CONFIG = 2
 _NOTHING = """\
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--units",
         type=_numbers(0, 255),
         metavar="LIST",
-        help="Modbus units and M-Bus primary addresses (default: 1-32)",
+        help="Modbus units and M-Bus primary addresses (default: 1-32, over TCP 255 too)",
     )
     look.add_argument(
         "--address",
@@ -163,7 +165,7 @@ def _wanted(arguments: argparse.Namespace, kinds: list[str]) -> Wanted:
         protocols=tuple(protocols),
         bauds=arguments.baud or (),
         parities=arguments.parity or (),
-        units=arguments.units or Wanted().units,
+        units=arguments.units or Wanted().units + ETHERNET_UNITS * ("modbus-tcp" in kinds),
         addresses=tuple(arguments.address),
         every_setting=arguments.every_setting,
         timeout_s=arguments.timeout_s,

@@ -300,26 +300,54 @@ RULES: tuple[Callable[[Mapping[str, float]], Iterator[Reason]], ...] = (
 )  # fmt: skip
 
 
-def _gains(device: DeviceMap, first: Snapshot, later: Snapshot) -> Iterator[Reason]:
-    """Counts never fall, and gain what the rate beside them says."""
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a count gained between two readings, and what the rate beside it makes in that time."""
+
+    count: str
+    rate: str
+    seconds: float
+    gain: float
+    made: float | None
+    """None = the map has no rate for it."""
+    step: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Gain by what the rate makes; None while the display is too coarse to tell."""
+        if self.made is None or not 3 * self.step <= max(self.gain, self.made):
+            return None
+        if self.gain <= 0 or self.made <= 0:  # one that stands may be shown once a minute
+            return math.inf if self.gain > 0 else None
+        return self.gain / self.made
+
+    def __str__(self) -> str:
+        text = f"{self.count} gained {_n(self.gain)} in {self.seconds:.0f} s"
+        return text if self.made is None else f"{text}, {self.rate} makes {_n(self.made)}"
+
+
+def gains(device: DeviceMap, first: Snapshot, later: Snapshot) -> Iterator[Gain]:
+    """The counts of a map that were read twice."""
     steps = {r.channel: float(r.step or 0) for r in device.registers if r.cumulative}
     took_h = (later.at_s - first.at_s) / 3600
     for count, rate, sign in RATES:
         if count not in first.values or count not in later.values or count not in steps:
             continue
-        gain, step = later.values[count] - first.values[count], steps[count]
-        if gain < -step / 2:
-            yield Reason(BROKEN, f"{count} went down by {_n(-gain)}")
-            continue
-        if rate not in first.values or rate not in later.values:
-            continue
-        made = max(0.0, sign * (first.values[rate] + later.values[rate]) / 2 * took_h)
-        text = f"{count} gained {_n(gain)} in {took_h * 3600:.0f} s, {rate} makes {_n(made)}"
-        if gain > 1.5 * made + 2 * step:
-            yield Reason(BROKEN, text)
-        elif made >= 3 * step > 0 and gain > 0:  # one that stands may be shown once a minute
-            good = abs(gain - made) <= max(2 * step, 0.3 * made)
-            yield Reason(RELATION if good else BROKEN, text)
+        made = None
+        if rate in first.values and rate in later.values:
+            made = max(0.0, sign * (first.values[rate] + later.values[rate]) / 2 * took_h)
+        gain = later.values[count] - first.values[count]
+        yield Gain(count, rate, took_h * 3600, gain, made, steps[count])
+
+
+def _gains(device: DeviceMap, first: Snapshot, later: Snapshot) -> Iterator[Reason]:
+    """Counts never fall, and gain what the rate beside them says."""
+    for found in gains(device, first, later):
+        if found.gain < -found.step / 2:
+            yield Reason(BROKEN, f"{found.count} went down by {_n(-found.gain)}")
+        elif found.made is not None and found.ratio is not None:
+            good = abs(found.gain - found.made) <= max(2 * found.step, 0.3 * found.made)
+            yield Reason(RELATION if good else BROKEN, str(found))
 
 
 def _of(values: Mapping[str, float], *names: str) -> list[float]:

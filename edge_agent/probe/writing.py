@@ -29,12 +29,16 @@ def report(verdicts: Iterable[Verdict]) -> Iterator[str]:
             yield "  no device map fits; a map of your own: docs/devices.md"
         shown = [fit for fit in verdict.fits[: 1 + SHOWN_RIVALS] if fit is best or _tried(fit)]
         for place, fit in enumerate(shown, start=1):
-            device = fit.device
-            yield f"  {place}. {device.model} ({device.maker} {device.product}): {fit.score:+d}"
+            yield f"  {place}. {fit.device.model} ({_product(fit)}): {fit.score:+d}"
             # Of a rival, what speaks against it is what tells.
             reasons = fit.reasons if place == 1 else sorted(fit.reasons, key=lambda r: r.weight)
             for reason in reasons[: SHOWN_REASONS if place == 1 else 2]:
                 yield f"     {reason.weight:+3d} {reason.text}"
+
+
+def _product(fit: Fit) -> str:
+    maker, product = fit.device.maker, fit.device.product
+    return product if maker.startswith("any") else f"{maker} {product}"
 
 
 def _counts(fit: Fit) -> str:
@@ -89,7 +93,7 @@ def _meter(verdict: Verdict, best: Fit, ids: set[str]) -> Iterator[str]:
     tail = found.address[-6:] if len(found.address) in (12, 14) else found.address[:8]
     name = _unused(f"{_PREFIX.get(device.carrier, 'm')}-{tail or found.unit}", ids)
     why = "; ".join(r.text for r in best.reasons[:3] if r.weight > 0)
-    yield f"# {device.maker} {device.product}: {why}."
+    yield f"# {_product(best)}: {why}."
     yield f"# It showed {_counts(best)}."
     if verdict.equals:
         yield f"# {', '.join(verdict.equals)} fits as well: the plate decides."

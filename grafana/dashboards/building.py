@@ -17,6 +17,7 @@ from grafana.board import Board, Row, address, building_variable, region_variabl
 from grafana.influxql import (
     ALWAYS,
     DAY,
+    DAYS_OVER,
     Names,
     equal,
     matches,
@@ -27,7 +28,16 @@ from grafana.influxql import (
 from grafana.looks import SHARE_STEPS, Look
 from grafana.palette import CARRIERS, ENERGY, LEVELS, SUB_ITEMS, UNKNOWN
 from grafana.panels import House
-from grafana.transformations import columns, compared, join, letters, ordered, ratio, sorted_by
+from grafana.transformations import (
+    columns,
+    compared,
+    join,
+    letters,
+    ordered,
+    ratio,
+    sorted_by,
+    with_a,
+)
 from grafana.words import Words
 
 HEATING = "heating"
@@ -62,7 +72,7 @@ def _numbers(house: House) -> Row:
         amount=total("amount") / unit("m3_head").divisor,
     )  # fmt: skip
     heated = f.site_facts(words, "heated_area_m2")
-    sure = f.figures(f.ONE_SITE, f.OF_TOTAL, f.ALL_ENERGY, measured=f.measured())
+    sure = f.figures(f.ONE_SITE, f.OF_TOTAL, f.ALL_ENERGY, time=DAYS_OVER, measured=f.measured())
     color = CARRIERS[f.ELECTRICITY]
     return Row(
         4,
@@ -154,9 +164,11 @@ def _class(house: House) -> Row:
         words, public, sector=raw("sector"), area=raw("floor_area_m2"), heads=raw("headcount")
     )
     electric = f.figures(
-        f.EVERY_SITE, f.OF_TOTAL, f.ELECTRIC, kwh=total("amount") / unit("kwh").divisor,
-        measured=f.measured(), by=(SITE,),
+        f.EVERY_SITE, f.OF_TOTAL, f.ELECTRIC, kwh=total("amount") / unit("kwh").divisor, by=(SITE,),
     )  # fmt: skip
+    sure = f.figures(
+        f.EVERY_SITE, f.OF_TOTAL, f.ELECTRIC, time=DAYS_OVER, measured=f.measured(), by=(SITE,)
+    )
     other = f.figures(
         f.ONE_SITE, f.OF_TOTAL, f.ALL_ENERGY, level=Level.MONTH, time=f.YEAR_BACK,
         tce=raw("kgce_equivalent") / unit("tce_fine").divisor,
@@ -176,9 +188,10 @@ def _class(house: House) -> Row:
         (
             (
                 house.rows(
-                    "ranking", *letters(facts, electric),
+                    "ranking", *letters(facts, electric, sure),
                     transformations=(
-                        join(SITE),
+                        join(SITE, mode="outer"),
+                        with_a("name"),
                         ratio("kwh_m2", "kwh", "/", "area"),
                         ratio("kwh_head", "kwh", "/", "heads"),
                         columns("name", "sector", "kwh_m2", "kwh_head", "measured", SITE),

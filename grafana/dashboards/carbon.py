@@ -20,6 +20,7 @@ from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import (
     ALWAYS,
     DAY,
+    DAYS_OVER,
     YEAR_BEFORE,
     begun,
     equal,
@@ -57,7 +58,7 @@ def _numbers(house: House) -> Row:
     electricity = f.figures(*whole, f.ELECTRIC, amount=total("amount"))
     won = f.figures(f.WHOLE_REGION, equal(NODE, GENERATION), f.ELECTRIC, amount=total("amount"))
     out = f.figures(f.WHOLE_REGION, equal(NODE, OUT), f.ELECTRIC, amount=total("amount"))
-    sure = f.figures(*whole, f.ALL_ENERGY, measured=f.measured())
+    sure = f.figures(*whole, f.ALL_ENERGY, time=DAYS_OVER, measured=f.measured())
     return Row(
         4,
         (
@@ -221,7 +222,7 @@ def _factors(house: House) -> Row:
                 name=text("carrier"), width=90, paint="text",
                 mappings={i: (text(i), c) for i, c in CARRIERS.items()},
             ),
-            FACTOR: Look(name=text("factor"), width=260),
+            FACTOR: Look(name=text("factor"), width=210),
             "value": Look(name=text("value"), width=80),
             "unit": Look(name=text("unit"), width=100),
             "from": Look(name=text("valid_from"), unit=unit("day"), width=100),
@@ -236,7 +237,7 @@ def _factors(house: House) -> Row:
             "used": Look(
                 name=text("used"), width=60, paint="text", mappings={"1": yes, "0": (no, BAD)}
             ),
-            "name": Look(name=text("applies_to"), width=120),
+            "name": Look(name=text("applies_to"), width=190),
             "source": Look(name=text("source")),
         },
     )  # fmt: skip
@@ -264,7 +265,7 @@ def _restatements(house: House) -> Row:
         transformations=(join(SITE), columns(*shown), ordered(*shown), sorted_by("found")),
         looks={
             "found": Look(name=text("found"), unit=unit("minute"), width=150),
-            "name": Look(name=text("site"), width=130),
+            "name": Look(name=text("site"), width=190),
             METER: Look(name=text("meter"), link=to_meter, width=120),
             "day": Look(name=text("day"), unit=unit("day"), width=110),
             "before": Look(name=text("before"), unit=unit("kgco2"), width=110),

@@ -5,6 +5,7 @@ from grafana import figures as f
 from grafana.board import Board, Row, meter_variable, region_variable, site_variable
 from grafana.influxql import (
     ALWAYS,
+    DAYS_OVER,
     FIGURES,
     READINGS,
     VERDICTS,
@@ -73,8 +74,12 @@ def _numbers(house: House) -> Row:
     unit = house.words.unit
     day = FIGURES[Level.DAY]
     used = select({"amount": total("amount") / MICRO}, day, *ONE_METER, MAIN)
-    sure = select({"measured": share("measured_ms", *f.DURATIONS)}, day, *ONE_METER, MAIN)
-    there = select({"completeness": share("received", "expected")}, day, *ONE_METER, MAIN)
+    sure = select(
+        {"measured": share("measured_ms", *f.DURATIONS)}, day, *ONE_METER, MAIN, time=DAYS_OVER
+    )
+    there = select(
+        {"completeness": share("received", "expected")}, day, *ONE_METER, MAIN, time=DAYS_OVER
+    )
     held = select({"held": total("amount_held") / MICRO}, day, *ONE_METER, MAIN)
     register = select({"end": last("end") / MICRO}, PROOF, *ONE_METER, MAIN)
     open_days = select({"open": call("count", "closes")}, PROOF, *ONE_METER, equal("closes", 0))

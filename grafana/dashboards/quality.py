@@ -20,6 +20,7 @@ from grafana.board import Board, Row, address, region_variable
 from grafana.influxql import (
     ALWAYS,
     DAY,
+    DAYS_OVER,
     FIGURES,
     above,
     call,
@@ -54,9 +55,9 @@ def _numbers(house: House) -> Row:
     unit = house.words.unit
     whole = (f.IN_REGION, MAIN)
     day = FIGURES[Level.DAY]
-    there = select({"completeness": share("received", "expected")}, day, *whole)
+    there = select({"completeness": share("received", "expected")}, day, *whole, time=DAYS_OVER)
     parts = {
-        name: select({name: share(f"{name}_ms", *f.DURATIONS)}, day, *whole)
+        name: select({name: share(f"{name}_ms", *f.DURATIONS)}, day, *whole, time=DAYS_OVER)
         for name in ("measured", "estimated", "missing")
     }
     held = select({"held": call("count", "amount_held")}, day, *whole, nonzero("amount_held"))
@@ -123,7 +124,7 @@ def _heat(house: House) -> Row:
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
     daily = f.figures(
         f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY,
-        Value=share("received", "expected"), by=(SITE,), each=DAY,
+        Value=share("received", "expected"), time=DAYS_OVER, by=(SITE,), each=DAY,
     )  # fmt: skip
     causes = select(
         {"Value": raw("cause")},
@@ -159,7 +160,7 @@ def _parts(house: House) -> Row:
     )
     estimated = f.figures(
         f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY,
-        Value=share("estimated_ms", *f.DURATIONS), by=(SITE,), each=DAY,
+        Value=share("estimated_ms", *f.DURATIONS), time=DAYS_OVER, by=(SITE,), each=DAY,
     )  # fmt: skip
     return Row(
         13,
@@ -190,7 +191,7 @@ def _lists(house: House) -> Row:
     causes = letters(
         f.site_names(words),
         f.figures(
-            f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY, by=(SITE,),
+            f.EVERY_SITE, f.OF_TOTAL, f.ALL_ENERGY, time=DAYS_OVER, by=(SITE,),
             completeness=share("received", "expected"),
             estimated=share("estimated_ms", *f.DURATIONS),
         ),
@@ -207,7 +208,7 @@ def _lists(house: House) -> Row:
                 "completeness": share("received", "expected"),
                 "estimated": share("estimated_ms", *f.DURATIONS),
             },
-            FIGURES[Level.DAY], f.IN_REGION, MAIN, by=(SITE, METER),
+            FIGURES[Level.DAY], f.IN_REGION, MAIN, time=DAYS_OVER, by=(SITE, METER),
         ),
         by=(SITE, METER),
         where="completeness < 0.97",
@@ -245,7 +246,7 @@ def _lists(house: House) -> Row:
                         SITE: Look(hidden=True),
                     },
                 ),
-                9,
+                10,
             ),
             (
                 house.rows(
@@ -262,7 +263,7 @@ def _lists(house: House) -> Row:
                         METER: Look(name=text("meter"), link=to_meter),
                         SITE: Look(hidden=True),
                         "completeness": share_look("completeness"),
-                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=66),
+                        "estimated": Look(name=text("estimated"), unit=unit("share"), width=80),
                     },
                 ),
                 7,
@@ -285,7 +286,7 @@ def _lists(house: House) -> Row:
                         "due": Look(name=text("calibration_due"), unit=unit("day"), width=110),
                     },
                 ),
-                8,
+                7,
             ),
         ),
     )  # fmt: skip

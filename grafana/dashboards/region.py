@@ -3,7 +3,7 @@
 from contract.stored import CARRIER, EDGE, EDGE_HISTORY, SITE, Level
 from grafana import figures as f
 from grafana.board import Board, Row, address, region_variable
-from grafana.influxql import DAY, YEAR_BEFORE, call, last, over, raw, select, span
+from grafana.influxql import DAY, DAYS_OVER, YEAR_BEFORE, call, last, over, raw, select, span
 from grafana.looks import BUDGET_STEPS, CHANGE_STEPS, SHARE_STEPS, Look
 from grafana.palette import CARBON, CARRIERS, ENERGY
 from grafana.panels import House
@@ -16,6 +16,7 @@ from grafana.transformations import (
     ratio,
     sorted_by,
     transform,
+    with_a,
 )
 from grafana.words import Words
 
@@ -32,7 +33,9 @@ def make(words: Words) -> Board:
     )
     carbon = f.figures(f.WHOLE_REGION, f.OF_TOTAL, f.ALL_ENERGY, tco2=f.tco2(words))
     power = f.figures(f.WHOLE_REGION, f.OF_TOTAL, f.ELECTRIC, amount=f.electricity(words))
-    sure = f.figures(f.WHOLE_REGION, f.OF_TOTAL, f.ALL_ENERGY, measured=f.measured())
+    sure = f.figures(
+        f.WHOLE_REGION, f.OF_TOTAL, f.ALL_ENERGY, time=DAYS_OVER, measured=f.measured()
+    )
     edges = select(
         {"online": last("online")}, EDGE_HISTORY, f.IN_REGION, time=span("1d"), by=(SITE, EDGE)
     )
@@ -113,7 +116,7 @@ def make(words: Words) -> Board:
         f.site_names(words, sector=raw("sector")),
         by_site,
         f.figures(*of_sites, tco2=f.tco2(words), by=(SITE,)),
-        f.figures(*of_sites, measured=f.measured(), by=(SITE,)),
+        f.figures(*of_sites, time=DAYS_OVER, measured=f.measured(), by=(SITE,)),
     )
     to_site = (text("open_site"), address("site", site="${__data.fields.site}"))
     measured_look = Look(
@@ -121,7 +124,7 @@ def make(words: Words) -> Board:
     )
     places = letters(
         f.site_names(words, latitude=raw("latitude"), longitude=raw("longitude")),
-        f.figures(*of_sites, measured=f.measured(), by=(SITE,)),
+        f.figures(*of_sites, time=DAYS_OVER, measured=f.measured(), by=(SITE,)),
         by_site,
     )
     where = Row(
@@ -137,7 +140,8 @@ def make(words: Words) -> Board:
                         "tce": Look(name=text("tce"), unit=unit("tce")),
                     },
                     transformations=(
-                        join(SITE),
+                        join(SITE, mode="outer"),
+                        with_a("name"),
                         columns("name", "latitude", "longitude", "measured", "tce", SITE),
                     ),
                 ),
@@ -147,7 +151,8 @@ def make(words: Words) -> Board:
                 house.rows(
                     "ranking", *ranking,
                     transformations=(
-                        join(SITE),
+                        join(SITE, mode="outer"),
+                        with_a("name"),
                         columns("name", "sector", "tce", "tco2", "measured", SITE),
                         ordered("name", "sector", "tce", "tco2", "measured", SITE),
                         sorted_by("tce"),

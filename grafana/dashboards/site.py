@@ -6,6 +6,7 @@ from contract.stored import (
     BOUND,
     CARRIER,
     CHANNEL,
+    EDGE,
     INDICATOR,
     KIND,
     METER,
@@ -13,6 +14,7 @@ from contract.stored import (
     PERIOD,
     PLAN,
     TARIFF_DAY,
+    TOLD_EVENT,
     TOTAL,
     UNALLOCATED,
     UNIT,
@@ -28,6 +30,7 @@ from grafana.board import (
 )
 from grafana.influxql import (
     DAY,
+    DAYS_OVER,
     FIGURES,
     VERDICTS,
     Names,
@@ -58,7 +61,7 @@ IN_NODES = matches(NODE, "^[^_]")
 def make(words: Words) -> Board:
     """Make the dashboard."""
     house = House("site", words)
-    rows = (_numbers(house), _courses(house), _parts(house), _plans(house), _checks(house))
+    rows = (_numbers(house), _courses(house), _parts(house), _plans(house), *_checks(house))
     return Board("site", rows, (region_variable(words), site_variable(words)))
 
 
@@ -75,7 +78,7 @@ def _numbers(house: House) -> Row:
         f.ONE_SITE, f.OF_TOTAL, f.ELECTRIC, level=Level.INTERVAL,
         demand=call("max", "amount") / unit("kw").divisor * GRID_HOUR,
     )  # fmt: skip
-    sure = f.figures(*all_energy, measured=f.measured())
+    sure = f.figures(*all_energy, time=DAYS_OVER, measured=f.measured())
     month = f.figures(
         *all_energy, level=Level.MONTH, time=f.MONTH_BACK,
         tce=last("kgce_equivalent") / unit("tce").divisor,
@@ -122,9 +125,9 @@ def _courses(house: House) -> Row:
     by_carrier = (f.ONE_SITE, f.OF_TOTAL, f.CARRIERS_ONLY)
     table = letters(
         f.figures(
-            *by_carrier, amount=total("amount") / unit("amount").divisor,
-            measured=f.measured(), by=(CARRIER, UNIT),
+            *by_carrier, amount=total("amount") / unit("amount").divisor, by=(CARRIER, UNIT),
         ),
+        f.figures(*by_carrier, time=DAYS_OVER, measured=f.measured(), by=(CARRIER,)),
         f.figures(*by_carrier, tce=f.tce_fine(words), by=(CARRIER,)),
         f.figures(*by_carrier, cost=total("cost_cny") / unit("cost").divisor, by=(CARRIER,)),
     )  # fmt: skip
@@ -191,7 +194,7 @@ def _parts(house: House) -> Row:
                     looks={"C": Look(name=text("unallocated"), color=UNKNOWN)},
                     transformations=f.named_courses(NODE),
                 ),
-                8,
+                7,
             ),
             (
                 house.bars(
@@ -202,7 +205,7 @@ def _parts(house: House) -> Row:
                         join(NODE, mode="inner"), columns("name", "amount"), sorted_by("amount"),
                     ),
                 ),
-                6,
+                7,
             ),
             (
                 house.bars(
@@ -292,7 +295,8 @@ def _plans(house: House) -> Row:
     )  # fmt: skip
 
 
-def _checks(house: House) -> Row:
+def _checks(house: House) -> tuple[Row, Row]:
+    """Show what does not add up, and what was said of readings and of meters."""
     words, unit, text = house.words, house.words.unit, house.words.__getitem__
     balance = select(
         {"imbalance": share("residual", "parent")},
@@ -302,12 +306,18 @@ def _checks(house: House) -> Row:
         {"rule": raw("rule"), "outcome": raw("outcome")},
         VERDICTS, *f.ONE_SITE, other_than("outcome", ""), by=(METER,),
     )  # fmt: skip
+    told = select(
+        {"reason": raw("reason"), "author": raw("author")},
+        TOLD_EVENT, *f.ONE_SITE, equal("listed", 1), by=(KIND, METER, EDGE),
+    )  # fmt: skip
+    kinds = {kind: (text(f"event_{kind}"), UNKNOWN) for kind in f.EVENTS}
     meters = select(
         {
             "measured": share("measured_ms", *f.DURATIONS),
             "completeness": share("received", "expected"),
         },
-        FIGURES[Level.DAY], *f.ONE_SITE, matches(CHANNEL, f.MAIN_CHANNELS), by=(METER,),
+        FIGURES[Level.DAY], *f.ONE_SITE, matches(CHANNEL, f.MAIN_CHANNELS),
+        time=DAYS_OVER, by=(METER,),
     )  # fmt: skip
     to_meter = (
         text("open_meter"),
@@ -315,7 +325,7 @@ def _checks(house: House) -> Row:
     )
     outcomes = f.outcome_mappings(words)
     steps = ((None, GOOD), (0.05, BAD))
-    return Row(
+    checks = Row(
         8,
         (
             (
@@ -323,7 +333,7 @@ def _checks(house: House) -> Row:
                     "balance", balance, unit=unit("share"), interval="1d", legend=False,
                     looks={text("imbalance"): Look(color=ENERGY)}, steps=steps, zero=True,
                 ),
-                8,
+                12,
             ),
             (
                 house.rows(
@@ -357,8 +367,13 @@ def _checks(house: House) -> Row:
                         METER: Look(hidden=True),
                     },
                 ),
-                8,
+                12,
             ),
+        ),
+    )  # fmt: skip
+    said = Row(
+        8,
+        (
             (
                 house.rows(
                     "events", verdicts,
@@ -378,7 +393,26 @@ def _checks(house: House) -> Row:
                         ),
                     },
                 ),
-                8,
+                12,
+            ),
+            (
+                house.rows(
+                    "told", told,
+                    transformations=(
+                        ordered("Time", KIND, METER, EDGE, "reason", "author"),
+                        sorted_by("Time"),
+                    ),
+                    looks={
+                        "Time": Look(name=text("time"), width=100, unit=unit("moment")),
+                        KIND: Look(name=text("event"), width=80, mappings=kinds),
+                        METER: Look(name=text("meter"), width=110),
+                        EDGE: Look(name=text("edge"), width=100),
+                        "reason": Look(name=text("why")),
+                        "author": Look(name=text("author"), width=80),
+                    },
+                ),
+                12,
             ),
         ),
     )  # fmt: skip
+    return checks, said

@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds",
-        type=int,
-        default=1,
+        type=_rounds,
+        default="1",
         metavar="N",
         help="so many seeds from --seed on, until one fails; 0 = for ever (default: 1)",
     )
@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         "--print-script", action="store_true", help="print the faults as a script and end"
     )
     return parser
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seeds, 0 or more")
+    return int(text)
 
 
 def _minutes(text: str) -> float:

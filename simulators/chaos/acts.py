@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from simulators.chaos.faults import Fault
 from simulators.chaos.power import cut_power
 from simulators.chaos.proof import Lost
-from simulators.chaos.world import AGGREGATOR, BROKER, COMMIT_S, World, wall_ms
+from simulators.chaos.world import AGGREGATOR, BROKER, COMMIT_S, STORE, World, wall_ms
 
 FULL_BYTES = 4096
 """No file of a process on a full disk grows beyond this."""
@@ -47,11 +47,13 @@ class Acts:
             "broker-disk-lost": (self._lose_disk, self._start),
             "broker-queue-limit": (self._limit_queue, self._unlimit_queue),
             "aggregator-kill": (self._kill, self._start),
+            "aggregator-power-cut": (self._cut_power, self._start),
             "aggregator-pause": (self._pause, self._resume),
             "aggregator-slow": (self._slow_down, self._speed_up),
             "aggregator-disk-full": (self._fill, self._empty),
-            "store-kill": (self._kill, self._start),
-            "store-restart": (self._end, self._start),
+            "store-kill": (self._kill, self._begin_twice),
+            "store-power-cut": (self._cut_power, self._begin_twice),
+            "store-restart": (self._end, self._begin_twice),
             "store-pause": (self._pause, self._resume),
             "store-full": (self._fill, self._restart),
         }
@@ -97,7 +99,20 @@ class Acts:
         """Of influxd 1.x, whose log refuses every write after one that failed."""
         await self._empty(fault)
         await self._end(fault)
+        await self._begin_twice(fault)
+
+    async def _begin_twice(self, fault: Fault) -> None:
+        """As the unit of influxd 1.x does, see deploy/debian/influx-settle: a torn log is cut short
+        before anybody writes.
+        """
+        link = self._world.links[STORE]
+        link.spoil("cut", None)
         await self._start(fault)
+        await self._world.ready(STORE)
+        await self._end(fault)
+        await self._start(fault)
+        await self._world.ready(STORE)
+        link.mend()
 
     async def _pause(self, fault: Fault) -> None:
         self._world.signal(fault.target, signal.SIGSTOP)
@@ -157,12 +172,13 @@ class Acts:
         self._world.clock_file(fault.target).unlink()
 
     async def _limit_queue(self, fault: Fault) -> None:
-        self._world.limit_queue(round(fault.amount or 0))
-        await self._reload()
+        await self._start_anew(round(fault.amount or 0))
 
     async def _unlimit_queue(self, _fault: Fault) -> None:
-        self._world.limit_queue(0)
-        await self._reload()
+        await self._start_anew(0)
 
-    async def _reload(self) -> None:
-        self._world.signal(BROKER, signal.SIGHUP)
+    async def _start_anew(self, queued: int) -> None:
+        """Not by SIGHUP: a mosquitto that has only just begun would end by it."""
+        await self._world.kill(BROKER)
+        self._world.limit_queue(queued)
+        await self._world.start(BROKER)

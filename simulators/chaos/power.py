@@ -1,7 +1,8 @@
-"""What a power cut leaves of a gateway's files. Knows SQLite's log format, nothing of the edge's.
+"""What a power cut leaves of a part's files. Knows SQLite's log format, nothing of what is in it.
 
 A commit has returned only after the disk confirmed the log up to the commit's last frame. Whatever
-stands behind that frame was under way: any part of it may be there, and the rest be rubbish.
+stands behind that frame was under way: any part of it may be there, and the rest be rubbish. Of the
+logs of DuckDB and InfluxDB all that stands there counts as confirmed, and rubbish comes behind it.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ def torn(log: bytes, draw: random.Random) -> bytes:
     return log[:confirmed] + bytes(under_way[:kept])
 
 
-def cut_power(folder: Path, draw: random.Random) -> int:
-    """Do it to a gateway's data folder; returns the confirmed length of the outbox's log."""
-    log = folder / "outbox.sqlite-wal"
-    confirmed = 0
-    if log.exists():
-        whole = log.read_bytes()
-        confirmed = confirmed_bytes(whole)
-        log.write_bytes(torn(whole, draw))
+def overgrown(log: bytes, draw: random.Random) -> bytes:
+    """A log with the beginning of an entry that was never finished: rubbish, zeros, or its like."""
+    size = draw.randrange(1, 5000)
+    like = draw.randrange(len(log) + 1)
+    behind = draw.choice((draw.randbytes(size), bytes(size), log[like : like + size] + bytes(100)))
+    return log + behind
+
+
+def cut_power(folder: Path, draw: random.Random) -> None:
+    """Do it to all logs in a folder."""
+    for pattern, leave in (("*.sqlite-wal", torn), ("*.wal", overgrown)):
+        for log in sorted(folder.rglob(pattern)):
+            log.write_bytes(leave(log.read_bytes(), draw))
     # Renamed into place without a flush: empty after a cut. Another boot could not use it anyway.
-    clock = folder / "clock.json"
-    if clock.exists():
+    for clock in folder.glob("clock.json"):
         clock.write_bytes(b"")
-    return confirmed

@@ -2,9 +2,9 @@
 
 1. Totals   per counter, from first to last reading: ledger = answered, true within two steps of the
             display, nothing held (`simulators.demo.proof`).
-2. Readings each stored reading of a counter was shown by its meter at that time; each answer of a
-            meter is stored, but for what an edge had not committed when it was killed (`Lost`).
-            What an outbox still holds is stored, once.
+2. Readings each answer of a meter is the truth within two steps of its display, and is stored, but
+            for what an edge had not committed when it was killed (`Lost`); each stored reading of a
+            counter was shown by its meter at that time; what an outbox holds is stored, once.
 3. Figures  each interval is what its readings make of it, exactly: amount, estimated part, times
             measured and estimated, whether a reading was received. The rule is that of
             docs/formats/ledger.md, written once more. Hours, days, months are sums of intervals.
@@ -23,6 +23,7 @@ from contract.channels import catalogue
 from contract.interval import HOUR_MS, day_start, month_start
 from contract.units import MICRO
 from simulators.chaos.records import Answer, Channel, Kept, Stored
+from simulators.demo.proof import MAX_STEPS
 
 EARLY_MS = 1_500
 """A reading may bear a time so long before the display's second began ..."""
@@ -91,6 +92,22 @@ def _micro(amounts: Mapping[str, float]) -> int:
 
 
 # ----------------------------------------------------------------------------------- readings
+
+
+def check_truth(
+    served: Mapping[Channel, Sequence[Answer]], scale: Mapping[Channel, tuple[int, int]]
+) -> list[str]:
+    """What is wrong with the meters themselves. scale: (multiplier, step after it)."""
+    problems: list[str] = []
+    for channel, answers in served.items():
+        multiplier, step_micro = scale[channel]
+        first = answers[0]
+        for answer in answers:
+            shown = (answer.shown_micro - first.shown_micro) * multiplier
+            off = abs(shown - (answer.true_micro - first.true_micro))
+            if off > MAX_STEPS * step_micro:
+                problems.append(f"{_name(channel)}: {off} off the truth at {answer.time_ms}")
+    return problems
 
 
 def check_readings(

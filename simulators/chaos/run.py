@@ -30,6 +30,7 @@ from simulators.chaos.proof import (
     check_levels,
     check_outboxes,
     check_readings,
+    check_truth,
     parse_figures,
 )
 from simulators.chaos.records import read_embedded, read_influx, read_served
@@ -39,7 +40,6 @@ from simulators.chaos.world import (
     DATABASE,
     GRID_MIN,
     HOST,
-    ORIGIN_MS,
     STORE,
     ChaosError,
     Setting,
@@ -98,6 +98,9 @@ class Run:
             await self._chaos()
             await self._calm()
             return await self._proof()
+        except BaseException:
+            self._world.freeze()
+            raise
         finally:
             await self._world.stop()
 
@@ -206,6 +209,14 @@ class Run:
         problems = [_line(one) for one in totals if one.problems]
         figures = await self._figures("interval")
         await world.until(lambda: self._summed(figures), "hours, days and months", CALM_S)
+        rows = (await world.control({"served": True}))["served"]
+        scale = {
+            (row["site"], row["meter"], row["channel"]): (
+                row["multiplier"],
+                row["step_micro"] * row["multiplier"],
+            )
+            for row in rows
+        }
         outboxes = {edge: await world.outbox(edge) for edge in world.edges}
         await world.end(AGGREGATOR)
         if self._setting.influx:
@@ -213,6 +224,7 @@ class Run:
         else:
             stored = read_embedded(self._setting.folder / "store" / "ledger.duckdb")
         served = read_served(self._setting.folder / "served.csv")
+        problems += check_truth(served, scale)
         meters = {(s.id, m.id): m for s in world.district.sites for m in s.meters}
         wrong, excused = check_readings(
             served,
@@ -254,7 +266,7 @@ class Run:
     async def _figures(self, level: str) -> Figures:
         """All figures of a level since the meters' origin."""
         to_ms = wall_ms() + 1
-        from_ms = day_start(to_ms - ORIGIN_MS - HOUR_MS)
+        from_ms = day_start(self._world.origin_ms)
         step_ms = PAGE_MS
         if level != "interval":
             from_ms, step_ms = month_start(from_ms), to_ms

@@ -99,6 +99,7 @@ class World:
         self.links: dict[str, Link] = {}
         self.files: dict[str, EdgeFiles] = {}
         self.ports: Ports
+        self.origin_ms: int
         self.broker_port, self.api_port, self.store_port = free_port(), free_port(), free_port()
         self.api = Api(f"http://{HOST}:{self.api_port}")
         self.processes = Processes(self.folder / "logs")
@@ -118,9 +119,10 @@ class World:
         """The site a gateway is at."""
         return next(site.id for site in self.district.sites if edge in site.edges)
 
-    def data_dir(self, edge: str) -> Path:
-        """Where a gateway keeps its files."""
-        return self.folder / "edges" / edge
+    def data_dir(self, name: str) -> Path:
+        """Where a gateway, the aggregator or the database keeps its files."""
+        folders = {AGGREGATOR: "store", STORE: "influxdb"}
+        return self.folder / folders.get(name, f"edges/{name}")
 
     def clock_file(self, edge: str) -> Path:
         """Holds by how much its wall clock is wrong [ms]."""
@@ -131,9 +133,14 @@ class World:
     async def build(self) -> None:
         """Start meters and wires, write all configurations."""
         ports_file = self.folder / "ports.json"
-        origin_ms = wall_ms() // MINUTE_MS * MINUTE_MS - ORIGIN_MS
+        self.origin_ms = wall_ms() // MINUTE_MS * MINUTE_MS - ORIGIN_MS
         arguments = ["meters", "--district", DISTRICT, "--ports-file", str(ports_file)]
-        arguments += ["--origin-ms", str(origin_ms), "--record", str(self.folder / "served.csv")]
+        arguments += [
+            "--origin-ms",
+            str(self.origin_ms),
+            "--record",
+            str(self.folder / "served.csv"),
+        ]
         child = await self.processes.start("meters", "simulators", arguments)
 
         async def written() -> bool:
@@ -197,6 +204,8 @@ class World:
 
     async def start(self, name: str) -> None:
         """Start an edge, "broker", "aggregator" or "store"; does not wait until it is ready."""
+        log = self.folder / "logs" / f"{name}.log"
+        self._log_begins[name] = log.stat().st_size if log.exists() else 0
         starts = {BROKER: self._start_broker, STORE: self._start_store}
         if name in starts:
             child = await starts[name]()
@@ -208,7 +217,6 @@ class World:
             arguments += ["--config", str(self.files[name].config)]
             child = await self.processes.start(name, "simulators.demo.wallclock", arguments)
         self.running[name] = child
-        self._log_begins[name] = child.log.stat().st_size
 
     async def ready(self, name: str) -> None:
         """Wait until a part that was started answers."""
@@ -222,7 +230,7 @@ class World:
     async def kill(self, name: str) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""
         child = self.running.pop(name)
-        if child.running or self._began(name, child):
+        if not self._may_end(name, child):
             self.processes.check_running([child])
         with contextlib.suppress(ProcessLookupError):
             child.process.kill()
@@ -232,7 +240,8 @@ class World:
         """SIGTERM, and an exit with 0; ProcessFailedError."""
         child = self.running.pop(name)
         await self.processes.stop([child], within_s)
-        await self.processes.finish(child)
+        if name != STORE:  # influxd listens before it heeds the signal: then it ends by it
+            await self.processes.finish(child)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a part that runs."""
@@ -266,7 +275,7 @@ class World:
 
     async def _start_store(self) -> Child:
         config = self.folder / "influxdb.conf"
-        text = influxd_config(self.folder / "influxdb", self.store_port, free_port())
+        text = influxd_config(self.data_dir(STORE), self.store_port, free_port())
         config.write_text(text, "utf-8")
         arguments = [program("influxd"), "run", "-config", str(config)]
         return await self.processes.start(STORE, "--", arguments)
@@ -280,15 +289,15 @@ class World:
         as its unit does (deploy/debian).
         """
         for name, child in list(self.running.items()):
-            if not child.running and (name != AGGREGATOR or self._began(name, child)):
-                self.processes.check_running([child])
-            elif not child.running:
+            if not child.running and self._may_end(name, child):
                 await self.start(name)
+            else:
+                self.processes.check_running([child])
 
-    def _began(self, name: str, child: Child) -> bool:
+    def _may_end(self, name: str, child: Child) -> bool:
         with child.log.open("rb") as log:
-            log.seek(self._log_begins[name])
-            return b'"aggregator_started"' in log.read()
+            log.seek(self._log_begins.get(name, 0))
+            return name == AGGREGATOR and b'"aggregator_started"' not in log.read()
 
     async def until(
         self, condition: Callable[[], Awaitable[object]], what: str, within_s: float
@@ -316,6 +325,12 @@ class World:
         await self.processes.finish(child)
         shown: Mapping[str, Any] = json.loads("".join(lines))
         return shown
+
+    def freeze(self) -> None:
+        """SIGKILL to all: files stay as they are at this moment."""
+        for child in self.running.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
 
     async def stop(self) -> None:
         """End whatever runs."""

@@ -108,6 +108,17 @@ async def _lost(
     return Finding(text, found.good and row["exceeded"] is exceeded)
 
 
+async def _without_data(
+    api: Api, scenario: Scenario, *, site: str, carrier: str, begin: int, end: int,
+    meters: Sequence[str],
+) -> Finding:  # fmt: skip
+    """Meters that say nothing are named, and nothing is judged without them."""
+    row = await _balance(api, site, carrier, begin, end)
+    silent = row["meters_without_data"]
+    text = f"{site}: no data of {', '.join(silent)}, balance not judged {_span(begin, end)}"
+    return Finding(text, sorted(silent) == sorted(meters) and row["exceeded"] is None)
+
+
 async def _night_flow(
     api: Api, scenario: Scenario, *, site: str, meter: str, channel: str, night: int, hours: int,
     rise: Sequence[float],
@@ -139,7 +150,7 @@ async def _budget(
     measure = budget["indicator"]
     last, passed = 0.0, 0
     for day in range(month, min(scenario.end_ms, next_month(month)), DAY_MS):
-        answer = await _of_site(api, site, month, min(day + DAY_MS, scenario.end_ms))
+        answer = await _of_site(api, site, month, day + DAY_MS, level="day")
         last = answer["total"][measure] / budget["value"]
         if last > 1 and not passed:
             passed = day
@@ -206,6 +217,7 @@ CHECKS: Mapping[str, Check] = {
     "amount": _amount,
     "ratio": _ratio,
     "lost": _lost,
+    "without_data": _without_data,
     "night_flow": _night_flow,
     "budget": _budget,
     "offline": _offline,
@@ -215,8 +227,12 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-async def _of_site(api: Api, site: str, begin: int, end: int) -> Mapping[str, Any]:
-    answer = await api.get("/api/v1/consumption", site=site, **{"from": str(begin), "to": str(end)})
+async def _of_site(
+    api: Api, site: str, begin: int, end: int, level: str = "interval"
+) -> Mapping[str, Any]:
+    answer = await api.get(
+        "/api/v1/consumption", site=site, level=level, **{"from": str(begin), "to": str(end)}
+    )
     (row,) = answer["sites"]
     found: Mapping[str, Any] = row
     return found

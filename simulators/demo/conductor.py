@@ -16,13 +16,12 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 from rich.console import Console
-from rich.live import Live
 
 from contract.channels import catalogue
 from contract.interval import MINUTE_MS
@@ -44,7 +43,8 @@ from simulators.demo.proof import (
     parse_served,
     summarise,
 )
-from simulators.demo.view import Scene, plain_line, proof_table, render, save_picture
+from simulators.demo.showing import showing
+from simulators.demo.view import Scene, proof_table, render, save_picture
 from simulators.district import District, find_district, load_district
 from simulators.server import Ports, read_ports
 from simulators.workspace import EdgeFiles, Pace, write_edges, write_register
@@ -52,12 +52,12 @@ from simulators.workspace import EdgeFiles, Pace, write_edges, write_register
 HOST = "127.0.0.1"
 BACKLOG_MS = 24 * 60 * MINUTE_MS
 STEP_S = 60
+STEPS_A_BATCH = 15
+"""At least: the aggregator would be long at thousands of batches of one reading each."""
 READY_S = 90.0
 CAUGHT_UP_S = 300.0
 DRAIN_S = 20.0
 PROOF_S = 60.0
-VIEW_S = 0.5
-PLAIN_S = 5.0
 
 
 class DemoFailedError(RuntimeError):
@@ -109,7 +109,8 @@ class Demo:
         write_register(self._district, folder / "register")
         api_port = free_port()
         api = Api(f"http://{HOST}:{api_port}")
-        async with contextlib.aclosing(api), self._showing(api):
+        shown = showing(self._scene, api, self._console, live=self._options.live_view)
+        async with contextlib.aclosing(api), shown:
             aggregator = await self._start_aggregator(folder, broker, api, api_port)
             self._parts += [simulator, aggregator]
             await self._step_backlog(edges, ports)
@@ -222,7 +223,7 @@ class Demo:
             for from_ms, to_ms in spans[edge.edge]:
                 arguments = ["run", "--config", str(edge.backlog_config)]
                 arguments += ["--step-from", str(from_ms), "--step-to", str(to_ms)]
-                arguments += ["--step-s", str(step_s)]
+                arguments += ["--step-s", str(step_s), "--steps-a-batch", str(STEPS_A_BATCH)]
                 arguments += ["--control", f"{ports.host}:{ports.edges[edge.edge]}"]
                 child = await self._start(f"{edge.edge}-backlog", "edge_agent", arguments, progress)
                 await self._processes.finish(child)
@@ -312,43 +313,6 @@ class Demo:
             if time.monotonic() > deadline_s:
                 return verdicts
             await asyncio.sleep(1.0)
-
-    # ---------------------------------------------------------------- showing
-
-    @contextlib.asynccontextmanager
-    async def _showing(self, api: Api) -> AsyncIterator[None]:
-        """Keep the view fresh while inside."""
-        watch = asyncio.create_task(self._watch(api))
-        drawn = self._options.live_view and self._console.is_terminal
-        draw = asyncio.create_task(self._draw() if drawn else self._tell())
-        try:
-            yield
-        finally:
-            for task in (watch, draw):
-                task.cancel()
-            await asyncio.gather(watch, draw, return_exceptions=True)
-
-    async def _watch(self, api: Api) -> None:
-        while True:
-            self._scene.now = await api.now() or self._scene.now
-            await asyncio.sleep(1.0)
-
-    async def _draw(self) -> None:
-        with Live(render(self._scene), console=self._console, auto_refresh=False) as live:
-            try:
-                while True:
-                    live.update(render(self._scene), refresh=True)
-                    await asyncio.sleep(VIEW_S)
-            finally:
-                live.update(render(self._scene), refresh=True)
-
-    async def _tell(self) -> None:
-        phase, told_s = "", 0.0
-        while True:
-            if self._scene.phase != phase or time.monotonic() - told_s >= PLAIN_S:
-                phase, told_s = self._scene.phase, time.monotonic()
-                self._console.print(plain_line(self._scene), markup=False, soft_wrap=True)
-            await asyncio.sleep(VIEW_S)
 
     def _report(self, verdicts: Sequence[Verdict]) -> int:
         units = {name: str(channel.unit) for name, channel in catalogue().items()}

@@ -69,19 +69,34 @@ class Rehearsal(Demo):
         return self._scenario.name_en, self._scenario.step_s, spans
 
     async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
-        """What an edge that is lost had sent by then; then it is gone without a word."""
+        """What an edge that is lost had sent by then; then it is gone without a word.
+
+        The others send their past in order, before anything new makes all of it late.
+        """
         by_name = {edge.edge: edge for edge in edges}
         for name, lost_ms in sorted(self._scenario.lost.items(), key=lambda item: item[1]):
             self._scene.phase = f"{name} sends, and is lost"
             self._set_clock(lost_ms)
-            arguments = ["run", "--config", str(by_name.pop(name).config)]
-            child = await self._start(name, "edge_agent", arguments)
-            await self._until(api, online=1, what=f"{name} has sent its outbox")
+            (child,) = await self._sending([by_name.pop(name)], api)
             child.process.kill()
             await child.process.wait()
             await self._until(api, online=0, what=f"{name} is known to be off line")
         self._set_clock(self._scenario.end_ms)
+        self._scene.phase = "sending what was read"
+        children = await self._sending(list(by_name.values()), api)
+        await self._processes.stop(children, GONE_S)
         return list(by_name.values())
+
+    async def _sending(self, edges: Sequence[EdgeFiles], api: Api) -> list[Child]:
+        """Edges on line that have sent all they had."""
+        children = [
+            await self._start(
+                edge.edge, "edge_agent", ["run", "--config", str(edge.backlog_config)]
+            )
+            for edge in edges
+        ]
+        await self._until(api, online=len(edges), what="the edges have sent their outboxes")
+        return children
 
     async def _look(self, api: Api) -> None:
         self._scene.phase = "looking for what should be seen"
@@ -130,13 +145,15 @@ class Rehearsal(Demo):
         self._clock.write_text(str(self._offset_ms), "ascii")
 
     async def _until(self, api: Api, online: int, what: str) -> None:
-        deadline_s = time.monotonic() + GONE_S
+        deadline_s, left = time.monotonic() + GONE_S, 0
         while True:
             now = await api.now()
             if now is not None and now.edges_online == online and now.outbox_batches <= online:
                 return
+            if now is not None and now.outbox_batches != left:  # it goes on
+                deadline_s, left = time.monotonic() + GONE_S, now.outbox_batches
             if time.monotonic() > deadline_s:
-                raise DemoFailedError(f"not within {GONE_S:.0f} s: {what}")
+                raise DemoFailedError(f"not for {GONE_S:.0f} s: {what}")
             await asyncio.sleep(0.2)
 
 

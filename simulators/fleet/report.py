@@ -40,7 +40,7 @@ def document(report: Report) -> dict[str, Any]:
         "complete": report.complete,
         "delays_ms": {name: dict(delays) for name, delays in report.delays_ms.items()},
         "generator": {
-            "cpu_s_per_million": round(report.generator_cpu_s_per_million, 4),
+            "cpu_s_per_million": report.generator_cpu_s_per_million,
             "peak_rss_mb": round(report.generator_rss_mb, 1),
         },
         "truth": None if report.truth is None else dataclasses.asdict(report.truth),
@@ -68,11 +68,12 @@ def lines(report: Report) -> Iterator[str]:
                 f"{words}: p50 {delay['p50']} ms, p99 {delay['p99']} ms, max {delay['max']} ms "
                 f"({delay['count']})"
             )
+    cost = report.generator_cpu_s_per_million
     yield (
         f"{batches['acked_batches']:,} of {batches['due_batches']:,} batches acknowledged, "
         f"{batches['resent_batches']:,} sent again, {batches['late_batches']:,} late, "
         f"{batches['connects']} connections made; generator "
-        f"{report.generator_cpu_s_per_million:.3f} CPU s per million readings, "
+        f"{'–' if cost is None else f'{cost:.3f}'} CPU s per million readings, "
         f"{report.generator_rss_mb:.0f} MB"
     )
     yield truth_line(report)
@@ -81,6 +82,9 @@ def lines(report: Report) -> Iterator[str]:
 def truth_line(report: Report) -> str:
     """Truth and ledger in one line."""
     truth = report.truth
+    if not report.complete:
+        left = report.batches["unsettled_batches"]
+        return f"truth: not compared, for {left:,} batches are not acknowledged"
     if truth is None:
         return "truth: not compared (no --api)"
     sums = f"true {truth.true_micro / MICRO:,.6f}, ledger {truth.booked_micro / MICRO:,.6f}"

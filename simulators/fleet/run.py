@@ -65,7 +65,8 @@ class Report:
     delays_ms: Mapping[str, Mapping[str, int | None]]
     freshness: Sequence[tuple[float, float]]
     """(seconds since the start, delay [ms]) of each probe."""
-    generator_cpu_s_per_million: float
+    generator_cpu_s_per_million: float | None
+    """None when nothing was acknowledged."""
     generator_rss_mb: float
     truth: Verdict | None
     complete: bool
@@ -135,7 +136,9 @@ class Run:
             self._second_ms = start_ms + 1_000
             self._begin("warming up", watch)
             self._warm_up(start_ms + 1_000 * settings.warm_up_s, watch)
+            self._end_second(measured=False)
             end_ms = self.now_ms() + 1_000 * settings.measure_s
+            self._second_ms = self.now_ms() + 1_000
             self._begin("measuring", watch)
             used = _cpu_s()
             if self.prober is not None:
@@ -185,7 +188,8 @@ class Run:
             return not self.settings.api
         self._ask_ms = self.now_ms() + 500
         try:
-            text = httpx.get(f"{self.settings.api}/metrics", timeout=30, trust_env=False).text
+            answer = httpx.get(f"{self.settings.api}/metrics", timeout=30, trust_env=False)
+            text = answer.raise_for_status().text
         except httpx.HTTPError as error:
             raise FleetError(f"{self.settings.api}: {error}") from None
         head = "nenghao_aggregator_edges_online "
@@ -250,7 +254,7 @@ class Run:
         self._end_second(measured=False)
         complete = self.edges.unsettled == 0
         truth = None
-        if self.settings.api:
+        if self.settings.api and complete:
             try:
                 truth = check_truth(
                     self.settings.api, self.plan, self.edges.made(), self.settings.checked_sites
@@ -281,7 +285,7 @@ class Run:
                 (round((at - self.plan.start_ms) / 1_000, 2), round(delay, 1))
                 for at, delay in (self.prober.samples if self.prober is not None else ())
             ],
-            generator_cpu_s_per_million=used_s / max(acked, 1) * 1e6,
+            generator_cpu_s_per_million=used_s / acked * 1e6 if acked else None,
             generator_rss_mb=_peak_rss_bytes() / 1e6,
             truth=truth,
             complete=complete,

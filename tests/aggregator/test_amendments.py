@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aggregator.closings import Closings
 from aggregator.events import Counter
 from aggregator.facts import Facts
 from aggregator.ingest.subscriber import Message
 from aggregator.kernels.register import ROW_COLUMNS, IntervalRows, advance
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers
+from aggregator.register.database import RegisterDatabase
 from aggregator.restatements import Restatement
 from aggregator.store.base import StoreRefused, StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
@@ -20,6 +22,7 @@ from contract.meta import meta_hash
 from contract.stored import Level
 from contract.units import MAX_CUMULATIVE_MICRO, MICRO
 from tests.aggregator.test_pipeline import META, NOW, OUTBOX, T0, Rig, batch, meta_of, told
+from tests.register_example import write_folder
 from tests.suites.memory_store import MemoryStore
 
 SITE = ("370114", "works")
@@ -93,6 +96,69 @@ def test_a_multiplier_corrected_while_nobody_ran_restates_at_the_next_start(rig)
     assert total(rig) == total(rig, Level.MONTH) == 3 * 40
     rig.run(readings(5))
     assert total(rig) == 4 * 40
+
+
+METERS = "site,meter,carrier,role,parent,multiplier,edge,valid_from,note,calibrated_on\n"
+PROFILES = "site,meter,carrier,weekday,weekend,valid_from,source\n"
+EVENINGS = " ".join("1" * 18 + "9" * 6)
+
+
+def imported(rig: Rig, folder, author: str, *, row: str = "", profile: str = "") -> None:
+    """What `nenghao register import` and the next start do."""
+    files = {
+        "sites.csv": "site,region,name_zh,name_en,sector,floor_area_m2,headcount,latitude,"
+        "longitude\nworks,370114,厂,works,foundry,,,,\n",
+        "meters.csv": METERS + row,
+        "profiles.csv": PROFILES + profile,
+    }
+    with RegisterDatabase(f"sqlite:///{rig.file}") as database:
+        database.open()
+        given = {name: text for name, text in files.items() if row or name != "meters.csv"}
+        if not profile:
+            del given["profiles.csv"]
+        database.import_folder(write_folder(folder / author, given), author=author, now_ms=NOW)
+        rig.register = database.register()
+
+
+def authors(rig: Rig) -> list[str]:
+    closings = Closings(f"sqlite:///{rig.file}")
+    found = rig.restatements.find(*SITE, day_start(T0) - DAY_MS, T0 + DAY_MS)
+    said = closings.authors([one for one in found if one.cause.startswith("register")])
+    closings.close()
+    return sorted(said.values())
+
+
+ROW = "works,em-1,electricity,boundary_in,,{},,,,{}\n"
+
+
+def test_a_restatement_names_who_changed_what_it_depends_on(rig, tmp_path):
+    """zhang enters the CT ratio; wang a calibration after it: the energy is zhang's."""
+    imported(rig, tmp_path, "start", row=ROW.format(1, ""))
+    rig.now_ms = NOW + 2 * DAY_MS
+    rig.run(readings(1, 2, 3))
+    imported(rig, tmp_path, "zhang", row=ROW.format(40, ""))
+    imported(rig, tmp_path, "wang", row=ROW.format(40, "2025-01-02"))
+    rig.run(readings(4))
+    assert total(rig) == 3 * 40
+    assert authors(rig) == ["zhang"]
+    imported(rig, tmp_path, "chen", row=ROW.format(50, "2025-01-02"))
+    imported(rig, tmp_path, "zhou", row=ROW.format(60, "2025-01-02"))
+    rig.run(readings(5))
+    assert authors(rig) == ["chen, zhou", "zhang"]
+
+
+def test_a_restatement_of_a_profile_names_who_kept_it(rig, tmp_path):
+    imported(rig, tmp_path, "start", row=ROW.format(1, ""))
+    rig.now_ms = NOW + 2 * DAY_MS
+    hours = [told(), *(batch(n, time_ms=T0 + n * 5 * HOUR_MS) for n in (1, 2, 3))]
+    rig.run(hours)
+    imported(rig, tmp_path, "wang", row=ROW.format(1, "2025-01-02"))
+    profile = f"works,,electricity,{EVENINGS},{EVENINGS},,fitted\n"
+    imported(rig, tmp_path, "zhao", profile=profile)
+    rig.run(readings())
+    assert authors(rig) == []
+    rig.run([told(), batch(4, time_ms=T0 + 20 * HOUR_MS)])
+    assert authors(rig) == ["zhao"]
 
 
 def test_an_event_kept_just_before_a_crash_is_followed_at_the_next_start(rig):

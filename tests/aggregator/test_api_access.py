@@ -270,6 +270,18 @@ def test_an_edge_out_of_scope_is_sent_nothing_and_its_commands_are_not_shown(
     assert client.get(asked, token=SECRETS[name]).status_code in (403, 404)
 
 
+def test_a_command_goes_where_the_site_is_now(door: Door, client: ApiClient) -> None:
+    body = {"name": "poll-now", "args": {}}
+    states, left = door.ledger.live.edge_states, Address(ELSEWHERE, "office", "gw-left")
+    states[left] = states[Address(REGION, "office", "gw-o")]
+    try:
+        for edge, status in (("gw-o", 202), ("gw-left", 404), ("gw-new", 404)):
+            path = f"/api/v1/edges/office/{edge}/commands"
+            assert client.post(path, body, SECRETS["engineer"]).status_code == status, edge
+    finally:
+        del states[left]
+
+
 def test_every_route_that_tells_of_sites_tells_those_in_scope_of_theirs(client: ApiClient) -> None:
     """The test above can fail: the same questions, asked by who may, name the foundry."""
     everything, own, district = (shown(client, name) for name in ("engineer", "foundry", "city"))
@@ -308,7 +320,10 @@ def test_what_no_token_of_a_part_may_know_is_null_for_it(client: ApiClient) -> N
     metrics = client.get("/metrics", token=SECRETS["local-machine"]).text
     assert "nenghao_aggregator_sites 1\n" in metrics
     assert "committed_readings" not in metrics
-    assert "committed_readings_total 490" in client.get("/metrics", token=SECRETS["machine"]).text
+    assert "readings_per_second" not in metrics
+    every = client.get("/metrics", token=SECRETS["machine"]).text
+    assert "committed_readings_total 490" in every
+    assert "readings_per_second 12.5\n" in every
 
 
 def test_a_gateway_that_claims_a_site_of_that_name_elsewhere_is_not_shown(door: Door) -> None:

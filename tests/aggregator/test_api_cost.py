@@ -156,8 +156,8 @@ def test_intervals_carry_the_cost(client: ApiClient):
 
 
 def test_cost_as_a_table(client: ApiClient):
-    text = client.get("/api/v1/cost", params={"site": "foundry", **DAY, "format": "csv"}).text
-    rows = list(csv.DictReader(io.StringIO(text)))
+    answer = client.get("/api/v1/cost", params={"site": "foundry", **DAY, "format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [row["period"] for row in rows if row["carrier"] == "electricity"] == [
         "flat",
         "valley",
@@ -211,6 +211,32 @@ def test_a_sites_demand_is_what_its_meters_took_in_at_once_less_what_they_gave_o
     assert site["max_start_ms"] == MIDNIGHT_MS + 5 * QUARTER_MS
     assert site["measured_intervals"] == 47  # not where the export was not measured
     assert site["power_factor"] is None
+
+
+def test_a_meter_that_left_the_border_has_its_demand_until_then(client: ApiClient, ledger: Ledger):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid, line = (next(row for row in meters if row.id == id_) for id_ in ("grid", "line"))
+    left_ms = MIDNIGHT_MS + 12 * QUARTER_MS
+    exchanged = [
+        replace(grid, role=Role.CHECK, valid_from_ms=left_ms),
+        replace(line, role=Role.BOUNDARY_IN, valid_from_ms=left_ms),
+    ]
+    ledger.reader.register = Register.of(
+        ledger.reader.register.sites.values(), [*meters, *exchanged]
+    )
+    change(ledger, "foundry", "grid", 5, amount=400_000_000)
+    change(ledger, "foundry", "grid", 20, amount=900_000_000)  # counts no more
+    answer = get(client, "demand", site="foundry", month="2026-03")
+    rows = {(row["meter"], row["channel"]): row for row in answer["demand"]}
+    old, new = rows["grid", "energy_import"], rows["line", "energy_import"]
+    assert (old["max_kw"], old["measured_intervals"]) == (pytest.approx(1_600), 12)
+    assert old["expected_intervals"] == 96 + 12
+    assert (new["max_kw"], new["measured_intervals"]) == (pytest.approx(360), 36)
+    assert new["expected_intervals"] == 36
+    (site,) = answer["sites"]
+    assert site["meters"] == ["grid", "line"]
+    assert site["max_kw"] == pytest.approx(4 * (400 - 10))
+    assert (site["measured_intervals"], site["expected_intervals"]) == (48, 96 + 48)
 
 
 def test_the_power_factor_is_of_the_registers(client: ApiClient, ledger: Ledger):

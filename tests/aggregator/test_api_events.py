@@ -9,6 +9,7 @@ import pytest
 from aggregator.api.event_shapes import EventFields
 from aggregator.api.guard import Doorkeeper
 from aggregator.api.writer import PipelineLedgerWriter
+from aggregator.facts import Facts
 from contract.interval import MINUTE_MS
 from tests.aggregator.api_ledger import ApiClient
 from tests.aggregator.works import MULTIPLIER, NOW, T0, TOKEN, Works, exchange, minutes
@@ -136,6 +137,22 @@ def test_two_people_who_say_the_same_correct_once(works, client):
     assert figures(client)[:4] == [(1, 0)] * 4
 
 
+def test_all_events_are_read_in_one_go(tmp_path, monkeypatch):
+    asked, real = [], Facts.events
+
+    def events(self, *place):
+        asked.append(place)
+        return real(self, *place)
+
+    monkeypatch.setattr(Facts, "events", events)
+    with Works(tmp_path) as works, ApiClient(works.app) as client:
+        client.post(EVENTS, exchange(), TOKEN)
+        by_site = client.get(EVENTS, {"site": "works"}).json()
+        asked.clear()
+        assert client.get(EVENTS).json() == by_site
+        assert asked == []  # not site by site
+
+
 def test_the_same_word_twice_is_one_event(client):
     first = client.post(EVENTS, exchange(), TOKEN).json()
     assert client.post(EVENTS, exchange(), TOKEN).json()["event"] == first["event"]
@@ -170,6 +187,8 @@ def test_the_same_word_twice_is_one_event(client):
         ({"at_ms": NOW + 121_000}, 422, "at_ms", "121 s ahead of the aggregator's clock; at most"),
         ({"kind": "accept", "at_ms": T0 + 10 * 365 * 86_400_000}, 422, "at_ms", "ahead"),
         ({"author": " "}, 422, "author", "1 to 500"),
+        ({"author": "a\0b"}, 422, "author", "U+0000"),
+        ({"reason": "red \x1b[31m"}, 422, "reason", "U+001B"),
         ({"reason": None}, 422, "reason", "required"),
         ({"at_ms": "yesterday"}, 422, "at_ms", "RFC 3339"),
         ({"colour": "red"}, 422, "colour", "not permitted"),
@@ -182,6 +201,33 @@ def test_a_word_that_cannot_be_meant_names_its_field(client, change, status, nam
     assert error["parameter"] == named, error
     assert reason in error["reason"]
     assert client.get(EVENTS).json()["events"] == []
+
+
+def test_what_no_figure_could_follow_is_refused_once_the_meter_has_spoken(works, client):
+    export = exchange(channel="energy_export", final_kwh=1, start_kwh=0)
+    assert client.post(EVENTS, export, TOKEN).status_code == 201  # before its first reading
+    works.read(minutes(500, 501, 502))
+    for change, named, reason in (
+        ({"channel": "energy_export", "reason": "again"}, "channel", "it has: energy_import"),
+        ({"kind": "clock", "meter": None, "channel": None, "edge": "gw-9",
+          "until_ms": NOW, "offset_ms": 5}, "edge", "there are: gw-1"),
+    ):  # fmt: skip
+        answer = client.post(EVENTS, exchange(**change), TOKEN)
+        assert answer.status_code == 422, answer.text
+        error = answer.json()["error"]
+        assert (error["parameter"], reason in error["reason"]) == (named, True), error
+    assert len(client.get(EVENTS).json()["events"]) == 1
+
+
+def test_an_undoing_word_is_text_too_and_text_has_lines(client):
+    told = client.post(EVENTS, exchange(reason="slip 7\nsecond line\t好"), TOKEN)
+    assert told.status_code == 201, told.text
+    path = f"{EVENTS}/{told.json()['event']['id']}/undo"
+    for name in ("author", "reason"):
+        body = {"author": "a", "reason": "b"} | {name: "x\0y"}
+        answer = client.post(path, body, TOKEN)
+        assert (answer.status_code, answer.json()["error"]["parameter"]) == (422, name)
+    assert client.get(EVENTS).json()["events"][0]["stands"]
 
 
 def test_a_clock_that_was_ahead_is_told_in_its_own_time_and_a_span_may_end_later(client):

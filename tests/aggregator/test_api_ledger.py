@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -404,7 +405,36 @@ def table(client: ApiClient, path: str, **parameters: Any) -> list[dict[str, str
     answer = client.get(f"/api/v1/{path}", params={**parameters, "format": "csv"})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/csv")
-    return list(csv.DictReader(io.StringIO(answer.text)))
+    return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+
+
+def header(client: ApiClient, path: str, **parameters: Any) -> list[str]:
+    """Of a table, without its byte order mark; it has one."""
+    content = client.get(f"/api/v1/{path}", params={**parameters, "format": "csv"}).content
+    assert content.startswith(b"\xef\xbb\xbf")
+    return content.decode("utf-8-sig").splitlines()[0].split(",")
+
+
+def test_a_tables_header_is_the_same_whatever_it_holds(client: ApiClient):
+    for path, found, none in (
+        ("intervals", {"site": "foundry", "level": "interval", **DAY}, {"site": "empty"}),
+        ("consumption", {"site": "foundry", **DAY}, {"site": "empty"}),
+        ("meters", {"site": "foundry"}, {"site": "empty"}),
+    ):
+        first = header(client, path, **found)
+        assert table(client, path, **found)
+        assert not table(client, path, **none)
+        assert first == header(client, path, **none)
+    assert "amount_heat_gj" in header(client, "intervals", site="office", **DAY)
+
+
+def test_no_text_of_a_table_is_a_formula_to_a_spreadsheet(client: ApiClient, ledger: Ledger):
+    sites = dict(ledger.reader.register.sites)
+    sites["office"] = replace(sites["office"], name_zh="=1+1", name_en="@SUM(A1)", latitude=-36.5)
+    ledger.reader.register = replace(ledger.reader.register, sites=sites)
+    (row,) = [row for row in table(client, "sites") if row["site"] == "office"]
+    assert (row["name_zh"], row["name_en"]) == ("'=1+1", "'@SUM(A1)")
+    assert row["latitude"] == "-36.5"
 
 
 def test_csv_has_the_same_figures(client: ApiClient):
@@ -441,3 +471,39 @@ def test_the_page_and_its_description_need_no_internet(client: ApiClient):
     assert page.status_code == 200
     assert "//" not in page.text.replace("<!doctype", "")
     assert "/api/v1/intervals" in client.get("/openapi.json").json()["paths"]
+
+
+def test_a_figure_has_the_role_that_held_when_it_began(client: ApiClient, ledger: Ledger):
+    meters = [row for rows in ledger.reader.register.rows.values() for row in rows]
+    grid = next(row for row in meters if row.id == "grid")
+    for changed_ms, roles in (
+        (MIDNIGHT_MS + QUARTERS * QUARTER_MS, ["boundary_in"] * 48),
+        (MIDNIGHT_MS + 40 * QUARTER_MS, ["boundary_in"] * 40 + ["check"] * 8),
+    ):
+        later = replace(grid, role=Role.CHECK, valid_from_ms=changed_ms)
+        ledger.reader.register = Register.of(
+            ledger.reader.register.sites.values(), [*meters, later]
+        )
+        span = {"from": MIDNIGHT_MS, "to": NOON_MS, "level": "interval"}
+        asked = {"site": "foundry", "meter": "grid", "channel": "energy_import"}
+        rows = get(client, "intervals", **span, **asked)["intervals"]
+        assert [row["role"] for row in rows] == roles
+
+
+@pytest.mark.parametrize("path", ["live", "consumption", "proposals", "edges"])
+def test_all_sites_cost_as_many_questions_to_the_store_as_one(
+    path: str, ledger: Ledger, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any], *parameters: Any) -> Any:
+        asked.append(name)
+        return real(*parameters)
+
+    for name in ("figures", "last_times"):
+        monkeypatch.setattr(
+            ledger.reader, name, partial(counted, name, getattr(ledger.reader, name))
+        )
+    assert len(ledger.reader.register.sites) > 2
+    get(client, path)
+    assert len(asked) == 1

@@ -85,12 +85,14 @@ def test_load_and_fleet_refuse_and_export(client: ApiClient) -> None:
     assert client.get("/api/v1/load").status_code == 422
     assert client.get("/api/v1/load", {"site": "nowhere"}).status_code == 404
     table = client.get("/api/v1/load", {"site": "office", "format": "csv"})
-    rows = list(csv.DictReader(io.StringIO(table.text)))
+    rows = list(csv.DictReader(io.StringIO(table.content.decode("utf-8-sig"))))
     assert len(rows) == len(load(client, site="office"))
     assert {float(row["power_kw"]) for row in rows} == {16.0}  # 4 kWh a quarter
     edges = client.get("/api/v1/edges", {"format": "csv"})
     assert edges.headers["content-type"] == "text/csv; charset=utf-8"
-    assert {row["edge"] for row in csv.DictReader(io.StringIO(edges.text))} >= {"gw1"}
+    assert {
+        row["edge"] for row in csv.DictReader(io.StringIO(edges.content.decode("utf-8-sig")))
+    } >= {"gw1"}
 
 
 def edges(client: ApiClient, site: str) -> dict[str, dict[str, Any]]:

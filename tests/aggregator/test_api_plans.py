@@ -109,4 +109,4 @@ def test_plans_are_listed_by_site(ledger: Ledger):
         ("foundry", "quota", "guide"),
     }
     assert [row["kind"] for row in ask(ledger, "plans", site="office")] == ["target"]
-    assert ask(ledger, "plans", format="csv").startswith("region,site,entity")
+    assert ask(ledger, "plans", format="csv").startswith("\ufeffregion,site,entity")

@@ -134,9 +134,21 @@ def test_more_findings_than_an_answer_holds_are_said_to_be_there(tmp_path, monke
     monkeypatch.setattr("aggregator.api.routes.proposals.MAX_FINDINGS", 1)
     with Works(tmp_path) as works, ApiClient(works.app) as client:
         works.read(minutes(500, 501, 2501, 2502, 502, 503, 504))
-        answer = client.get("/api/v1/proposals").json()
+        answer = client.get("/api/v1/proposals", {"site": "works"}).json()
         assert not answer["complete"]
         assert len(answer["findings"]) == 1
+
+
+def test_of_all_sites_the_days_that_are_summed_up_say_where_to_look(tmp_path):
+    with Works(tmp_path) as works:
+        works.read(minutes(500, 501, 502, 120, 121, 122))
+        works.read(minutes(9, 10, 11, 12, 13), "wm-1")
+    with Works(tmp_path) as works, ApiClient(works.app) as client:  # ended: all is summed up
+        of_site = found(client)
+        assert [one["meter"] for one in of_site] == ["em-1"]
+        assert client.get("/api/v1/proposals").json()["findings"] == of_site
+        late = client.get("/api/v1/proposals", {"from": T0 + 20 * QUARTER_MS}).json()
+        assert late["findings"] == []
 
 
 def test_evidence_goes_on_behind_readings_that_were_rejected(tmp_path):

@@ -67,7 +67,7 @@ def test_a_period_a_rule_a_channel(client):
 
 def test_csv(client):
     answer = client.get(PATH, ASK | {"format": "csv"})
-    table = list(csv.DictReader(io.StringIO(answer.text)))
+    table = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [row["rule"] for row in table] == [rule for _, rule, _, _ in ALL]
 
 

@@ -32,6 +32,7 @@ MULTIPLIER = 40
 MODULUS = 1_000.0
 RATING = 60.0
 T0 = 1_760_000_000_000
+OUTBOX = {"gw-1": "0" * 16, "gw-2": "1" * 16}
 
 
 TARIFFS = ("demo-electricity",)
@@ -76,7 +77,7 @@ class District:
         return Meter("works", name, "electricity", Role.BOUNDARY_IN, "", ratio, "", since_ms, "")
 
     def columns(
-        self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0
+        self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0, edge: str = "gw-1"
     ) -> ReadingColumns:
         """Readings (meter, time_ms, micro) as columns of one batch."""
         directory = self.store.directory
@@ -84,7 +85,7 @@ class District:
             directory.series.add(SeriesKey("370114", "works", meter, "energy_import"))
             for meter, _, _ in readings
         ]
-        source = directory.sources.add(Source("370114", "works", "gw-1", "0" * 16))
+        source = directory.sources.add(Source("370114", "works", edge, OUTBOX[edge]))
         n = len(readings)
         return ReadingColumns(
             np.array(series, np.int32),
@@ -95,9 +96,13 @@ class District:
             np.full(n, seq, np.int64),
         )
 
-    def take(self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0) -> None:
+    def take(
+        self, readings: list[tuple[str, int, int]], seq: int, quality: int = 0, edge: str = "gw-1"
+    ) -> None:
         """Do what the pipeline does with one commit."""
-        raw = self.columns(readings, seq, quality)
+        self.take_raw(self.columns(readings, seq, quality, edge))
+
+    def take_raw(self, raw: ReadingColumns) -> None:
         none = ReadingColumns.empty(cumulative=True)
         instant = ReadingColumns.empty(cumulative=False)
         lacking = self.book.load_site("370114", "works")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from aggregator.admission import needed
 from aggregator.batch import ReadingColumns
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
@@ -85,8 +86,8 @@ class Told(District):
 
     def proves(self) -> bool:
         rows = self.store.intervals(Level.INTERVAL, np.array([self.series], np.int32), 0, 2**60)
-        raw = self.store.readings(np.array([self.series], np.int32), 0, 2**60)
-        readings = self.book.counted(raw)
+        raw = self.store.versions(np.array([self.series], np.int32), 0, 2**60)
+        readings = needed(self.book.counted(raw), self.store.directory)
         return prove(
             readings.time_ms, readings.value.astype(np.int64), self.parameters.facts(self.series),
             int(rows.amount.sum()), int(rows.amount_held.sum()),

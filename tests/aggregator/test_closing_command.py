@@ -7,13 +7,21 @@ import pytest
 
 from aggregator.batch import IntervalColumns, ReadingColumns
 from aggregator.closing_command.__main__ import main
-from aggregator.closings import Closings, month_of
+from aggregator.closings import Closings
 from aggregator.config import load
 from aggregator.events import Events
+from aggregator.facts import Facts
+from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import opened
+from aggregator.periods import month_of
+from aggregator.records import Records
 from aggregator.restatements import Restatements
 from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
+from contract.data import Batch, blocks_of, encode_data
+from contract.interval import DAY_MS
+from contract.reading import Reading
+from contract.topics import Address, MessageKind, topic
 from tests.aggregator.api_ledger import MIDNIGHT_MS, QUARTER_MS, REGION, build
 from tests.aggregator.ledger_files import write_metas
 
@@ -71,7 +79,7 @@ def test_close_freezes_the_month_and_says_what_was_not_measured(
     day_s, estimated = 24 * 3600, 4  # of those registered, from noon of the 2nd on
     assert said["estimated_s"] == estimated * (month_s - day_s - half_day_s)
     assert said["missing_s"] == channels * (month_s - half_day_s) - said["estimated_s"]
-    assert "foundry/grid/energy_import" in said["open_registers"]
+    assert said["open_registers"]["foundry/grid/energy_import"] == "2026-03-02"
     assert "foundry/pv/energy_import" not in said["open_registers"]
     assert "foundry/grid/energy_import" in said["open_channels"]
     assert said["meters_without_data"] == ["office/em-02"]
@@ -94,6 +102,7 @@ def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
     with opened(load(config), "test", Events(lambda: 0)) as parts:
         parts.replayer().catch_up(parts.sites(None))
         parts.amendments.note_new()
+        earlier = len(parts.restatements.find(REGION, "foundry", 0, 2**44))
     meters = tmp_path / "register" / "meters.csv"
     meters.write_text(meters.read_text("utf-8").replace(",100,", ",200,"), "utf-8")
     assert main(["--config", str(config), *MARCH, *SAID]) == 0
@@ -103,7 +112,7 @@ def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
     rows = {(p.meter, p.channel): p for p in closings.reported(closing, "foundry")}
     grid = rows["grid", "energy_import"]
     assert grid.amount - grid.open_amount == 2 * GRID_MICRO
-    told = restatements.find(REGION, "foundry", 0, 2**44)
+    told = restatements.find(REGION, "foundry", 0, 2**44)[earlier:]
     assert {(one.meter, one.cause.partition(" change ")[0]) for one in told} == {
         ("grid", "register")
     }
@@ -115,6 +124,31 @@ def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
     restatements.close()
 
 
+def test_readings_that_a_clock_event_lets_in_must_be_in_before_a_month_is_closed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    url = f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}"
+    edge, read_ms, ahead_ms = Address(REGION, "foundry", "gw1"), MIDNIGHT_MS, 100 * DAY_MS
+    shown_ms = read_ms + ahead_ms
+    readings = blocks_of([Reading("grid", "energy_import", shown_ms, 5_500_000_000)])
+    payload = encode_data(Batch("00000000000000ab", 1, "0" * 64, 1, (), readings))
+    records, facts = Records(url), Facts(url)
+    records.keep_misdated(payload, topic(edge, MessageKind.DATA), read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID, "--month", "2026-02"]) == 1
+    assert "there are no figures" in capsys.readouterr().err  # nobody says when they were read
+    clock = MeterEvent(
+        EventKind.CLOCK, REGION, "foundry", shown_ms - 1, author="a", reason="100 days ahead",
+        edge="gw1", until_ms=shown_ms + 1, offset_ms=-ahead_ms,
+    )  # fmt: skip
+    told = facts.tell(clock, read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID]) == 1
+    assert "foundry: 1 readings of gw1 wait in quarantine" in capsys.readouterr().err
+    facts.undo(told.id, "a", "it was another gateway", read_ms)
+    assert main(["--config", str(config), *MARCH, *SAID]) == 0
+    records.close()
+    facts.close()
+
+
 def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.CaptureFixture[str]):
     call = ["--config", str(config)]
     assert main(["list", *call]) == 0
@@ -123,7 +157,7 @@ def test_close_in_words_then_list_then_refused(config: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.startswith("Closed 370114 2026-03: ")
     assert "1.61% measured, " in out
-    assert "Registers not read up to the end, estimated: foundry/belt/mass" in out
+    assert "not read up to the end, estimated: foundry/belt/mass (last read 2026-03-02)" in out
     assert "Meters without any figure: office/em-02." in out
     assert main(["list", *call]) == 0
     row = capsys.readouterr().out.splitlines()[1]

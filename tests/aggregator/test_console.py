@@ -27,6 +27,7 @@ from aggregator.api.main import build_app
 from aggregator.tokens import Tokens
 from tests.aggregator.api_ledger import ApiClient, Ledger, build
 from tests.aggregator.doors import keeper_of, tokens_in
+from tests.aggregator.test_tariff_days import rolled_up
 from tests.chromium import Chromium
 from tests.prefix_proxy import PrefixProxy
 
@@ -71,6 +72,7 @@ class Served:
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     ledger = build(tmp_path_factory.mktemp("ledger"))
+    rolled_up(ledger)
     yield ledger
     ledger.store.close()
 
@@ -162,6 +164,13 @@ def test_the_views_say_what_the_api_says_and_missing_is_missing(
     empty = next(row for row in live["sites"] if row["site"] == "empty")
     assert empty["power_kw"] is None
     assert cells[empty["name_zh"]] == ["无数据"] * 8 + ["无数据"]
+    region = httpx.get(f"{open_door.base}/api/v1/regions", trust_env=False).json()["regions"][0]
+    share = f"{region['today']['measured_share'] * 100:.1f} %"
+    headline = browser.evaluate("document.querySelector('.headline').innerText")
+    assert share in headline
+    assert f"{region['today']['tce_calorific']:,.2f}" in headline
+    asked = {url.partition("/api/v1/")[2].partition("?")[0] for url in browser.requested}
+    assert {"live", "consumption", "sites"}.isdisjoint(asked), "a region asks for no site's account"
     show(browser, open_door, "site/foundry")
     assert browser.evaluate("document.querySelectorAll('.plot canvas').length") == 1
     show(browser, open_door, "site/empty")
@@ -193,7 +202,8 @@ def test_the_keyboard_reaches_all_and_sees_where_it_is(
         if reached[-1] == "go-office":
             break
     wanted = ["nav-region", "nav-site", "nav-fleet", "nav-proof", "api-docs", "language",
-              "sites-today-csv", "sites-month-csv", "sites-scroll", "go-foundry"]  # fmt: skip
+              "sites-csv", "sites-today-csv", "sites-month-csv", "sites-scroll",
+              "go-foundry"]  # fmt: skip
     assert [one for one in reached if one in wanted] == wanted
     browser.press("Enter")
     browser.until(f"{SHOWN}.startsWith('site/office')")
@@ -231,7 +241,7 @@ def test_a_token_is_asked_for_once_and_shows_its_scope_only(
     deadline_s = time.monotonic() + 20
     while not file.exists() and time.monotonic() < deadline_s:
         browser.until("true")
-    rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
+    rows = csv.DictReader(io.StringIO(file.read_text("utf-8-sig")))
     assert {(row["site"], row["carrier"]) for row in rows} == {("office", "electricity")}
     browser.evaluate("document.getElementById('forget').click()")
     browser.until(f"{SHOWN} === 'token zh'")

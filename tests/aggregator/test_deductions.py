@@ -73,9 +73,7 @@ def test_net_is_gross_less_each_row_at_its_periods_mean_factor(coal, factors, ro
         for i, (period, amount) in enumerate(rows)
     ]
     whole = summed(months, from_ms, to_ms)
-    found = deductions_of(
-        deductions, from_ms, to_ms, whole, lambda low, high: summed(months, low, high)
-    )
+    found = deductions_of(deductions, from_ms, to_ms, lambda low, high: summed(months, low, high))
     gross = whole["raw_coal"].kg
     net = net_of(gross, found, DeductionKind.FEEDSTOCK)
     kept, expected = oracle.deducted(coal, factors, rows, asked)
@@ -86,12 +84,56 @@ def test_net_is_gross_less_each_row_at_its_periods_mean_factor(coal, factors, ro
     assert net_of(gross, found, DeductionKind.RENEWABLE_CERTIFICATE) == gross
 
 
+@given(
+    coal=st.lists(st.integers(0, 50), min_size=12, max_size=12),
+    rows=st.lists(
+        st.tuples(st.sampled_from(["2026", "2026-01", "2026-05"]), st.integers(0, 120)), max_size=6
+    ),
+)
+def test_the_years_net_is_the_sum_of_the_months_less_the_rows_of_the_year(coal, rows):
+    months = monthly(coal, [700.0] * 12)
+    deductions = [
+        Deduction("works", "raw_coal", DeductionKind.FEEDSTOCK, period, amount, f"doc {i}", "")
+        for i, (period, amount) in enumerate(rows)
+    ]
+
+    def asked(from_ms: int, to_ms: int):
+        return deductions_of(
+            deductions, from_ms, to_ms, lambda low, high: summed(months, low, high)
+        )
+
+    def net(found, from_ms: int, to_ms: int) -> float:
+        gross = summed(months, from_ms, to_ms)["raw_coal"].kg
+        return net_of(gross, found, DeductionKind.FEEDSTOCK)[Measure.KGCE_CALORIFIC]
+
+    year = asked(YEAR_MS, NEXT_YEAR_MS)
+    of_year = [one for one in year if one.row.period == "2026" and not one.reason]
+    sum_of_months = sum(net(asked(at, next_month(at)), at, next_month(at)) for at in months)
+    taken = sum(one.kgce[Measure.KGCE_CALORIFIC] for one in of_year)
+    assert net(year, YEAR_MS, NEXT_YEAR_MS) == pytest.approx(sum_of_months - taken, abs=1e-6)
+    for month in (1, 5):
+        own = [one.row for one in year if not one.reason and one.row.period == f"2026-{month:02}"]
+        assert sum(row.amount for row in own) <= coal[month - 1]
+
+
+def test_two_certificates_of_one_month_take_no_more_than_it_used():
+    """January used 100 of the year's 600: of two of 80 the second is refused, in either view."""
+    months = monthly([100, *[50] * 10, 0], [1.0] * 12)
+    rows = [
+        Deduction("works", "raw_coal", DeductionKind.FEEDSTOCK, "2026-01", 80, f"doc {i}", "")
+        for i in range(2)
+    ]
+    for span in (period_span("2026-01"), period_span("2026")):
+        found = deductions_of(rows, *span, lambda low, high: summed(months, low, high))
+        assert [one.reason for one in found] == [
+            "", "more than is left of the raw_coal consumed in 2026-01: 20 t"
+        ]  # fmt: skip
+
+
 def test_what_cannot_be_converted_leaves_the_net_unknown_rather_than_gross():
     carrier = Carrier({"t": 10_000_000}, dict.fromkeys(COAL, math.nan))
     row = Deduction("works", "raw_coal", DeductionKind.FEEDSTOCK, "2026", 1, "doc", "")
-    found = deductions_of(
-        [row], YEAR_MS, NEXT_YEAR_MS, {"raw_coal": carrier}, lambda *_: {"raw_coal": carrier}
-    )
+    found = deductions_of([row], YEAR_MS, NEXT_YEAR_MS, lambda *_: {"raw_coal": carrier})
     net = net_of(dict.fromkeys(COAL, 100.0), found, DeductionKind.FEEDSTOCK)
     assert all(math.isnan(value) for value in net.values())
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aggregator.factors_command.__main__ import main
-from aggregator.factors_command.text import table
 from aggregator.restatements import Restatements
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.terminal import table
 from contract.stored import Level
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, QUARTER_MS, REGION, build
 from tests.aggregator.test_charges import TARIFF

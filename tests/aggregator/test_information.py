@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from aggregator.directory import SeriesKey
-from aggregator.information import Information, period_start_ms, plan_rows
+from aggregator.information import Information, plan_rows
 from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.factors import Measure as Factors
+from aggregator.periods import period_span
 from aggregator.register.model import (
     Aims,
     Bound,
@@ -129,7 +130,7 @@ def test_meters_are_told_with_what_the_edge_says_of_them(store: MemoryStore):
     keep(information)
     meter = rows(store, METER_INFO)[REGION, "foundry", "em-1"]
     assert (meter["name_zh"], meter["multiplier"], meter["serial"]) == ("进线", 40, "S-1")
-    assert meter["calibration_due_ms"] == period_start_ms("2027-01")
+    assert meter["calibration_due_ms"] == period_span("2027-01")[0]
     assert rows(store, METER_INFO)[REGION, "foundry", "em-2"]["name_zh"] == "em-2"
     meta = Meta((MetaMeter("em-2", "S-9", "eastron-sdm630", ()),))
     information.tell(Address(REGION, "foundry", "gw1"), meta)
@@ -221,7 +222,7 @@ def test_plans_are_told_per_site_with_unit_and_level():
     found = {
         (tags, at): (row["value"], row["unit"]) for tags, at, row in plan_rows(register(), NOW)
     }
-    year, january = period_start_ms("2026"), period_start_ms("2026-01")
+    year, january = period_span("2026")[0], period_span("2026-01")[0]
     here = (REGION, "foundry")
     assert found == {
         ((*here, "works", "_energy", "budget", "tce_calorific", "", "year"), year): (900.0, "tce"),

@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,14 +92,13 @@ class _Script(Inbox):
         """Whether cycles go on while figures are amended; the end never does."""
 
     def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
-        if self.busy() and not (self.in_between and self.cycles):
-            return []
-        while self.cycles:
+        while self.cycles and (self.in_between or not self.busy()):
             cycle = self.cycles.pop(0)
             if not callable(cycle):
                 return list(cycle)
             cycle()
-        self.stop()
+        if not self.busy():
+            self.stop()
         return []
 
 
@@ -114,6 +116,7 @@ class Rig:
         self.acks: list[Ack] = []
         self.parameters: Parameters
         self.multiplier = 1
+        self.register: Register | None = None
         self.now_ms = NOW
         self.store = MemoryStore
         self.meters: Sequence[str] = ("em-1",)
@@ -128,7 +131,7 @@ class Rig:
             Meter("works", id_, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
             for id_ in self.meters
         ]
-        register = Register.of([site], meters)
+        register = self.register or Register.of([site], meters)
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))
@@ -227,6 +230,17 @@ def test_readings_are_counted_by_day_and_late_ones_with_them(rig):
         day_ms: (3, 1, GRID_MS + 1),
         day_ms - DAY_MS: (1, 1, NOW - at[3]),
     }
+
+
+def test_batches_do_not_wait_for_all_that_came_with_them(rig, monkeypatch):
+    """A whole city's first batches come at once, and each site has to be loaded."""
+    passing = SimpleNamespace(monotonic=partial(next, count(step=0.6)))
+    monkeypatch.setattr("aggregator.pipeline.time", passing)
+    rig.run([told(), *(batch(seq) for seq in range(1, 7))])
+    uptos = [ack.outboxes[OUTBOX].upto for ack in rig.acks]
+    assert len(uptos) > 1
+    assert uptos == sorted(uptos)
+    assert uptos[-1] == 6
 
 
 def test_points_of_other_threads_are_made_and_written_by_the_pipeline(rig):

@@ -181,6 +181,14 @@ def test_missing_files_and_wrong_encoding_are_named(tmp_path: Path):
     ]
 
 
+def test_a_character_that_not_every_database_keeps_is_refused(tmp_path: Path):
+    with pytest.raises(RegisterError) as caught:
+        load_folder(write(tmp_path, sites=SITES.replace("office", "off\0ice", 1)))
+    (problem, *_) = [p for p in caught.value.problems if "NUL" in p.reason]
+    line = SITES[: SITES.index("office")].count("\n") + 1
+    assert (problem.file, problem.line) == ("sites.csv", line)
+
+
 def test_all_problems_are_told_at_once_in_order(tmp_path: Path):
     with pytest.raises(RegisterError) as caught:
         load_folder(

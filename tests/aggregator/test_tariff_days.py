@@ -1,6 +1,7 @@
 """What a site bought by period of its tariff: the ledger's cost, and nothing but it."""
 
 import io
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,8 +136,20 @@ def test_a_period_that_begins_inside_an_hour_is_cut_there(ledger: Ledger):
     assert amounts == {"flat": 23 * HOUR_KWH * 500_000, "peak": HOUR_KWH * 500_000}
 
 
+def test_a_role_holds_for_the_intervals_that_start_in_it(ledger: Ledger):
+    """The incomer becomes a check meter at half past ten, in the middle of a valley hour."""
+    register = ledger.reader.register
+    meters = [row for rows in register.rows.values() for row in rows]
+    (grid,) = [row for row in meters if row.id == "grid"]
+    half_past_ten = MIDNIGHT_MS + 42 * QUARTER_MS
+    meters.append(replace(grid, role=Role.CHECK, valid_from_ms=half_past_ten))
+    rolled_up(ledger, Register.of(list(register.sites.values()), meters))
+    amounts = {period: amount for period, (amount, _) in of_period(ledger).items()}
+    assert amounts == {"flat": 20 * HOUR_KWH * 500_000, "valley": HOUR_KWH * 500_000}
+
+
 class _Only(SiteTariffs):
     """One tariff for electricity."""
 
     def __init__(self, tariff: Tariff) -> None:
-        self._tariffs = {("foundry", "electricity", "kWh"): tariff}
+        self._tariffs = defaultdict(dict, foundry={("electricity", "kWh"): tariff})

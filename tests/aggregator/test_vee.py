@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from aggregator.batch import ReadingColumns
 from aggregator.ledger.meter_events import EventKind
-from aggregator.store.base import Commit
 from contract.interval import GRID_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter
 from contract.reading import Quality
@@ -21,18 +20,8 @@ BEYOND = 2**60
 
 def took(district, came):
     """Readings of one batch, of whatever quality."""
-    parts = [district.columns([("em-1", r.time, r.value)], r.seq, r.quality) for r in came]
-    raw = ReadingColumns.concatenate(parts)
-    lacking = district.book.load_site("370114", "works")
-    none = ReadingColumns.empty(cumulative=True)
-    told = district.book.verdicts(none)
-    district.store.commit(Commit.without_readings(lacking, verdicts=told))
-    counted = district.book.counted(raw)
-    late = district.book.is_late(counted)
-    intervals = (district.book.recompute if late else district.book.advance)(counted)
-    instant = ReadingColumns.empty(cumulative=False)
-    told = district.book.verdicts(raw)
-    district.store.commit(Commit(raw, instant, intervals, {}, frozenset(), told))
+    parts = [district.columns([("em-1", r.time, r.value)], r.seq, r.quality, r.edge) for r in came]
+    district.take_raw(ReadingColumns.concatenate(parts))
 
 
 @settings(max_examples=120, deadline=None)

@@ -119,7 +119,7 @@ class Works:
         reader = StoreLedgerReader(
             self.store, register, factors, tariffs, live,
             facts=parameters.facts, counters=self.events.counts, now_ms=lambda: NOW,
-            quarantine=self.records.misdated,
+            quarantine=self.records,
         )  # fmt: skip
         writer = PipelineLedgerWriter(
             self.facts, self.restatements, self.pipeline.amend, lambda: NOW, wait_s

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "nodes": "tests.benchmarks.nodes:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",
+    "start": "tests.benchmarks.start:main",
 }
 """Name -> "module:function"; the function takes nothing and returns the lines to print."""
 

@@ -1,10 +1,12 @@
-"""The edge process: memory, processor and bytes written to disk, beside 30 simulated meters each.
+"""The edge process: memory, processor and bytes written to disk, beside simulated meters.
 
     python -m tests.benchmarks.edge --minutes 10
+    python -m tests.benchmarks.edge --minutes 5 --only hundred --only second
 
-Three gateways run at once: one polls each second (its memory is the figure), one each 15 s and is
-online, one each 15 s without broker (their bytes are the figures, as the kernel counts them). The
-online ones have a real broker and a real aggregator.
+Four gateways run at once, or those named: `second` polls 30 meters each second and `hundred` 100
+meters each 10 s (their processor time and memory are the figures), `online` 30 meters each 15 s,
+`offline` the same without broker (their bytes are the figures, as the kernel counts them). Those
+online have a real broker and a real aggregator. Processor time is the median of windows of 10 s.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -39,7 +43,11 @@ from tests.brokers import mosquitto_broker
 from tests.conftest import find_server
 
 METERS = ("acrel-adw300",) * 18 + ("sungrow-sg",) * 12
-"""Products of one gateway's meters: 12 and 2 channels, 8 on average."""
+"""Products of a gateway's 30 meters: 12 and 2 channels, 8 on average."""
+HUNDRED = ("acrel-adw300",) * 60 + ("sungrow-sg",) * 40
+"""The same of 100."""
+WINDOW_S = 10.0
+"""Over which processor time is taken: a poll of the slowest."""
 COMMIT_S = 30.0
 """The product's default, which spares an SD card."""
 DAY_S = 86_400
@@ -92,12 +100,14 @@ class Gateway:
     site: str
     poll_s: float
     online: bool
+    meters: tuple[str, ...] = METERS
 
 
 GATEWAYS = (
     Gateway("second", 1.0, online=True),
     Gateway("online", 15.0, online=True),
     Gateway("offline", 15.0, online=False),
+    Gateway("hundred", 10.0, online=True, meters=HUNDRED),
 )
 
 
@@ -105,22 +115,23 @@ def main() -> Iterator[str]:
     return run(minutes=2)
 
 
-def run(minutes: float) -> Iterator[str]:
+def run(minutes: float, names: Sequence[str] = ()) -> Iterator[str]:
+    gateways = tuple(one for one in GATEWAYS if not names or one.site in names)
     if find_server("mosquitto") is None:
         yield "mosquitto is not installed: the edge was not measured"
         return
     channels = sum(len(load_device(model).registers) for model in METERS)
     yield (
-        f"{len(METERS)} meters, {channels / len(METERS):g} channels on average, "
-        f"outbox commit each {COMMIT_S:g} s; after {minutes:g} minutes:"
+        f"{channels / len(METERS):g} channels a meter on average, outbox commit each "
+        f"{COMMIT_S:g} s; after {minutes:g} minutes:"
     )
     with tempfile.TemporaryDirectory(prefix="nenghao-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         broker = stack.enter_context(mosquitto_broker(folder)).port
-        api, edges = _start(folder, broker, stack)
+        api, edges = _start(folder, broker, gateways, stack)
         yield from _measure(edges, minutes)
         committed = counters(api)["committed_batches"]
-        yield f"batches of the two online that were committed: {committed:.0f}; {load_average()}"
+        yield f"batches of those online that were committed: {committed:.0f}; {load_average()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +141,12 @@ class _Running:
     outbox: Path
 
 
-def _start(folder: Path, broker: int, stack: ExitStack) -> tuple[str, list[_Running]]:
+def _start(
+    folder: Path, broker: int, gateways: Sequence[Gateway], stack: ExitStack
+) -> tuple[str, list[_Running]]:
     """Start meters, aggregator and gateways; return the aggregator's address and the gateways."""
     district_file, ports_file = folder / "bench.toml", folder / "ports.json"
-    district_file.write_text(_district(), "utf-8")
+    district_file.write_text(_district(gateways), "utf-8")
     district = load_district(district_file)
     arguments = ["meters", "--district", str(district_file), "--ports-file", str(ports_file)]
     log = folder / "meters.log"
@@ -145,7 +158,7 @@ def _start(folder: Path, broker: int, stack: ExitStack) -> tuple[str, list[_Runn
     aggregator = stack.enter_context(child("aggregator", ["--config", str(config)], log))
     api = wait_for_event(log, "aggregator_started", aggregator)["api"]
     wait_for_event(log, "broker_connected", aggregator)
-    return api, [_start_edge(folder, broker, district, gateway, stack) for gateway in GATEWAYS]
+    return api, [_start_edge(folder, broker, district, gateway, stack) for gateway in gateways]
 
 
 def _start_edge(
@@ -168,11 +181,12 @@ def _start_edge(
     return _Running(gateway, psutil.Process(process.pid), outbox)
 
 
-def _district() -> str:
-    meters = "".join(_METER % (number, model) for number, model in enumerate(METERS, start=1))
-    return _DISTRICT + "".join(
-        f"{_SITE}{meters}]\n".replace("@", gateway.site) for gateway in GATEWAYS
-    )
+def _district(gateways: Sequence[Gateway]) -> str:
+    text = _DISTRICT
+    for gateway in gateways:
+        meters = "".join(_METER % row for row in enumerate(gateway.meters, start=1))
+        text += f"{_SITE}{meters}]\n".replace("@", gateway.site)
+    return text
 
 
 def _measure(edges: list[_Running], minutes: float) -> Iterator[str]:
@@ -181,29 +195,43 @@ def _measure(edges: list[_Running], minutes: float) -> Iterator[str]:
     Few of them tell little of the bytes: the outbox saves acks and empties its WAL now and then.
     """
     time.sleep(COMMIT_S)
-    before = [(written_bytes(edge.process), sum(edge.process.cpu_times()[:2])) for edge in edges]
+    before = [written_bytes(edge.process) for edge in edges]
     began = time.monotonic()
-    time.sleep(max(1, round(60 * minutes / COMMIT_S) - 1) * COMMIT_S)
-    took = time.monotonic() - began
-    for edge, (had_written, had_used) in zip(edges, before, strict=True):
+    ends = began + max(1, round(60 * minutes / COMMIT_S) - 1) * COMMIT_S
+    marks = [(began, [_used(edge.process) for edge in edges])]
+    while marks[-1][0] < ends - WINDOW_S / 2:
+        time.sleep(max(0.0, min(ends, marks[-1][0] + WINDOW_S) - time.monotonic()))
+        marks.append((time.monotonic(), [_used(edge.process) for edge in edges]))
+    took = marks[-1][0] - began
+    for at, edge in enumerate(edges):
         memory = edge.process.memory_full_info()
-        written = written_bytes(edge.process) - had_written
-        cpu = sum(edge.process.cpu_times()[:2]) - had_used
+        written = written_bytes(edge.process) - before[at]
+        shares = [(b[at] - a[at]) / (then - now) for (now, a), (then, b) in pairwise(marks)]
         held = inspect(edge.outbox)
         yield (
-            f"polled each {edge.gateway.poll_s:g} s, {'on' if edge.gateway.online else 'off'}line, "
+            f"{len(edge.gateway.meters)} meters polled each {edge.gateway.poll_s:g} s, "
+            f"{'on' if edge.gateway.online else 'off'}line, "
             f"{held.held_readings} readings in {held.held_batches} batches: "
             f"RSS {memory.rss / 2**20:.1f} MiB (peak {peak_rss(edge.process.pid) / 2**20:.1f}), "
             f"PSS {memory.pss / 2**20:.1f} MiB; "
-            f"CPU {cpu / took:.1%} of a core; written {written / took * DAY_S / 1e6:.0f} "
+            f"CPU {median(shares):.1%} of a core (median of {len(shares)}, most "
+            f"{max(shares):.1%}); written {written / took * DAY_S / 1e6:.0f} "
             f"MB a day ({written / 1e3:.0f} kB in {took:.0f} s)"
         )
+
+
+def _used(process: psutil.Process) -> float:
+    """Processor time since the process began [s]."""
+    return float(sum(process.cpu_times()[:2]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.edge", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="10 for the stated figure")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=[gateway.site for gateway in GATEWAYS]
+    )
     chosen = parser.parse_args()
     print(machine())
-    for text in run(chosen.minutes):
+    for text in run(chosen.minutes, chosen.only):
         print(f"  {text}", flush=True)

@@ -22,6 +22,7 @@ import argparse
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PER_EDGE = 20
 SPARE_S = 5.0
 """After the last edge has sent for the first time, before anything is measured."""
-SHORT_S, SHORT_ROLLUP_S = 120.0, 15.0
+PER_SITE_S = 0.03
+"""Added to the warm-up of a long run: once a day an aggregator writes each site's names."""
+SHORT_S, SHORT_ROLLUP_S = 60.0, 15.0
 """Shorter runs than this sum up more often than the product does, or they would hold none of it."""
 BUSY = 0.9
 _RAW_EDGES, _RAW_BATCHES = 100, 24
@@ -124,8 +127,11 @@ class Outcome:
 def measured(case: Case, store: str, times: argparse.Namespace) -> Outcome:
     """Run a case."""
     plan = case.plan()
-    rollup_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    usual_s = PACE.rollup_s if times.measure_s >= SHORT_S else SHORT_ROLLUP_S
+    rollup_s = times.rollup_s or usual_s
     warm_up_s = max(times.warm_up_s, plan.commit_ms / 1_000 + SPARE_S)
+    if times.measure_s >= SHORT_S:
+        warm_up_s += PER_SITE_S * plan.edges
     print(
         f"{plan.meters:,} meters at {plan.edges:,} sites, {plan.readings_per_s:,.0f} readings/s, "
         f"{store}: {warm_up_s:.0f} s warm-up, {times.measure_s:.0f} s measured",
@@ -285,8 +291,10 @@ def remarks(found: Sequence[Outcome]) -> Iterator[str]:
         yield (
             f"{one.meters:,} meters: {one.seconds:.0f} s measured, each meter read every "
             f"{one.poll_ms / 1_000:g} s, {one.readings_per_batch} readings a batch, "
-            f"{one.resent_batches} batches sent again; limit: {one.limit}; start with its register "
-            f"{one.start_s} s; {one.truth.partition(' (')[0]}."
+            f"{one.resent_batches} batches sent again; limit: {one.limit}; peak RSS "
+            f"{', '.join(f'{name} {mb} MB' for name, mb in one.peak_rss_mb.items())}; store "
+            f"{one.store_mb:.0f} MB; start with its register {one.start_s} s; "
+            f"{one.truth.partition(' (')[0]}."
         )
         if one.raw_per_s is not None:
             yield (
@@ -345,14 +353,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--settle-s",
         type=float,
-        default=120.0,
+        default=300.0,
         help="more warm-up at most, until no lag is left",
+    )
+    parser.add_argument(
+        "--rollup-s", type=float, default=0.0, help="default: the product's; in short runs 15"
     )
     parser.add_argument("--connect-s", type=float, default=300.0, help="at most (%(default)s)")
     parser.add_argument("--check", type=int, default=50, help="sites compared with the truth")
     parser.add_argument("--out", type=Path, default=Path("var/scale"), help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md and chart")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     chosen = cases(arguments.figure, arguments.store, arguments.rate)
     chosen = [case for case in chosen if case.meters in (arguments.meters or [case.meters])]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -371,6 +383,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.figure == "sizes":
             picture = DOCS / "images" / f"scale-{arguments.store}.svg"
             picture.write_text(chart(found), "utf-8")
+            text += f"\n\n![CPU seconds per million readings](images/{picture.name})"
         put_into_docs(name, text)
     good = all(one.truth.startswith("truth = ledger") for one in found)
     return 0 if good else 1

@@ -27,6 +27,7 @@ from aggregator.config import PaceSection
 from aggregator.directory import Directory
 from aggregator.events import Events
 from aggregator.facts import Facts
+from aggregator.ingest.answers import Answers
 from aggregator.ingest.assemble import Assembler
 from aggregator.ingest.subscriber import Inbox, Message
 from aggregator.kernels.jit import warm_up
@@ -41,9 +42,11 @@ from aggregator.records import Records
 from aggregator.register.folder import load_folder
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
+from aggregator.runs import Runs
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
+from aggregator.writer import Writer
 from contract.ack import decode_ack
 from contract.interval import GRID_MS, HOUR_MS
 from contract.topics import MessageKind, parse_topic
@@ -59,16 +62,16 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("choose and settle", Book, "counted"),
     ("figures", Book, "advance"),
     ("figures, late", Book, "recompute"),
-    ("kernel", Book, "_run"),
+    ("kernel", Runs, "_advance"),
     ("measures", Measures, "of"),
-    ("dirty days", Pipeline, "_dirty"),
+    ("dirty days", Writer, "_days"),
     ("store commit", EmbeddedStore, "commit"),
     ("live values", Live, "take"),
     ("roll-ups", Rollups, "flush"),
     ("restatements", Amendments, "restate"),
     ("what is declared", Amendments, "note_new"),
     ("what is declared", Pipeline, "_amend"),
-    ("acks", Pipeline, "_send_acks"),
+    ("acks", Answers, "send"),
 )
 
 

@@ -330,8 +330,8 @@ class Story:
 
     # ------------------------------------------------------------------ telling it
 
-    def row(self, meter: str = "em-1", ratio: int = 1, since_ms: int = 0) -> Meter:
-        return Meter(SITE, meter, "electricity", Role.BOUNDARY_IN, "", ratio, "", since_ms, "")
+    def row(self, meter: str = "em-1", ratio: int = 1, since_ms: int = 0, edge: str = "") -> Meter:
+        return Meter(SITE, meter, "electricity", Role.BOUNDARY_IN, "", ratio, edge, since_ms, "")
 
     def meta(self, unit: str = "kWh") -> bytes:
         channels = tuple(
@@ -563,7 +563,7 @@ class Process:
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,
-            quarantine=self._records.misdated,
+            quarantine=self._records,
         )  # fmt: skip
         self.ledger = Ledger(reader, restatements, self._records)
         self._restatements = restatements

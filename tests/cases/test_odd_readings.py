@@ -63,21 +63,73 @@ def test_a_counter_that_jumps_back_by_one_and_is_read_twice_waits_for_a_person(s
     assert ledger.total(of="held") == 0
 
 
-def test_two_gateways_reading_one_meter(story):
+@pytest.mark.parametrize("primary", ["gw-1", "gw-2"])
+def test_two_gateways_reading_one_meter(story, primary):
+    """The one that the register names counts; while it is silent the other fills in."""
     tale, life = story(), Life(DAY, 1)
+    other = {"gw-1": "gw-2", "gw-2": "gw-1"}[primary]
+    tale.restart(tale.row(edge=primary))
     first, second = life.polls(DAY, END), life.polls(DAY + 2 * MINUTE_MS, END)
     cut = DAY + 6 * HOUR_MS
-    tale.send([s for s in first if not cut < s[0] < cut + 4 * HOUR_MS])
-    tale.send(second, edge="gw-2", arrives=END)
-    # Both at one moment, with two displays: the first gateway's outbox goes before
+    own = [s for s in first if not cut < s[0] < cut + 4 * HOUR_MS]
+    tale.send(own, edge=primary)
+    tale.send(second, edge=other, arrives=END)
+    # Both at one moment, with two displays: the primary one's counts.
     both = DAY + 12 * HOUR_MS
-    tale.send(spoilt(life.polls(both, both), KWH // 100, both), edge="gw-2", arrives=END)
+    tale.send(spoilt(life.polls(both, both), KWH // 100, both), edge=other, arrives=END)
     ledger = tale.end()
     agree(ledger, life, DAY, cut)
     agree(ledger, life, cut + 4 * HOUR_MS, END)
     day = ledger.day(DAY)
     assert (day.amount, day.received) == (life.used(DAY, END), 96)  # neither doubled nor missing
     assert (day.estimated_ms, day.missing_ms, day.held) == (0, 0, 0)
+    filled = [s for s in second if cut < s[0] < cut + 4 * HOUR_MS]
+    assert ledger.proof().received == len(own) + len(filled)
+    assert ledger.counts["other_edge_readings"] == len(second) + 1
+
+
+@pytest.mark.parametrize("primary", ["gw-1", "gw-2"])
+@pytest.mark.parametrize("live", [True, False], ids=["both live", "one late"])
+def test_two_gateways_that_do_not_agree(story, primary, live):
+    """The other one's map is 1.2 times too large: that is nobody's energy."""
+    tale, life = story(), Life(DAY, 1)
+    other = {"gw-1": "gw-2", "gw-2": "gw-1"}[primary]
+    tale.restart(tale.row(edge=primary))
+    wrong = [(t, micro * 6 // 5) for t, micro in life.polls(DAY + 2 * MINUTE_MS, END)]
+    for since in range(DAY, END, 4 * HOUR_MS):
+        until = since + 4 * HOUR_MS - MINUTE_MS
+        tale.send(life.polls(since, until), edge=primary)
+        if live:
+            tale.send([s for s in wrong if since <= s[0] <= until], edge=other)
+    tale.send(life.polls(END, END), edge=primary)
+    if not live:
+        tale.send(wrong, edge=other, arrives=END + HOUR_MS)
+    ledger = tale.end()
+    agree(ledger, life, DAY, END)
+    assert (ledger.total(of="held"), ledger.total(of="estimated")) == (0, 0)
+    assert ledger.proof().received == len(life.polls(DAY, END))
+    assert ledger.counts["other_edge_readings"] == len(wrong)
+    assert ledger.restated() == {}
+
+
+def test_another_gateway_is_made_the_primary_one_afterwards(story):
+    """gw-1 began to misread at noon; the register says so a day later."""
+    tale, life = story(), Life(DAY, 1)
+    noon = DAY + 12 * HOUR_MS
+    tale.restart(tale.row(edge="gw-1"))
+    wrong = [(t, micro + (t >= noon) * (t - noon) // 60) for t, micro in life.polls(DAY, END)]
+    tale.send(wrong)
+    tale.send(life.polls(DAY, END), edge="gw-2")
+    before = tale.so_far()
+    assert before.total() == wrong[-1][1] - wrong[0][1] > life.used(DAY, END)
+    rows = tale.row(edge="gw-1"), tale.row(since_ms=noon, edge="gw-2")
+    tale.restart(*rows, when=END + DAY_MS)
+    tale.send(life.polls(END, END), arrives=END + DAY_MS)
+    ledger = tale.end()
+    agree(ledger, life, DAY, END)
+    assert ledger.restated() == {
+        DAY: (before.total() / KWH, pytest.approx(life.used(DAY, END) / KWH))
+    }
 
 
 @pytest.mark.parametrize("arrives", [0, HOUR_MS], ids=["at once", "an hour later"])

@@ -14,6 +14,7 @@ from simulators.chaos.proof import (
     check_levels,
     check_outboxes,
     check_readings,
+    check_truth,
     intervals_of,
 )
 from simulators.chaos.records import Answer, Kept, Stored
@@ -87,6 +88,15 @@ def wrong(answers: list[Answer], stored: Stored, *lost: Lost) -> tuple[list[str]
 
 def test_all_answers_are_stored_and_all_stored_were_answered(answers):
     assert wrong(answers, stored_of(answers)) == ([], 0)
+
+
+def test_a_display_off_the_truth_is_seen(answers):
+    assert check_truth({NAME: answers}, {NAME: (1, 1)}) == []
+    answers[300] = replace(answers[300], true_micro=3000 - 21)
+    assert check_truth({NAME: answers}, {NAME: (1, 15)}) == []
+    found = check_truth({NAME: answers}, {NAME: (1, 10)})
+    assert found == [f"works/em-main/energy_import: 21 off the truth at {T0 + 300_000}"]
+    assert len(check_truth({NAME: answers}, {NAME: (40, 40)})) == 399
 
 
 def test_a_lost_answer_is_seen_unless_it_is_excused(answers):

@@ -34,8 +34,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 SEEDS = [
-    pytest.param("embedded", 387, 0.2, marks=pytest.mark.mosquitto),
-    pytest.param("influx", 232, 0.2, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
+    pytest.param("embedded", 4204, 0.15, marks=pytest.mark.mosquitto),
+    pytest.param("influx", 404, 0.15, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
     *(
         pytest.param(
             store, seed, 1.0, marks=[pytest.mark.mosquitto, pytest.mark.influxdb, pytest.mark.slow]
@@ -103,6 +103,7 @@ def test_a_run_that_fails_says_how_to_repeat_it_and_keeps_logs_and_outboxes(tmp_
     ("arguments", "reason"),
     [
         (["--minutes", "0"], "'0' is not a number of minutes above 0"),
+        (["--rounds", "-1"], "'-1' is not a number of seeds"),
         (["--script", "/nowhere.csv"], "/nowhere.csv"),
         (["--folder", "{folder}"], "holds other things than a run of prove-chaos"),
     ],

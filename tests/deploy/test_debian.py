@@ -3,6 +3,7 @@
 import configparser
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,24 @@ from tests.secure_broker import DEPLOY
 
 DEBIAN = DEPLOY / "debian"
 INSTALL = (DEPLOY / "install.sh").read_text("utf-8")
-SCRIPTS = ["install.sh", "ca", "first-start", "demo-setup", "backup.sh", "restore.sh"]
+SCRIPTS = [
+    "install.sh", "ca", "first-start", "demo-setup", "backup.sh", "restore.sh",
+    "debian/influx-settle",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[DebianInflux]:
     with debian_influx(tmp_path_factory.mktemp("influxdb")) as server:
         yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[DebianInflux]:
+    """One that the test starts and kills."""
+    server = DebianInflux(tmp_path / "influxdb")
+    yield server
+    server.kill(signal.SIGKILL)
 
 
 def ask(server: DebianInflux, user: str | None, statement: str, **more: str) -> httpx.Response:
@@ -84,6 +96,57 @@ def test_the_aggregators_store_opens_with_its_own_user(server: DebianInflux) -> 
     other.close()
 
 
+@pytest.mark.influxdb
+@pytest.mark.parametrize("torn", ["cut", "zeros", "rubbish"])
+def test_a_torn_log_loses_nothing_that_is_written_after_it_was_settled(
+    own_server: DebianInflux, torn: str
+) -> None:
+    """Without the script all points of the second round are gone in the end."""
+    server = own_server
+
+    def start() -> None:
+        server.start()
+        assert server.users().returncode == 0
+
+    def put(first: int) -> None:
+        for i in range(first, first + 20):
+            answer = httpx.post(
+                f"{server.url}/write", params={"db": "nenghao"}, content=f"x v=1i {i}",
+                auth=("nenghao", server.password("nenghao")), trust_env=False,
+            )  # fmt: skip
+            assert answer.status_code == 204
+
+    start()
+    put(0)
+    server.kill(signal.SIGKILL)
+    for log in server.folder.rglob("*.wal"):
+        whole = log.read_bytes()
+        ends = {"cut": whole[-9:-5], "zeros": bytes(700), "rubbish": b"\x01\0\0\1\0" + whole[:99]}
+        log.write_bytes(whole + ends[torn])
+    settled = subprocess.run(
+        [DEBIAN / "influx-settle", server.conf], capture_output=True, text=True, timeout=60
+    )
+    assert settled.returncode == 0, settled.stderr
+    assert "File corrupt" in settled.stderr
+    start()
+    put(100)
+    server.kill(signal.SIGKILL)
+    start()
+    counted = ask(server, "nenghao", "SELECT count(v) FROM x").json()["results"][0]["series"]
+    assert counted[0]["values"][0][1] == 40
+
+
+@pytest.mark.influxdb
+def test_a_database_that_cannot_start_is_said_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "influxdb.conf").write_text("[meta]\n  dir = 7\n")
+    settled = subprocess.run(
+        [DEBIAN / "influx-settle", tmp_path / "influxdb.conf"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert settled.returncode == 1
+    assert settled.stderr
+
+
 def test_the_aggregators_file_is_good_and_names_what_the_script_makes(tmp_path: Path) -> None:
     text = (DEBIAN / "aggregator.toml").read_text("utf-8")
     assert text.count("@REGION@") == 1
@@ -134,6 +197,9 @@ def test_the_unit_starts_what_is_installed_and_may_do_little() -> None:
         dropped = unit(f"{name}-nenghao.conf")["Service"]
         assert dropped["ExecStart"].endswith(f" /etc/nenghao/{config}")
         assert f"{name}.service.d/nenghao.conf" in INSTALL
+    settle = unit("influxdb-nenghao.conf")["Service"]["ExecStartPre"].lstrip("-").split()
+    assert settle == ["/opt/nenghao/influx-settle", "/etc/nenghao/influxdb.conf"]
+    assert "debian/influx-settle" in INSTALL
     assert unit("mosquitto-nenghao.conf")["Service"]["WorkingDirectory"] == "/etc/nenghao/mosquitto"
 
 

@@ -1,13 +1,13 @@
-from edge_agent import agent
-from edge_agent.agent import Committer
+from edge_agent import committer as committer_module
 from edge_agent.clock import SystemClock
+from edge_agent.committer import Committer
 from edge_agent.events import CommitFailed, CommitRecovered, Event, ReadingsDropped
 from edge_agent.outbox.sqlite import SqliteOutbox
 from tests.suites.outbox_suite import META, registers
 
 
 def test_a_disk_that_stays_full_bounds_memory_and_is_told_on_change_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(agent, "MAX_PENDING_READINGS", 500)
+    monkeypatch.setattr(committer_module, "MAX_PENDING_READINGS", 500)
     events: list[Event] = []
     outbox = SqliteOutbox(tmp_path / "outbox.sqlite", 1 << 24, 190)
     outbox.use_meta(META)

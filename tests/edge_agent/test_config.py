@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def test_each_mistake_is_named_with_file_key_and_reason(name):
         parse(changed(path, to))
     assert [p.key for p in caught.value.problems] == [where]
     assert reason in caught.value.problems[0].reason
-    assert str(caught.value).startswith(f"{FILE}: {where}: ")
+    assert re.match(rf"{FILE}(:[1-9])?: {re.escape(where)}: ", str(caught.value))
 
 
 def test_all_mistakes_are_told_at_once():
@@ -278,7 +279,9 @@ def test_a_rating_the_contract_cannot_carry_is_refused_by_file_and_key(tmp_path,
     file.write_bytes(toml(changed("bus/0/meter/0/rating", 4.1e9)))
     for command in ("check-config", "run"):
         assert main([command, "--config", str(file)]) == 2
-        assert f"{file}: bus[0].meter[0].rating: 4100000000.0 is outside" in capsys.readouterr().err
+        assert (
+            f"{file}:3: bus[0].meter[0].rating: 4100000000.0 is outside" in capsys.readouterr().err
+        )
 
 
 def test_more_meters_than_one_meta_takes_is_a_wrong_configuration(tmp_path, capsys):
@@ -327,7 +330,7 @@ def test_meters_that_cannot_be_on_their_bus_are_named(tmp_path, capsys):
     }
     assert len(said) == len(expected)
     for line, (key, reason) in zip(said, expected.items(), strict=True):
-        assert line.startswith(f"{path}: {key}: {reason}"), line
+        assert line.startswith(f"{path}:3: {key}: {reason}"), line
 
 
 def test_a_map_of_ones_own_is_found_beside_the_configuration(tmp_path, capsys):
@@ -344,4 +347,4 @@ def test_a_map_of_ones_own_is_found_beside_the_configuration(tmp_path, capsys):
     assert main(["check-config", "--config", str(path)]) == 0
     (folder / "our-meter.toml").write_text(product)
     assert main(["check-config", "--config", str(path)]) == 2
-    assert f"{folder}/our-meter.toml model: 'abb-b23' must be" in capsys.readouterr().err
+    assert f"{folder}/our-meter.toml:1 model: 'abb-b23' must be" in capsys.readouterr().err

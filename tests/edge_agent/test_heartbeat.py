@@ -5,10 +5,12 @@ import subprocess
 
 import pytest
 
+from contract.interval import DAY_MS
 from contract.state import MAX_LISTED, BusState, MeterState, UplinkState, decode_state
 from contract.wire import MAX_STATE_BYTES
 from edge_agent.certificate import expires_ms
-from edge_agent.clock import SystemClock
+from edge_agent.clock import SteppingClock, SystemClock
+from edge_agent.events import CertificateEnding, Event
 from edge_agent.heartbeat import Heartbeat
 from edge_agent.outbox.base import MemoryOutbox
 
@@ -72,6 +74,25 @@ def made_certificate(folder, days: int):
         text=True,
     ).stdout
     return name, ssl.cert_time_to_seconds(end.strip().removeprefix("notAfter=")) * 1000
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")
+def test_a_certificate_is_told_of_thirty_days_before_its_end_once_until_it_is_renewed(tmp_path):
+    path, end_ms = made_certificate(tmp_path, 90)
+    clock = SteppingClock(end_ms - 31 * DAY_MS)
+    events: list[Event] = []
+    heartbeat = Heartbeat(MemoryOutbox(1 << 20, 190), clock, [], path, emit=events.append)
+    heartbeat.state(UplinkState(connects=1), None)
+    assert events == []
+    clock.advance(end_ms - 30 * DAY_MS)
+    for _ in range(3):
+        heartbeat.state(UplinkState(connects=1), None)
+    assert events == [CertificateEnding(30)]
+    _, renewed_ms = made_certificate(tmp_path, 120)
+    heartbeat.state(UplinkState(connects=2), None)
+    clock.advance(renewed_ms + DAY_MS)
+    heartbeat.state(UplinkState(connects=2), None)
+    assert events == [CertificateEnding(30), CertificateEnding(-1)]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")

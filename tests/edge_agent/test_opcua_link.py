@@ -1,13 +1,15 @@
-"""OPC UA: a real server in this process, exact numbers, bad nodes, a server that goes away."""
+"""OPC UA: the link suite and exact numbers on a real server in this process."""
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asyncua import Server, ua
+from asyncua.common.callback import CallbackType
 from asyncua.ua.status_codes import StatusCodes
 
 from contract.reading import Reading
@@ -18,6 +20,7 @@ from edge_agent.errors import ConfigError, LinkError, MeterError
 from edge_agent.links.opcua import OpcUaLink
 from edge_agent.registers import load_device_maps
 from simulators.demo.processes import free_port
+from tests.suites.link_suite import TIMEOUT_S, LinkSuite
 
 MAP = """
 model = "boiler-house"
@@ -40,6 +43,64 @@ node = "ns=2;s={address}.Pressure"
 scale = 100
 """
 NODES = ("ns=2;s=HX1.Heat", "ns=2;s=HX1.Supply", "ns=2;s=HX1.Pressure")
+
+
+class ServerBench:
+    """A server with the numbers of units 1 and 2, each of which may be slow."""
+
+    refusal = "BadNodeIdUnknown"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.link = OpcUaLink("127.0.0.1", self.port, TIMEOUT_S)
+        self.delays = {1: 0.0, 2: 0.0}
+        self.server: Server | None = None
+
+    def question(self, unit: int, place: int) -> ReadNodes:
+        return ReadNodes(f"m{unit}", (f"ns=2;i={unit * 1000 + place}",))
+
+    def number(self, answer: Any) -> int:
+        return int(answer[0])
+
+    def delay(self, unit: int, seconds: float) -> None:
+        self.delays[unit] = seconds
+
+    async def before_read(self, event: Any, _: object) -> None:
+        node = event.request_params.NodesToRead[0].NodeId
+        if event.is_external and node.NamespaceIndex == 2:
+            await asyncio.sleep(self.delays[node.Identifier // 1000])
+
+    async def start(self) -> None:
+        server = Server()
+        await server.init()
+        server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}")
+        await server.register_namespace("urn:plant")
+        for number in (unit * 1000 + place for unit in (1, 2) for place in range(50)):
+            place = ua.NodeId(ua.Int32(number), ua.Int16(2))
+            await server.nodes.objects.add_variable(place, f"v{number}", float(number))
+        server.subscribe_server_callback(CallbackType.PreRead, self.before_read)
+        await server.start()
+        self.server = server
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            await self.server.stop()
+            self.server = None
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[ServerBench]:
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    bench = ServerBench()
+    await bench.start()
+    yield bench
+    await bench.link.close()
+    await bench.stop()
+
+
+@pytest.mark.slow  # each server loads the whole standard address space first
+class TestOpcUaLink(LinkSuite):
+    pass
 
 
 class Plant:

@@ -20,15 +20,17 @@ from edge_agent.links.registry import make_link
 from edge_agent.poller import build_pollers
 from edge_agent.probe.place import EdgeFile, connected, refuse_second_master
 from edge_agent.probe.plan import USUAL, Wanted, settings, stages
+from edge_agent.probe.seek import Seeker
 from edge_agent.probe.survey import Survey, survey
 from edge_agent.probe.writing import buses, report
 from edge_agent.registers import all_models, load_device_maps
 from simulators.bench import SITE, build_bench
+from simulators.dlt645_meter import Dlt645Station
 from simulators.images import meter_address
 from simulators.meter import SimulatedMeter
-from simulators.modbus_meter import serve_modbus
+from simulators.modbus_meter import ModbusServer, serve_modbus
 from simulators.server import port_of
-from simulators.wire import SimulatedWire
+from simulators.wire import SimulatedWire, Station, _collided
 from tests.edge_agent.field import ORIGIN_MS, simulated
 
 HEAD = """\
@@ -43,7 +45,7 @@ host = "broker"
 """
 MODELS = ("eastron-sdm630", "dlt645-2007-three-phase", "cjt188-heat", "kamstrup-multical-601")
 MAPS = load_device_maps(all_models())
-QUICK = Wanted(units=(1, 2, 3, 4, 5), timeout_s=0.1, watch_s=0.2)
+QUICK = Wanted(units=(1, 2, 3, 4, 5), timeout_s=0.15, watch_s=0.2)
 
 
 async def look(bus: BusConfig, kinds: Sequence[str], wanted: Wanted) -> Survey:
@@ -136,7 +138,7 @@ async def test_several_meters_of_each_protocol_even_where_answers_collide(tmp_pa
     bus = BusConfig("probe", device=str(path))
     wanted = replace(
         QUICK, bauds=(115_200,), parities=("even",), protocols=("dlt645", "mbus"), units=(1,),
-        timeout_s=0.03,
+        timeout_s=0.05,
     )  # fmt: skip
     try:
         found = await look(bus, ["serial"], wanted)
@@ -151,22 +153,84 @@ async def test_several_meters_of_each_protocol_even_where_answers_collide(tmp_pa
         await wire.stop()
 
 
-async def test_modbus_tcp_units_and_a_meter_that_answers_to_all(tmp_path):
+async def test_two_meters_without_a_way_to_narrow_down_need_their_addresses(tmp_path):
+    now_ms = ORIGIN_MS + 3_600_000
+    bench = build_bench(("cjt188-water", "cjt188-water", "cjt188-gas"), ORIGIN_MS, lambda: now_ms)
+    wire = SimulatedWire(bench.stations)
+    path = tmp_path / "rs485"
+    wire.plug(path)
+    bus = BusConfig("probe", device=str(path))
+    wanted = replace(
+        QUICK, bauds=(115_200,), parities=("even",), protocols=("cjt188",), timeout_s=0.05
+    )
+    addresses = [meter_address("cjt188", SITE, f"m{number}") for number in (1, 2, 3)]
+    try:
+        found = await look(bus, ["serial"], wanted)
+        assert [v.found.address for v in found.verdicts] == [addresses[2]]
+        assert "give their addresses" in found.notes[0]
+        found = await look(bus, ["serial"], replace(wanted, addresses=tuple(addresses[:2])))
+        assert {v.found.address for v in found.verdicts} == set(addresses)
+        assert {v.best.device.model for v in found.verdicts if v.best} == {
+            "cjt188-water", "cjt188-gas",
+        }  # fmt: skip
+    finally:
+        await wire.stop()
+
+
+class AnyUnit(ModbusServer):
+    """As many meters with a network port of their own: whatever unit is asked, it answers."""
+
+    def _answer(self, unit: int, pdu: bytes) -> bytes:
+        return super()._answer(1, pdu)
+
+
+@pytest.mark.parametrize("kind", [ModbusServer, AnyUnit])
+async def test_modbus_tcp_units_and_a_meter_that_answers_to_all(tmp_path, kind):
     meter = simulated("acrel-adl400")
     now_ms = ORIGIN_MS + 3_600_000
-    server = await serve_modbus(meter, lambda: now_ms)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: kind(meter, lambda: now_ms), "127.0.0.1", 0)
     bus = BusConfig("probe", host="127.0.0.1", port=port_of(server))
     try:
         found = await look(bus, ["modbus-tcp", "tcp"], QUICK)
         assert [(v.found.unit, v.best and v.best.device.model) for v in found.verdicts] == [
             (1, "acrel-adl400")
         ]
+        same = [note for note in found.notes if "the same meter" in note]
+        assert len(same) == (4 if kind is AnyUnit else 0)
         config = configured(bus, found, tmp_path)
         assert config.buses[0].kind == "modbus-tcp"
         values = await polled(config)
         assert counts(values) == shown([meter])
     finally:
         server.close()
+
+
+class Crowd:
+    """A link to stations that answer at once, over each other, without the time a wire takes."""
+
+    is_open = True
+
+    def __init__(self, *stations: Station) -> None:
+        self.stations = stations
+        self.asked = 0
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def read(self, question: Any) -> Any:
+        self.asked += 1
+        answers = [a for station in self.stations for a in station.hear(question.request)]
+        return question.heard(_collided(answers))
+
+
+async def test_dlt645_addresses_are_narrowed_down_as_far_as_they_are_alike():
+    addresses = ["100000001112", "200000001112", "200000000012", "999999999912"]
+    crowd = Crowd(*(Dlt645Station(address, lambda _: bytes(4)) for address in addresses))
+    seeker = Seeker(crowd, Wanted(), lambda: None)
+    found = [meter.address async for meter in seeker.look("dlt645")]
+    assert sorted(found) == sorted(addresses)
+    # Each level of pairs that are alike is a hundred questions.
+    assert crowd.asked == 4 + 6 * 100
 
 
 async def test_the_command_estimates_tells_and_writes(tmp_path, capsys):

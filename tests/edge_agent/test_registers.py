@@ -147,7 +147,7 @@ def test_load_device_maps_reports_each_broken_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_device_maps(["good", "bad", "missing"], tmp_path)
     text = str(caught.value)
-    assert f"{tmp_path}/bad.toml model" in text
+    assert f"{tmp_path}/bad.toml:1 model" in text
     assert f"{devices_folder()}/missing.toml" in text
     assert "good.toml" not in text
     assert set(load_device_maps(["good", "good"], tmp_path)) == {"good"}

@@ -1,6 +1,7 @@
 """How much an outbox holds, when it alarms, and what an agent does whose disk cannot be written."""
 
 import asyncio
+import contextlib
 import random
 
 import pytest
@@ -8,14 +9,17 @@ import pytest
 from contract.interval import DAY_MS, GRID_MS
 from contract.reading import Reading
 from edge_agent import agent
-from edge_agent.agent import Committer, open_outbox
+from edge_agent import committer as committer_module
+from edge_agent.agent import open_outbox, run_agent
 from edge_agent.clock import SystemClock
+from edge_agent.committer import Committer
 from edge_agent.config import OutboxConfig, parse_config
 from edge_agent.errors import OutboxError, OutboxFullError, OutboxLockedError
 from edge_agent.events import Event, OutboxFilling, OutboxVolatile
 from edge_agent.outbox.base import MemoryOutbox
 from edge_agent.outbox.inspection import inspect
 from edge_agent.outbox.sqlite import SqliteOutbox
+from simulators.demo.processes import free_port
 from tests.edge_agent.test_commands import TOML
 from tests.suites.outbox_suite import META, NOW, registers
 
@@ -76,6 +80,27 @@ def test_where_nothing_can_be_written_readings_go_on_in_memory(tmp_path):
     assert list(outbox.commit(NOW)) == [1]
 
 
+async def test_an_agent_in_memory_begins_anew_on_the_disk_when_it_can_be_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(agent, "DISK_RETRY_S", 0.05)
+    file = tmp_path / "edge.toml"
+    file.write_text(TOML.format(port=free_port(), dead=free_port()))
+    config = parse_config(file.read_bytes(), file)
+    config.edge.data_dir.write_text("a file where the folder should be")
+    events: list[Event] = []
+    running = asyncio.create_task(
+        run_agent(config, SystemClock(), events.append, asyncio.Event(), None, file)
+    )
+    done, _ = await asyncio.wait({running}, timeout=0.5)
+    assert not done
+    config.edge.data_dir.unlink()
+    assert await asyncio.wait_for(running, 10) is True
+    assert isinstance(events[0], OutboxVolatile)
+    with contextlib.closing(open_outbox(config, events.append)) as outbox:
+        assert outbox.durable
+
+
 def test_another_agent_on_the_outbox_is_no_reason_to_go_on_in_memory(tmp_path):
     config = config_in(tmp_path)
     first = open_outbox(config, lambda _: None)
@@ -88,7 +113,7 @@ def test_another_agent_on_the_outbox_is_no_reason_to_go_on_in_memory(tmp_path):
 async def test_an_agent_ends_when_its_disk_is_gone_for_good_but_not_when_it_is_full(
     kind, ends, monkeypatch
 ):
-    monkeypatch.setattr(agent, "STUCK_S", 0.05)
+    monkeypatch.setattr(committer_module, "STUCK_S", 0.05)
 
     class Broken(MemoryOutbox):
         def commit(self, now_ms: int) -> range:
@@ -97,7 +122,7 @@ async def test_an_agent_ends_when_its_disk_is_gone_for_good_but_not_when_it_is_f
     outbox = Broken(1 << 20, 190)
     committer = Committer(outbox, SystemClock(), lambda _: None, 0.01)
     outbox.append(registers(3))
-    running = asyncio.create_task(committer.run(None))  # type: ignore[arg-type]
+    running = asyncio.create_task(committer.run(lambda: None))
     done, _ = await asyncio.wait({running}, timeout=0.5)
     assert bool(done) is ends
     running.cancel()

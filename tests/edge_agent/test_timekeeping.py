@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from contract.interval import DAY_MS, HOUR_MS
 from contract.reading import Quality, Reading
-from edge_agent.agent import TimedSink
 from edge_agent.clock import LinuxMachine, SteadyClock, load_offset, save_offset
+from edge_agent.committer import TimedSink
 from edge_agent.outbox.base import MemoryOutbox
 from edge_agent.outbox.body import readings_in
 from edge_agent.timekeeping import Offset, Timekeeper

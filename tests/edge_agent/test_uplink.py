@@ -383,6 +383,30 @@ async def test_an_edge_its_broker_never_took_says_so_once_with_the_reason(tmp_pa
     assert refused.connects == 0
 
 
+async def test_a_broker_that_closes_amid_the_connecting_does_not_end_the_edge(
+    broker, district, monkeypatch
+):
+    """What paho does in aiomqtt's thread when its socket goes between the look and the use."""
+    connect = aiomqtt.Client._client_connect
+    tries: list[int] = []
+
+    def interrupted(client: aiomqtt.Client) -> None:
+        tries.append(len(tries))
+        connect(client)
+        if len(tries) < 3:
+            client._on_socket_register_write(client._client, None, None)
+
+    monkeypatch.setattr(aiomqtt.Client, "_client_connect", interrupted)
+    edge = Edge(broker.port)
+    async with running(edge.uplink):
+        edge.commit(2)
+        await until(lambda: edge.done, "acked on the third connection")
+    downs = [event for event in edge.events if isinstance(event, UplinkDown)]
+    assert len(downs) == 1
+    assert "closed while connecting" in downs[0].reason
+    assert len(tries) == 3
+
+
 async def test_a_batch_nobody_acks_is_given_up_while_others_pass(broker, district):
     district.refused = {2}
     edge = Edge(broker.port, ack_timeout_s=0.1, ack_timeout_max_s=0.1, max_tries=3)

@@ -18,6 +18,7 @@ from contract.stored import (
     RESTATEMENT,
     TARIFF_DAY,
     THE_REGION,
+    TOLD_EVENT,
     UNREGISTERED,
     Level,
 )
@@ -32,6 +33,7 @@ def grounds(month: Month) -> Iterator[Points]:
     yield tariffs(month)
     yield factors(month)
     yield restatements(month)
+    yield told(month)
     yield from quality(month)
 
 
@@ -110,6 +112,22 @@ def restatements(month: Month) -> Points:
         }
         rows.append(((REGION, site, meter, channel, "co2_kg"), day + i + 1, fields))
     return Points.of_rows(RESTATEMENT, rows)
+
+
+def told(month: Month) -> Points:
+    """What people said of meters of one site; one of it was undone."""
+    events = (
+        ("exchange", "em-main", "", 9, "换表，检定到期", 1),
+        ("clock", "", "paper-gw1", 6, "时钟快 6 秒", 1),
+        ("accept", "em-main", "", 4, "新设备投运", 1),
+        ("reject", "wm-main", "", 3, "误报", 0),
+    )
+    rows: list[Row] = []
+    for kind, meter, edge, days, reason, listed in events:
+        at = month.end_ms - days * DAY_MS
+        fields = {"listed": listed, "told_ms": at + HOUR_MS, "author": "计量员", "reason": reason}
+        rows.append(((REGION, "paper", meter, "", edge, kind), at, fields))
+    return Points.of_rows(TOLD_EVENT, rows)
 
 
 def quality(month: Month) -> Iterator[Points]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.interval import DAY_MS, HOUR_MS, day_start, month_start
+from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
 from contract.stored import (
     ENERGY,
     GENERATION,
@@ -371,10 +371,18 @@ class Month:
         }
 
     def grouped(self, level: Level, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        _, first = self.starts[level]
-        return {
+        """Sums of periods; what no interval tells of one, or is still to come, is missing in it."""
+        starts, first = self.starts[level]
+        sums = {
             name: (np.bitwise_or if name == "flags" else np.add).reduceat(column, first)
             for name, column in columns.items()
+        }
+        meters = columns["expected"][first]
+        lengths = np.array([length_of(level, start) for start in starts.tolist()], np.int64)
+        known = sums["measured_ms"] + sums["estimated_ms"]
+        return sums | {
+            "missing_ms": meters * lengths - known,
+            "expected": meters * (lengths // GRID_MS),
         }
 
     @cached_property
@@ -491,6 +499,13 @@ class Month:
 
 
 TIMES = ("measured_ms", "estimated_ms", "missing_ms", "received", "expected", "flags")
+
+
+def length_of(level: Level, start_ms: int) -> int:
+    """Length of a figure [ms]."""
+    if level is Level.MONTH:
+        return next_month(start_ms) - start_ms
+    return {Level.INTERVAL: GRID_MS, Level.HOUR: HOUR_MS, Level.DAY: DAY_MS}[level]
 
 
 def room_of(site: str) -> float:

@@ -32,6 +32,7 @@ from contract.stored import (
     choice,
 )
 from grafana.influxql import VERDICTS
+from tests.grafana import networks
 from tests.grafana.grounds import grounds
 from tests.grafana.month import (
     CHANNELS,
@@ -54,6 +55,7 @@ def write(month: Month, store: Store) -> None:
     """Write everything; `recent_ms` limits the intervals and hours of single meters."""
     write_meters(month, store)
     write_nodes(month, store)
+    networks.write(month, store)
     for points in (
         *infos(month),
         *plans(month),

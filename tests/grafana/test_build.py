@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from aggregator.ledger.meter_events import EventKind
 from aggregator.verdict import Outcome, RuleId
 from contract.stored import NODE_FIGURES, NODE_INFO, PLAN, Level
 from grafana import alerts, palette
 from grafana.board import IDS, uid
 from grafana.build import FOLDER, MAKERS, rendered, stale, write
 from grafana.compare import differences
-from grafana.figures import RULES, outcome_mappings
+from grafana.figures import EVENTS, RULES, outcome_mappings
 from grafana.influxql import RANGE, call, equal, last, raw, select, total
 from grafana.words import LANGUAGES, Words, table
 
@@ -94,13 +95,14 @@ def test_english_is_english() -> None:
 
 def test_rules_of_verdicts_are_the_aggregators() -> None:
     assert set(RULES) == {str(rule) for rule in RuleId}
+    assert set(EVENTS) == {str(kind) for kind in EventKind}
     assert set(outcome_mappings(Words("zh"))) == {str(one) for one in Outcome} - {""}
 
 
 def test_every_word_is_used() -> None:
     text = "\n".join(p.read_text("utf-8") for p in (ROOT / "grafana").rglob("*.py"))
     computed = {*palette.CARRIERS, *palette.TARIFFS, *palette.LEVELS, *palette.SUB_ITEMS}
-    prefixes = ("board_", "cause_", "role_", "rule_")
+    prefixes = ("board_", "cause_", "event_", "role_", "rule_")
     unused = [
         key
         for key in Words("zh").words

@@ -10,7 +10,7 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.register.model import Meter, Node, Region, Register, Role, Site, SubItem
 from aggregator.store.influx1 import Influx1Store
 from contract.interval import GRID_MS
-from grafana import figures
+from grafana import alerts, figures
 from grafana.board import building_variable, meter_variable, region_variable, site_variable
 from grafana.influxql import Query
 from grafana.words import Words
@@ -70,6 +70,19 @@ def test_menus_offer_names_and_hold_ids(database: Any) -> None:
     }
     assert choices(database, building_variable(zh).query) == {"hospital": "示范医院"}
     assert choices(database, meter_variable(zh).query) == {"em-main": "总进线", "em-sub": "em-sub"}
+
+
+def test_alarms_find_the_names_of_sites_and_of_their_edges(database: Any) -> None:
+    of = {rule.of_edges: rule for rule in alerts.rules()}
+    for language, name in (("zh", "示范铸造厂"), ("en", "Foundry")):
+        words = Words(language)
+        sites, edges = (database(alerts.names(words, of[one]).text) for one in (False, True))
+        named = {one["tags"]["site"]: one["tags"][words.name_field] for one in sites}
+        assert (set(named), named["foundry"]) == ({"foundry", "hospital"}, name)
+        (edge,) = edges
+        assert edge["tags"] == {
+            "region": REGION, "site": "foundry", "edge": "gw1", words.name_field: name,
+        }  # fmt: skip
 
 
 def test_only_top_nodes_are_parts_of_a_site(database: Any) -> None:

@@ -37,7 +37,7 @@ def asked(document: Any) -> set[str]:
 
 def test_dashboards_ask_no_other_source() -> None:
     paths = sorted(FOLDER.glob("*/dashboards/*.json"))
-    assert len(paths) == 14
+    assert len(paths) == 16
     for path in paths:
         sources = asked(json.loads(path.read_text(encoding="utf-8")))
         assert DATASOURCE_UID in sources

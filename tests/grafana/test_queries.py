@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from aggregator.store.influx1 import Influx1Store
-from contract.interval import DAY_MS, day_start, month_start
-from contract.stored import ENERGY, READING
+from contract.interval import DAY_MS, HOUR_MS, day_start, month_start
+from contract.stored import ENERGY, OUT, READING, THE_REGION, TOTAL, Level
 from grafana import alerts
 from grafana.board import Board
 from grafana.build import MAKERS
 from grafana.influxql import Query
 from grafana.palette import CAUSES
 from grafana.words import LANGUAGES, Words
+from tests.grafana import networks
 from tests.grafana.month import GRID_MS, PRICES, REGION, Month, Part
 from tests.grafana.seeded import reading_lines, write
 from tests.influx import InfluxServer, influx_server
@@ -237,6 +238,21 @@ def shown_on(ledger: Ledger, board_id: str, panel: str, ref: str = "A") -> list[
     ]
 
 
+def test_shares_are_of_days_that_are_over(ledger: Ledger) -> None:
+    """Of today all that is still to come counts as missing, and would be a failure all morning."""
+    month, today = ledger.month, day_start(ledger.month.end_ms)
+    (columns,) = [c for key, c in month.nodes() if key == (THE_REGION, TOTAL, ENERGY)]
+    chosen = (month.start_ms >= month.end_ms - 31 * DAY_MS) & (month.start_ms < today)
+    chosen &= month.start_ms >= day_start(month.end_ms) - 30 * DAY_MS  # days that begin in it
+    known = {name: int(columns[name][chosen].sum()) for name in ("measured_ms", "expected")}
+    (shown,) = shown_on(ledger, "region", "measured")
+    assert shown["measured"] == pytest.approx(known["measured_ms"] / known["expected"] / GRID_MS)
+    days = {row["time"] for row in shown_on(ledger, "quality", "heat")}
+    assert max(days) == today - DAY_MS
+    sites = shown_on(ledger, "quality", "causes", "B")
+    assert min(row["completeness"] for row in sites) > 0.97
+
+
 def test_factors_are_those_in_force_in_the_time_shown(ledger: Ledger) -> None:
     found = {row["factor"]: row for row in shown_on(ledger, "carbon", "factors", "B")}
     assert "grid-shandong-2023" in found
@@ -263,6 +279,11 @@ def test_every_settled_day_of_every_site_has_a_cause_or_is_complete(ledger: Ledg
     assert {"complete", "offline"} <= causes <= set(CAUSES)
 
 
+def test_events_are_those_that_stand(ledger: Ledger) -> None:
+    kinds = [row["kind"] for row in shown_on(ledger, "site", "told")]
+    assert sorted(kinds) == ["accept", "clock", "exchange"]
+
+
 def test_strays_are_those_that_still_are(ledger: Ledger) -> None:
     strangers = shown_on(ledger, "quality", "unregistered")
     assert {(row["site"], row["meter"]) for row in strangers} == {
@@ -276,6 +297,59 @@ def test_strays_are_those_that_still_are(ledger: Ledger) -> None:
 
 def of_paper(month: Month) -> list[Part]:
     return [p for p in month.parts if p.site == "paper" and p.carrier == "electricity"]
+
+
+def test_losses_and_efficiencies_are_those_of_the_networks(ledger: Ledger) -> None:
+    """Each share, ratio and sum of the networks' dashboard, from its queries as Grafana adds up."""
+    month, zh = ledger.month, Words("zh")
+    begin, end = month.end_ms - 31 * DAY_MS, month.end_ms
+    (board,) = [board for _, board in boards("zh") if board.id == "networks"]
+    values = menus(ledger, board)
+    asked: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for title, _, interval, query in targets(board):
+        text = ledger.filled(query.text, values, begin, end, STEPS[interval])
+        asked[title, query.ref] = ledger.ask(text)[0]
+
+    def answer(panel: str, ref: str = "A") -> list[dict[str, Any]]:
+        return asked[zh.panel("networks", panel).title, ref]
+
+    def number(panel: str, ref: str = "A") -> float:
+        (series,) = answer(panel, ref)
+        return float(series["values"][-1][1])
+
+    sites = {plant.id: plant for plant in networks.plants(month)}
+    inside = month.start_ms >= begin // DAY_MS * DAY_MS + 16 * HOUR_MS  # whole Beijing days
+    for panel, site in (("heat_loss", "heatnet"), ("leakage", "waterworks")):
+        network = sites[site].network
+        assert network is not None
+        _, _, entered, delivered, _ = network
+        lost = 1 - delivered[inside].sum() / entered[inside].sum()
+        assert number(panel) == pytest.approx(lost, rel=1e-9)
+        (daily,) = answer("heat_daily" if site == "heatnet" else "leak_daily")
+        assert 0.05 < min(v for _, v in daily["values"]) <= max(v for _, v in daily["values"]) < 0.1
+    rows = {one["tags"]["site"]: one for one in answer("networks")}
+    assert set(rows) == {"heatnet", "waterworks"}
+    row = dict(zip(rows["heatnet"]["columns"], rows["heatnet"]["values"][0], strict=True))
+    assert row["entered"] - row["delivered"] == pytest.approx(row["lost"], rel=1e-9)
+    assert row["limit"] == 0.1
+    made, ideal = answer("performance"), answer("performance", "B")
+    months = dict(ideal[0]["values"])
+    shared = {at: kwh / months[at] for at, kwh in made[0]["values"] if at in months}
+    assert list(shared.values()) == pytest.approx([networks.PERFORMANCE] * len(shared), rel=1e-9)
+    assert len(shared) >= 1
+    kept, given = number("efficiency"), number("efficiency", "B")
+    nodes = sites["battery"].nodes
+    out, stays = nodes[OUT, "electricity"][inside].sum(), nodes[TOTAL, "electricity"][inside].sum()
+    assert given / (kept + given) == pytest.approx(out / (out + stays), rel=1e-9)
+    assert given / (kept + given) == pytest.approx(0.86, rel=0.01)
+    assert number("pue") / number("pue", "B") == pytest.approx(1.25, rel=1e-5)
+    (flow,) = [one for one in answer("night_flow") if one["tags"]["site"] == "waterworks"]
+    starts, first = month.starts[Level.HOUR]
+    whole = starts + HOUR_MS <= end  # the running hour is no least flow
+    hours = np.add.reduceat(sites["waterworks"].nodes[TOTAL, "water"], first)
+    for day, least in flow["values"]:
+        of_day = hours[(starts >= max(day, begin)) & (starts < day + DAY_MS) & whole]
+        assert least == pytest.approx(of_day.min() / 1e6, rel=1e-9)
 
 
 def test_a_gateway_that_says_little_is_listed_too(ledger: Ledger) -> None:

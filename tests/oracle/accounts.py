@@ -73,15 +73,19 @@ def deducted(
         return [both for month, both in every if f"2026-{month:02}" in months(period)]
 
     net = sum(tonnes * factor for tonnes, factor in consumed(asked))
-    whole = sum(tonnes for tonnes, _ in consumed(asked))
-    kept: list[bool] = []
-    for period, amount in rows:
+    kept: dict[int, bool] = {}
+    taken: list[tuple[str, int]] = []
+    order = [i for i, (period, _) in enumerate(rows) if "-" in period]
+    order += [i for i, (period, _) in enumerate(rows) if "-" not in period]
+    for i in order:
+        period, amount = rows[i]
         if not months(period) & months(asked):
             continue
         own = sum(tonnes for tonnes, _ in consumed(period))
-        inside = months(period) <= months(asked)
-        kept.append(inside and amount <= min(own, whole))
-        if kept[-1] and amount:
+        others = sum(tonnes for other, tonnes in taken if months(other) <= months(period))
+        kept[i] = months(period) <= months(asked) and amount + others <= own
+        if kept[i]:
+            taken.append((period, amount))
+        if kept[i] and amount:
             net -= sum(tonnes * factor for tonnes, factor in consumed(period)) * amount / own
-            whole -= amount
-    return kept, net
+    return [kept[i] for i in sorted(kept)], net

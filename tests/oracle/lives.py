@@ -8,6 +8,9 @@ from itertools import pairwise
 
 from tests.oracle.register import Channel, Reading, Row, ledger
 
+Read = tuple[int, int] | tuple[int, int, str]
+"""Time [ms], what was shown, and the gateway that read it, else gw-1."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -17,19 +20,44 @@ class Declared:
     rejected: frozenset[int] = frozenset()
     replaced: dict[int, int] = field(default_factory=dict)
     wrong_unit: tuple[int, int, int] = (0, 0, 1)  # from, until, factor
-    wrong_clock: tuple[int, int, int] = (0, 0, 0)  # from, until, offset
+    wrong_clock: tuple[int, int, int] = (0, 0, 0)  # from, until, offset; of gw-1
+    primary: dict[int, str] = field(default_factory=dict)  # since ms -> gateway; "" is any
 
 
-def as_they_count(declared: Declared, readings: Sequence[Reading]) -> list[Reading]:
-    out: dict[int, int] = {}
-    for time, value in sorted(readings):
+def as_they_count(declared: Declared, came: Sequence[Read], gap_ms: int) -> list[Reading]:
+    polls: list[tuple[int, bool, str, int]] = []
+    for time, value, *by in came:
+        edge = by[0] if by else "gw-1"
         since, until, offset = declared.wrong_clock
-        at = time + offset if since <= time < until else time
+        at = time + offset if since <= time < until and edge == "gw-1" else time
         since, until, factor = declared.wrong_unit
         micro = value * factor if since <= at < until else value
         micro = declared.replaced.get(at, micro)
         if at not in declared.rejected:
-            out.setdefault(at, micro)
+            polls.append((at, is_other(declared, at, edge), edge, micro))
+    return without_needless([(at, other, micro) for at, other, _, micro in sorted(polls)], gap_ms)
+
+
+def is_other(declared: Declared, time: int, edge: str) -> bool:
+    """Whether the register names another gateway for this time."""
+    since = max((since for since in declared.primary if since <= time), default=None)
+    return since is not None and declared.primary[since] not in ("", edge)
+
+
+def without_needless(polls: Sequence[tuple[int, bool, int]], gap_ms: int) -> list[Reading]:
+    """(time, of another gateway, value), the primary's first where times are the same: one each.
+
+    Another's counts where the primary one read nothing for longer than a gap may be.
+    """
+    if not polls:
+        return []
+    mine, last = [time for time, other, _ in polls if not other], polls[-1][0]
+    out: dict[int, int] = {}
+    for time, other, value in polls:
+        before = max((t for t in mine if t <= time), default=None)
+        after = min((t for t in mine if t >= time), default=last)
+        if not other or before is None or after - before > gap_ms:
+            out.setdefault(time, value)
     return sorted(out.items())
 
 
@@ -86,11 +114,12 @@ def lives(declared: Declared, readings: Sequence[Reading]) -> list[tuple[int, li
 
 
 def figures(
-    channel: Channel, declared: Declared, readings: Sequence[Reading], grid_ms: int
+    channel: Channel, declared: Declared, came: Sequence[Read], grid_ms: int
 ) -> dict[int, Row]:
     """Rows of a channel whose limits are given before any multiplier."""
     total: dict[int, Row] = {}
-    for _, limits, part in stretches(channel, declared, as_they_count(declared, readings)):
+    readings = as_they_count(declared, came, channel.gap_ms)
+    for _, limits, part in stretches(channel, declared, readings):
         for start, row in ledger(limits, part, grid_ms).rows.items():
             into = total.setdefault(start, Row())
             for name in vars(row):

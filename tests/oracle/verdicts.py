@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.oracle.lives import Declared, stretches
+from tests.oracle.lives import Declared, is_other, stretches, without_needless
 from tests.oracle.register import Channel, Reading, ledger
 
 GOOD, CLOCK, RANGE = 0, 1, 2
@@ -20,6 +20,7 @@ class Came:
     value: int
     quality: int = GOOD
     seq: int = 1
+    edge: str = "gw-1"
 
 
 Said = dict[tuple[int, str], tuple[int, str]]
@@ -30,7 +31,7 @@ def verdicts(
     channel: Channel, declared: Declared, came: Sequence[Came], commissioned: int = 0
 ) -> Said:
     said: Said = {}
-    counting: list[tuple[int, int, int]] = []  # time, seq, value
+    counting: list[tuple[int, bool, str, int, int]] = []  # time, another's, edge, seq, value
 
     def left_out(time: int, rule: str, value: int) -> None:
         said[time, rule] = min(said.get((time, rule), (value, "")), (value, ""))[0], "left_out"
@@ -38,7 +39,7 @@ def verdicts(
     since, until, offset = declared.wrong_clock
     first, last, factor = declared.wrong_unit
     for one in came:
-        told = since <= one.time < until
+        told = since <= one.time < until and one.edge == "gw-1"
         at = one.time + offset if told else one.time
         value = one.value * factor if first <= at < last else one.value
         value = declared.replaced.get(at, value)
@@ -51,13 +52,15 @@ def verdicts(
         elif one.quality == RANGE or abs(value) > LARGEST // max(declared.ratios.values()):
             left_out(at, "value-range", value)
         else:
-            counting.append((at, one.seq, value))
-    kept: dict[int, int] = {}
-    for at, _, value in sorted(counting):
-        if value != kept.setdefault(at, value):
+            counting.append((at, is_other(declared, at, one.edge), one.edge, one.seq, value))
+    kept: dict[tuple[int, bool], int] = {}  # what two gateways say at one time is no conflict
+    for at, other, _, _, value in sorted(counting):
+        if value != kept.setdefault((at, other), value):
             said.setdefault((at, "duplicate-time"), (value, "left_out"))
 
-    for ratio, limits, part in stretches(channel, declared, sorted(kept.items())):
+    polls = [(at, other, value) for at, other, _, _, value in sorted(counting)]
+    readings = without_needless(polls, channel.gap_ms)
+    for ratio, limits, part in stretches(channel, declared, readings):
         said |= _of_register(ratio, limits, part)
     return said
 

@@ -1,5 +1,7 @@
 """Defects of a meter: the display lies as told, the truth stays."""
 
+import math
+
 import pytest
 
 from simulators.meter_faults import REVERSED_A, SWAPPED_B_C
@@ -58,15 +60,32 @@ def test_rollover_near_the_modulus():
     assert last.wraps == 1
 
 
-def test_swapped_phases_and_a_reversed_transformer():
+POWERS = ("power", "power_a", "power_b", "power_c", "power_factor")
+
+
+def test_a_reversed_transformer_takes_its_phase_off_the_sum():
     meter = simulated(MODEL)
-    register = {r.channel: r for r in meter.device.registers}
-    plain = {name: value(meter, name) for name in ("power_a", "power_b", "power_c", "voltage_b")}
-    meter.defects.swapped = SWAPPED_B_C
-    meter.defects.signs = REVERSED_A
+    plain = {name: value(meter, name) for name in POWERS}
+    before = counter(meter, 0)
+    meter.defects.phase_powers = REVERSED_A
     assert value(meter, "power_a") == -plain["power_a"] != 0
-    assert value(meter, "power_b") == plain["power_c"]
-    assert set(SWAPPED_B_C) <= set(register)
+    assert value(meter, "power_b") == plain["power_b"]
+    assert value(meter, "power") == pytest.approx(plain["power"] / 3, abs=1e-3)
+    assert value(meter, "power_factor") == pytest.approx(0.95 / 3, abs=1e-3)
+    assert abs(counter(meter, 6) - before - true_micro(meter, 6) // 3) <= 20_000
+
+
+def test_swapped_currents_make_phases_that_cancel_out():
+    meter = simulated(MODEL)
+    before = counter(meter, 0)
+    kva = value(meter, "power_a") / 0.95
+    meter.defects.phase_powers = SWAPPED_B_C
+    angle = math.acos(0.95)
+    third = 2 * math.pi / 3
+    assert value(meter, "power_b") == pytest.approx(kva * math.cos(angle + third), abs=1e-3)
+    assert value(meter, "power_c") == pytest.approx(kva * math.cos(angle - third), abs=1e-3)
+    assert value(meter, "power") == pytest.approx(0, abs=1e-3)
+    assert counter(meter, 6) == before
 
 
 def test_wrong_transformer_ratio_counts_a_tenth():

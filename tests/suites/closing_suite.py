@@ -21,7 +21,7 @@ from aggregator.api.main import build_app
 from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.book import Book
-from aggregator.closings import Closing, ClosingError, Closings, Part, month_of
+from aggregator.closings import Closing, ClosingError, Closings, Part
 from aggregator.config import PaceSection
 from aggregator.directory import SeriesKey
 from aggregator.events import Events
@@ -34,6 +34,7 @@ from aggregator.ledger.tariff_tables import builtin_tariffs
 from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.parameters import Parameters
+from aggregator.periods import month_of
 from aggregator.pipeline import Pipeline
 from aggregator.records import Records
 from aggregator.register.model import Meter, Register, Role, Site
@@ -54,6 +55,7 @@ GW = Address("370114", "works", "gw-1")
 OUTBOX = "00000000000000aa"
 MONTH_MS = month_of("2026-10")
 NOVEMBER_MS = month_of("2026-11")
+DECEMBER_MS = month_of("2026-12")
 DAY_29, DAY_30, DAY_31 = (NOVEMBER_MS - n * DAY_MS for n in (3, 2, 1))
 SETTLED_MS = NOVEMBER_MS + 6 * HOUR_MS
 METERS = {"grid": (Role.BOUNDARY_IN, 40), "pv": (Role.OWN_GENERATION, 1), "line": (Role.SUB, 1)}
@@ -186,16 +188,19 @@ class Works:
             facts=self.parameters.facts, counters=dict, now_ms=lambda: self.now_ms,
         )  # fmt: skip
 
-    def parts(self) -> Sequence[Part]:
-        return month_parts(self.reader, self.site, MONTH_MS)
+    def parts(self, month_ms: int = MONTH_MS) -> Sequence[Part]:
+        return month_parts(self.reader, self.site, month_ms)
+
+    def now(self, closing: Closing) -> Sequence[Part]:
+        return self.parts(closing.month_ms)
 
     def index(self, meter: str) -> int:
         key = SeriesKey("370114", "works", meter, "energy_import")
         return self.store.directory.series.find(key)
 
-    def close(self, reason: str = "monthly report") -> Closing:
+    def close(self, reason: str = "monthly report", month_ms: int = MONTH_MS) -> Closing:
         return self.closings.add(
-            "370114", MONTH_MS, self.parts(), author="Li Wei", reason=reason,
+            "370114", month_ms, self.parts(month_ms), author="Li Wei", reason=reason,
             factor_set=self.set_name, now_ms=self.now_ms,
         )  # fmt: skip
 
@@ -205,19 +210,20 @@ class Works:
     def found(self, closing: Closing) -> Sequence[Restatement]:
         """With what was withdrawn of the estimates for open registers."""
         reported, restated = self.closings.reported(closing, "works"), self.restated(closing)
-        return [*restated, *estimates_withdrawn(closing, reported, self.parts(), restated)]
+        return [*restated, *estimates_withdrawn(closing, reported, self.now(closing), restated)]
 
     def channel(self, closing: Closing, meter: str):
         reported = self.closings.reported(closing, "works")
-        rows = channel_corrections(reported, self.parts(), self.found(closing))
+        rows = channel_corrections(reported, self.now(closing), self.found(closing))
         return next(row for row in rows if row.meter == meter)
 
     def carrier(self, closing: Closing):
-        reported, now = self.closings.reported(closing, "works"), self.parts()
+        reported, now = self.closings.reported(closing, "works"), self.now(closing)
+        month_ms = closing.month_ms
         then, today = (
-            account_of_parts(self.reader, self.site, parts, MONTH_MS) for parts in (reported, now)
+            account_of_parts(self.reader, self.site, parts, month_ms) for parts in (reported, now)
         )
-        spans, spans_now = (spans_of_parts("works", parts, MONTH_MS) for parts in (reported, now))
+        spans, spans_now = (spans_of_parts("works", parts, month_ms) for parts in (reported, now))
         (row,) = carrier_corrections(then, today, spans, spans_now, self.found(closing))
         return row
 
@@ -383,6 +389,36 @@ class ClosingSuite:
         assert line.unexplained_micro == 0
         assert works.carrier(closing).findings == []  # a sub-meter is in no total
 
+    def test_a_register_silent_all_month_is_estimated_until_it_was_silent_for_a_quarter(
+        self, works
+    ):
+        works.now_ms = DECEMBER_MS + 6 * HOUR_MS
+        closing = works.close(month_ms=NOVEMBER_MS)
+        line = {p.meter: p for p in works.closings.reported(closing, "works")}["line"]
+        assert line.channel == "energy_import"
+        assert (line.open_ms, line.missing_ms, line.received) == (30 * DAY_MS, 0, 0)
+        month = 30 * energy("line", DAY_30, DAY_31)  # all days are alike
+        assert line.open_amount == line.amount == line.amount_estimated == month
+        last = next(p for p in works.parts() if p.meter == "line")
+        assert line.co2_kg == pytest.approx(last.co2_kg * month / (LINE + OPEN))
+        assert works.carrier(closing).now is not None
+
+        works.now_ms = again_ms = DECEMBER_MS + 4 * DAY_MS
+        works.run([works.read("line", again_ms - HOUR_MS)])
+        row = works.channel(closing, "line")
+        counted = {f.cause: f.amounts["kWh"] for f in row.findings}
+        assert counted["open register"] == -line.open_amount
+        assert row.now.integers["amount"] == counted["newer readings"] > 0
+        assert row.unexplained_micro == 0
+
+    def test_a_register_silent_for_a_quarter_is_missing(self, works):
+        february_ms = month_of("2027-02")
+        works.now_ms = month_of("2027-03") + 6 * HOUR_MS
+        assert {p.meter: p.channel for p in works.parts(month_of("2027-01"))}["line"] != ""
+        parts = {p.meter: p for p in works.parts(february_ms)}
+        assert parts["line"].channel == ""
+        assert (parts["line"].missing_ms, parts["line"].open_ms) == (28 * DAY_MS, 0)
+
     def test_what_was_restated_before_the_closing_is_in_the_report(self, works):
         late = range(DAY_30 + 8 * HOUR_MS + GRID_MS, DAY_30 + 20 * HOUR_MS, GRID_MS)
         works.now_ms = SETTLED_MS - 1
@@ -511,7 +547,8 @@ class ClosingSuite:
             assert channels["pv"]["reported"]["amount"] == {"energy_kwh": PV / MICRO}
             assert channels["pv"]["now"]["amount"] == {"energy_kwh": true / MICRO}
             assert channels["grid"]["correction"]["amount"] == {"energy_kwh": 0.0}
-            lines = client.get("/api/v1/closings/370114/2026-10?format=csv").text.splitlines()
+            content = client.get("/api/v1/closings/370114/2026-10?format=csv").content
+            lines = content.decode("utf-8-sig").splitlines()
             assert lines[0].startswith("region,month,site,carrier,reported_consumption_energy_kwh")
             assert len(lines) == 2
             query = "?format=csv&detail=channels"

@@ -85,7 +85,7 @@ class TokensSuite:
     def test_notes_are_kept_in_order_with_who_wrote_and_how_it_ended(self, tokens):
         given = self.give(tokens)
         ids = [
-            tokens.begin(given, "POST", "/api/v1/events", body, NOW + n)
+            tokens.begin(given, "POST", "/api/v1/edges/\0/x", body, NOW + n)
             for n, body in enumerate([b'{"a": 1}', "密".encode(), b"\xff\x00"])
         ]
         tokens.end(ids[1], 201)
@@ -94,6 +94,7 @@ class TokensSuite:
             (id_, NOW + n) for n, id_ in enumerate(ids)
         ]
         assert [one.status for one in told] == [None, 201, None]
+        assert {one.path for one in told} == {"/api/v1/edges/�/x"}
         assert [one.body for one in told] == ['{"a": 1}', "密", "��"]
         assert {(one.name, one.role, one.token) for one in told} == {
             ("某厂", "enterprise", given.id)

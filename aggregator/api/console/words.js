@@ -43,6 +43,7 @@ const WORDS = {
   with_figures: ["家有数", "sites with figures"],
   sites_table: ["各单位用能", "Sites"],
   name: ["名称", "Name"],
+  largest: ["按本月用能列出前", "the largest by this month’s energy:"],
   by_carrier: ["今日能耗构成", "Today by carrier"],
   by_carrier_note: ["折标煤,全部单位", "Standard coal, all sites"],
   region_load: ["各单位负荷", "Load by site"],

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from aggregator.api.errors import ApiError
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.api.shapes import (
     Amounts,
     Format,
@@ -19,6 +19,7 @@ from aggregator.api.shapes import (
     csv_response,
     find_site,
     utc,
+    widened,
 )
 from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
 from aggregator.periods import first_start, level_with_borders
@@ -148,10 +149,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         start_ms, end_ms = (first_start(asked, reader.grid_ms, t) for t in (from_ms, to_ms))
         borders = reader.register.tree_borders(site.id, start_ms, end_ms)
         level = level_with_borders(asked, reader.grid_ms, borders)
-        series = {
-            (found.key.meter, found.key.channel): found.index
-            for found in cumulative(reader.series(site.id), site.region)
-        }
+        series = by_channel(reader, site)
         check_rows(level, reader.grid_ms, len(series), from_ms, to_ms)
         figures = reader.figures(level, list(series.values()), start_ms, end_ms)
         until_ms = min(end_ms, reader.now_ms())
@@ -167,7 +165,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             if query.carrier in (None, one.carrier)
         )
         if query.format == "csv":
-            return csv_response(_flat(site.id, rows))
+            return csv_response(FlatRow, _flat(site.id, rows))
         return BalanceAnswer(
             site=site.id,
             level=query.level,
@@ -183,8 +181,7 @@ def routes(reader: LedgerReader) -> APIRouter:
 def _flat(site: str, rows: Sequence[CarrierRow]) -> Iterator[FlatRow]:
     for row in rows:
         for node in row.nodes:
-            parts = {name: getattr(node, name) for name in NodeRow.model_fields}
-            yield FlatRow(site=site, carrier=row.carrier, **parts)
+            yield widened(FlatRow, node, site=site, carrier=row.carrier)
 
 
 Names = dict[str, tuple[str, str]]

@@ -10,6 +10,8 @@ from aggregator.api.closing_shapes import (
     ClosingAnswer,
     ClosingRow,
     ClosingsAnswer,
+    FlatCarrier,
+    FlatChannel,
     carrier_row,
     flat_carriers,
     flat_channels,
@@ -27,7 +29,8 @@ from aggregator.api.month import account_of_parts, month_parts, spans_of_parts
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.scoped import ClosedMonths
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response
-from aggregator.closings import Closing, Part, month_of
+from aggregator.closings import Closing, Part
+from aggregator.periods import month_of
 from aggregator.register.model import Site
 from aggregator.restatements import Restatement
 from contract.stored import Level
@@ -59,7 +62,11 @@ def routes(reader: LedgerReader, closings: ClosedMonths) -> APIRouter:
     def all_closings(query: Annotated[ClosingsQuery, Query()]) -> ClosingsAnswer | Response:
         """Return which months are closed, by whom and why."""
         rows = tuple(ClosingRow(**said(one)) for one in closings.closings(query.region))
-        return csv_response(rows) if query.format == "csv" else ClosingsAnswer(closings=rows)
+        return (
+            csv_response(ClosingRow, rows)
+            if query.format == "csv"
+            else ClosingsAnswer(closings=rows)
+        )
 
     @router.get(
         "/closings/{region}/{month}",
@@ -80,8 +87,9 @@ def routes(reader: LedgerReader, closings: ClosedMonths) -> APIRouter:
         check_rows(Level.MONTH, reader.grid_ms, count, found.month_ms, found.end_ms)
         answers = [_answer(reader, closings, found, site) for site in sites]
         if query.format == "csv":
-            flat = flat_channels if query.detail == "channels" else flat_carriers
-            return csv_response(flat(found, answers))
+            if query.detail == "channels":
+                return csv_response(FlatChannel, flat_channels(found, answers))
+            return csv_response(FlatCarrier, flat_carriers(found, answers))
         detailed = query.detail == "channels"
         authors = {cause: name for one in answers for cause, name in one.authors.items()}
         return ClosingAnswer(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from aggregator.api.errors import ApiError
 from aggregator.api.reader import LedgerReader
-from aggregator.api.shapes import Id, Shape
+from aggregator.api.shapes import Id, Shape, find_site
 from aggregator.orders import Order, Orders
 from contract.topics import Address
 from contract.wire import DecodeError
@@ -89,7 +89,7 @@ def routes(reader: LedgerReader, orders: Orders) -> APIRouter:
 
 
 def _find(reader: LedgerReader, site: str, edge: str) -> Address:
-    for address in reader.live.states():
-        if (address.site, address.edge) == (site, edge):
-            return address
-    raise ApiError(404, "edge", f"no state of {site}/{edge} is known")
+    address = Address(find_site(reader, site).region, site, edge)
+    if address not in reader.live.states():  # what it said in another region it does not hear now
+        raise ApiError(404, "edge", f"no state of {site}/{edge} in {address.region} is known")
+    return address

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from aggregator.api.accounts import CarrierAccount, SiteAccount, site_account
+from aggregator.api.accounts import CarrierAccount, SiteAccount, site_accounts
 from aggregator.api.deductions import COAL, Deducted, net_of
 from aggregator.api.reader import LedgerReader, cumulative
 from aggregator.api.shapes import (
@@ -20,6 +20,7 @@ from aggregator.api.shapes import (
     csv_response,
     find_sites,
     known,
+    widened,
 )
 from aggregator.ledger.factors import Measure
 from aggregator.periods import pieces
@@ -155,9 +156,9 @@ def routes(reader: LedgerReader) -> APIRouter:
         check_rows(level, reader.grid_ms, count, from_ms, to_ms)
         for site in sites:
             _check_parted(reader, site, level, from_ms, to_ms)
-        accounts = [site_account(reader, site, level, from_ms, to_ms) for site in sites]
+        accounts = list(site_accounts(reader, sites, level, from_ms, to_ms))
         if query.format == "csv":
-            return csv_response(_flat(accounts))
+            return csv_response(FlatRow, _flat(accounts))
         return ConsumptionAnswer(
             level=query.level,
             from_ms=from_ms,
@@ -274,9 +275,7 @@ def _carrier(account: CarrierAccount) -> CarrierRow:
 def _flat(accounts: Sequence[SiteAccount]) -> Iterator[FlatRow]:
     for account in accounts:
         for carrier in account.carriers:
-            row = _carrier(carrier)
-            parts = {name: getattr(row, name) for name in CarrierRow.model_fields}
-            yield FlatRow(site=account.site.id, **parts)
+            yield widened(FlatRow, _carrier(carrier), site=account.site.id)
 
 
 def _tonnes(kg: float | None) -> float | None:

@@ -28,10 +28,11 @@ from aggregator.api.shapes import (
     csv_response,
     find_sites,
     known,
+    widened,
 )
 from aggregator.batch import IntervalColumns
-from aggregator.ledger.rows import date_of
 from aggregator.ledger.tariffs import NO_PERIOD, PERIODS, Tariff
+from aggregator.periods import month_text
 from aggregator.register.carriers import carriers
 from aggregator.register.model import Site
 from aggregator.register.roles import Term
@@ -176,7 +177,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             for site in sites
         )
         if query.format == "csv":
-            return csv_response(_flat(found))
+            return csv_response(FlatRow, _flat(found))
         return CostAnswer(from_ms=from_ms, to_ms=to_ms, sites=found)
 
     return router
@@ -234,7 +235,7 @@ def _costs(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Iterat
 
 def _month(found: MonthCost) -> MonthRow:
     return MonthRow(
-        month=date_of(found.month_ms).strftime("%Y-%m"),
+        month=month_text(found.month_ms),
         complete=found.complete,
         energy_cny=found.energy_cny,
         demand_cny=found.demand_cny,
@@ -304,7 +305,6 @@ def _flat(sites: Sequence[SiteCost]) -> Iterator[FlatRow]:
     for site in sites:
         for carrier in site.carriers:
             for row in carrier.periods:
-                parts = {name: getattr(row, name) for name in CostRow.model_fields}
-                yield FlatRow(
-                    site=site.site, carrier=carrier.carrier, tariff=carrier.tariff, **parts
+                yield widened(
+                    FlatRow, row, site=site.site, carrier=carrier.carrier, tariff=carrier.tariff
                 )

@@ -1,22 +1,23 @@
 """Maximum demand (最大需量), load factor (负荷率) and power factor (功率因数), by month."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.accounts import spans_of
+from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
-from aggregator.demand import PowerFactor, coincident, demand, power_factor
-from aggregator.register.carriers import carriers
+from aggregator.batch import IntervalColumns
+from aggregator.demand import Load, PowerFactor, coincident, demand, joined, power_factor
+from aggregator.periods import month_of, month_text
 from aggregator.register.model import Role, Site
-from aggregator.register.roles import consumption_sign
-from contract.channels import catalogue
-from contract.interval import BEIJING_OFFSET_MS, month_start, next_month
+from aggregator.register.roles import Term
+from contract.interval import month_start, next_month
 from contract.stored import Level
 
 _BOUNDARY = (Role.BOUNDARY_IN, Role.BOUNDARY_OUT)
@@ -42,11 +43,12 @@ class DemandFigures(Shape):
     """Those in which both were measured from end to end."""
     measured_intervals: int
     expected_intervals: int
-    """Of the month so far. More than measured: a larger demand may have gone unseen."""
+    """Of the month so far, while it was at the border. More than measured: a larger demand may have
+    gone unseen."""
 
 
 class DemandRow(DemandFigures):
-    """One channel of one meter in one month."""
+    """One channel of one meter in one month, while the meter had one role at the border."""
 
     site: str
     meter: str
@@ -93,18 +95,18 @@ def routes(reader: LedgerReader) -> APIRouter:
     @router.get("/demand", response_model=DemandAnswer)
     def monthly(query: Annotated[DemandQuery, Query()]) -> DemandAnswer | Response:
         """Return the largest demand of each boundary meter in a month."""
-        from_ms = _month_ms(query.month, reader.now_ms())
+        from_ms = month_of(query.month) if query.month else month_start(reader.now_ms())
         to_ms = next_month(from_ms)
         sites = find_sites(reader, query.site)
-        borders = [(site, _boundary(reader, site, from_ms, to_ms)) for site in sites]
-        count = sum(len(own) for _, own in borders)
+        borders = [(site, _borders(reader, site, from_ms, to_ms)) for site in sites]
+        count = sum(len({series for one in own for series in one.terms}) for _, own in borders)
         check_rows(Level.INTERVAL, reader.grid_ms, count, from_ms, to_ms)
         loads = [_SiteLoads(reader, site, own, from_ms, to_ms) for site, own in borders if own]
         rows = tuple(row for one in loads for row in one.rows())
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(DemandRow, rows)
         return DemandAnswer(
-            month=_name(from_ms),
+            month=month_text(from_ms),
             from_ms=from_ms,
             to_ms=to_ms,
             demand=rows,
@@ -115,31 +117,31 @@ def routes(reader: LedgerReader) -> APIRouter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counter:
-    """A channel at the border of a site."""
+class _Border:
+    """The channels at the border of a site in a time in which its register does not change."""
 
-    series: int
-    meter: str
-    channel: str
-    role: Role
-    sign: int
-    """How it enters the site's demand."""
+    start_ms: int
+    end_ms: int
+    terms: Mapping[int, Term]
+    """By series."""
+
+    def inside(self, figures: IntervalColumns) -> IntervalColumns:
+        """Return the figures that start in this time."""
+        return figures.take((figures.start_ms >= self.start_ms) & (figures.start_ms < self.end_ms))
 
 
-def _boundary(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[_Counter]:
-    """Return the channels at the border at the month's end."""
-    at_ms = max(from_ms, min(to_ms, reader.now_ms()) - 1)
-    rows = {meter.id: meter for meter in reader.register.meters(site.id, at_ms)}
+def _borders(reader: LedgerReader, site: Site, from_ms: int, to_ms: int) -> Sequence[_Border]:
+    """Return what the site's border is made of in [from_ms, to_ms), one time after the other."""
     found = []
-    for series in cumulative(reader.series(site.id), site.region):
-        meter, channel = rows.get(series.key.meter), series.key.channel
-        if meter is None or meter.role not in _BOUNDARY or str(catalogue()[channel].unit) != "kWh":
-            continue
-        direction = carriers()[meter.carrier].accounted({channel}).get(channel)
-        if direction is not None:
-            sign = consumption_sign(meter.role) * direction
-            found.append(_Counter(series.index, meter.id, channel, meter.role, sign))
-    return sorted(found, key=attrgetter("series"))
+    for span in spans_of(reader, site, from_ms, to_ms):
+        own = {
+            series: term
+            for series, term in sorted(span.terms)
+            if term.role in _BOUNDARY and term.unit == "kWh"
+        }
+        if own:
+            found.append(_Border(span.start_ms, span.end_ms, own))
+    return found
 
 
 class _SiteLoads:
@@ -149,62 +151,77 @@ class _SiteLoads:
         self,
         reader: LedgerReader,
         site: Site,
-        border: Sequence[_Counter],
+        borders: Sequence[_Border],
         from_ms: int,
         to_ms: int,
     ) -> None:
         self._site = site
-        self._border = border
-        self._month = _name(from_ms)
+        self._borders = borders
+        self._month = month_text(from_ms)
         self._grid_ms = reader.grid_ms
-        self._series = {
-            (found.key.meter, found.key.channel): found.index
-            for found in cumulative(reader.series(site.id), site.region)
-        }
+        self._until_ms = min(to_ms, reader.now_ms())
+        terms = {series: term for border in borders for series, term in border.terms.items()}
+        channels = by_channel(reader, site)
         self._reactive = {
             meter: [
-                self._series[meter, f"reactive_energy_{way}"]
+                channels[meter, f"reactive_energy_{way}"]
                 for way in ("import", "export")
-                if (meter, f"reactive_energy_{way}") in self._series
+                if (meter, f"reactive_energy_{way}") in channels
             ]
-            for meter in {counter.meter for counter in border}
+            for meter in {term.meter for term in terms.values()}
         }
-        every = {counter.series for counter in border}
-        every.update(*self._reactive.values())
+        every = {*terms, *(series for own in self._reactive.values() for series in own)}
         self._figures = reader.figures(Level.INTERVAL, sorted(every), from_ms, to_ms)
-        self._expected = max(0, min(to_ms, reader.now_ms()) - from_ms) // reader.grid_ms
 
     def rows(self) -> Iterator[DemandRow]:
-        for counter in self._border:
+        parts: dict[tuple[int, Role], list[_Border]] = defaultdict(list)
+        for border in self._borders:
+            for series, term in border.terms.items():
+                parts[series, term.role].append(replace(border, terms={series: term}))
+        for (series, role), own in sorted(parts.items()):
+            term = own[0].terms[series]
             yield DemandRow(
                 site=self._site.id,
-                meter=counter.meter,
-                channel=counter.channel,
-                role=str(counter.role),
+                meter=term.meter,
+                channel=term.channel,
+                role=str(role),
                 month=self._month,
                 interval_min=self._grid_ms // 60_000,
-                **self._of({counter.series: 1}, [counter]),
+                **self._of(own, lambda _: 1),
             )
 
     def total(self) -> SiteDemand:
+        terms = [term for border in self._borders for term in border.terms.values()]
         return SiteDemand(
             site=self._site.id,
-            meters=tuple(dict.fromkeys(counter.meter for counter in self._border)),
-            **self._of({counter.series: counter.sign for counter in self._border}, self._border),
+            meters=tuple(dict.fromkeys(term.meter for term in terms)),
+            **self._of(self._borders, attrgetter("consumption")),
         )
 
-    def _of(self, signs: Mapping[int, int], counters: Sequence[_Counter]) -> dict[str, Any]:
-        load = coincident(self._figures, signs, self._grid_ms)
+    def _of(self, borders: Sequence[_Border], sign: Callable[[Term], int]) -> dict[str, Any]:
+        load = self._load(borders, sign)
         largest = demand(load, self._grid_ms)
         month = at_max = PowerFactor(None, 0)
-        taken = [counter for counter in counters if counter.sign > 0]
-        if taken and all(self._reactive[counter.meter] for counter in taken):
-            own = {series: 1 for counter in taken for series in self._reactive[counter.meter]}
-            active = coincident(self._figures, {one.series: 1 for one in taken}, self._grid_ms)
-            reactive = coincident(self._figures, own, self._grid_ms)
+        taken = [
+            replace(border, terms={s: t for s, t in border.terms.items() if t.consumption > 0})
+            for border in borders
+        ]
+        taken = [border for border in taken if border.terms]
+        meters = {term.meter for border in taken for term in border.terms.values()}
+        if meters and all(self._reactive[meter] for meter in meters):
+            active = self._load(taken, lambda _: 1)
+            reactive = joined(
+                coincident(
+                    border.inside(self._figures),
+                    {one: 1 for t in border.terms.values() for one in self._reactive[t.meter]},
+                    self._grid_ms,
+                )
+                for border in taken
+            )
             month = power_factor(active, reactive)
             if largest is not None:
                 at_max = power_factor(active, reactive, largest.start_ms)
+        expected_ms = sum(max(0, min(b.end_ms, self._until_ms) - b.start_ms) for b in borders)
         return {
             "max_kw": largest and largest.max_kw,
             "max_start": largest and utc(largest.start_ms),
@@ -215,16 +232,16 @@ class _SiteLoads:
             "power_factor_at_max": at_max.value,
             "power_factor_intervals": month.intervals,
             "measured_intervals": largest.intervals if largest else 0,
-            "expected_intervals": self._expected,
+            "expected_intervals": expected_ms // self._grid_ms,
         }
 
-
-def _month_ms(name: str | None, now_ms: int) -> int:
-    if name is None:
-        return month_start(now_ms)
-    first = datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)
-    return int(first.timestamp()) * 1000 - BEIJING_OFFSET_MS
-
-
-def _name(month_ms: int) -> str:
-    return datetime.fromtimestamp((month_ms + BEIJING_OFFSET_MS) // 1000, UTC).strftime("%Y-%m")
+    def _load(self, borders: Sequence[_Border], sign: Callable[[Term], int]) -> Load:
+        """Add up what each border's channels counted at once."""
+        return joined(
+            coincident(
+                border.inside(self._figures),
+                {series: sign(term) for series, term in border.terms.items()},
+                self._grid_ms,
+            )
+            for border in borders
+        )

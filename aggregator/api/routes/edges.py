@@ -1,13 +1,13 @@
 """The fleet: how each edge is, by its own word, and how fresh its meters' readings are."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from aggregator.api.accounts import edges_of
-from aggregator.api.reader import LedgerReader, cumulative
+from aggregator.api.reader import LedgerReader, cumulative, states_by_site
 from aggregator.api.shapes import Format, Id, Shape, csv_response, find_sites
 from aggregator.register.model import Site
 from aggregator.store.base import NO_TIME
@@ -67,34 +67,41 @@ def routes(reader: LedgerReader) -> APIRouter:
         """Return the state of each edge of one site, or of all."""
         now_ms = reader.now_ms()
         sites = find_sites(reader, query.site)
-        rows = [row for site in sites for row in _rows(reader, site, now_ms)]
+        rows = list(_rows(reader, sites, now_ms))
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(EdgeRow, rows)
         return EdgesAnswer(time_ms=now_ms, edges=tuple(rows))
 
     return router
 
 
-def _rows(reader: LedgerReader, site: Site, now_ms: int) -> Iterator[EdgeRow]:
-    states = {
-        address.edge: state
-        for address, state in reader.live.states().items()
-        if (address.region, address.site) == (site.region, site.id)
+def _rows(reader: LedgerReader, sites: Sequence[Site], now_ms: int) -> Iterator[EdgeRow]:
+    states = states_by_site(reader.live)
+    last = _last_readings(reader, sites, now_ms)
+    for site in sites:
+        own = states.get((site.region, site.id), {})
+        for edge in sorted(edges_of(reader.register, site.id, now_ms) | set(own)):
+            yield _row(site, edge, own.get(edge), last.get((site.id, edge)))
+
+
+def _last_readings(
+    reader: LedgerReader, sites: Sequence[Site], now_ms: int
+) -> Mapping[tuple[str, str], int]:
+    """Return by (site, edge) the time of its meters' newest register reading."""
+    edge_of = {
+        (site.id, meter.id): meter.edge
+        for site in sites
+        for meter in reader.register.meters(site.id, now_ms)
     }
-    last = _last_readings(reader, site, now_ms)
-    for edge in sorted(edges_of(reader.register, site.id, now_ms) | set(states)):
-        yield _row(site, edge, states.get(edge), last.get(edge))
-
-
-def _last_readings(reader: LedgerReader, site: Site, now_ms: int) -> Mapping[str, int]:
-    edge_of = {meter.id: meter.edge for meter in reader.register.meters(site.id, now_ms)}
-    counting = cumulative(reader.series(site.id), site.region)
+    counting = [
+        found for site in sites for found in cumulative(reader.series(site.id), site.region)
+    ]
     times = reader.last_times([found.index for found in counting]).tolist()
-    last: dict[str, int] = defaultdict(lambda: NO_TIME)
+    last: dict[tuple[str, str], int] = defaultdict(lambda: NO_TIME)
     for found, time_ms in zip(counting, times, strict=True):
-        edge = edge_of.get(found.key.meter)
+        site, edge = found.key.site, edge_of.get((found.key.site, found.key.meter))
         if edge and time_ms != NO_TIME:
-            last[edge] = max(last[edge], time_ms)
+            last[site, edge] = max(last[site, edge], time_ms)
     return last
 
 

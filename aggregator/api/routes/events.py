@@ -3,13 +3,24 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields, EventRow
-from aggregator.api.reader import LedgerReader
-from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, find_sites
+from aggregator.api.reader import LedgerReader, cumulative, states_by_site
+from aggregator.api.shapes import (
+    Format,
+    Id,
+    Period,
+    Shape,
+    csv_response,
+    find_meter,
+    find_site,
+    find_sites,
+)
 from aggregator.api.writer import LedgerWriter, Said
+from aggregator.ledger.meter_events import MeterEvent, check_words
+from aggregator.register.model import Site
 from contract.interval import DAY_MS, day_start
 
 MAX_RECORDS = 10_000
@@ -17,7 +28,11 @@ MAX_RECORDS = 10_000
 LOOK_BACK_MS = 31 * DAY_MS
 """Length of the period when `from` is left out."""
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Words = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(check_words),
+]
 
 
 class EventsAnswer(Shape):
@@ -99,20 +114,31 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
     @router.get("/events", response_model=EventsAnswer, response_model_exclude_unset=True)
     def events(query: Annotated[EventsQuery, Query()]) -> EventsAnswer | Response:
         """Return the events of one site, or of each."""
-        rows = [
-            EventRow.told(told)
-            for site in find_sites(reader, query.site)
-            for told in writer.events(site.region, site.id)
-        ]
-        return csv_response(rows) if query.format == "csv" else EventsAnswer(events=tuple(rows))
+        if query.site is not None:
+            site = find_site(reader, query.site)
+            found = writer.events(site.region, site.id)
+        else:
+            places = [(site.region, site.id) for site in find_sites(reader, None)]
+            order = {place: i for i, place in enumerate(places)}
+            told = writer.events_of({region for region, _ in places})
+            known = [one for one in told if (one.event.region, one.event.site) in order]
+            found = sorted(known, key=lambda one: order[one.event.region, one.event.site])
+        rows = [EventRow.told(one) for one in found]
+        return (
+            csv_response(EventRow, rows)
+            if query.format == "csv"
+            else EventsAnswer(events=tuple(rows))
+        )
 
     @router.post("/events", status_code=201, response_model_exclude_unset=True)
     def tell(body: EventFields, response: Response) -> SaidAnswer:
         """Keep an event and let the figures follow it; the same again changes nothing."""
         site = find_site(reader, body.site)
-        if body.meter is not None and (site.id, body.meter) not in reader.register.rows:
-            raise ApiError(404, "meter", f"no meter {body.meter!r} at site {site.id!r}")
-        return _answer(writer.tell(body.event(site.region, reader.now_ms())), response)
+        if body.meter is not None:
+            find_meter(reader, body.site, body.meter)
+        event = body.event(site.region, reader.now_ms())
+        _check_spoken(reader, site, event)
+        return _answer(writer.tell(event), response)
 
     @router.post("/events/{id}/undo", response_model_exclude_unset=True)
     def undo(
@@ -144,7 +170,7 @@ def routes(reader: LedgerReader, writer: LedgerWriter) -> APIRouter:
                 422, "to", f"more than {query.limit} records: shorten the period or name one site"
             )
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(RestatementRow, rows)
         return RestatementsAnswer(
             from_ms=from_ms,
             to_ms=to_ms,
@@ -161,6 +187,39 @@ def look_back(period: Period, now_ms: int) -> tuple[int, int]:
         return period.resolve(now_ms)
     to_ms = now_ms if period.to_ms is None else period.to_ms
     return day_start(to_ms - LOOK_BACK_MS), to_ms
+
+
+def _check_spoken(reader: LedgerReader, site: Site, event: MeterEvent) -> None:
+    """Refuse what no figure could follow, with ApiError 422.
+
+    An edge that nobody names and that sent nothing; a channel that a meter with readings has not.
+    Before the first reading of a meter any channel may be told of.
+    """
+    if event.edge:
+        register = reader.register
+        known = {
+            row.edge
+            for id_ in register.meters_by_site.get(site.id, ())
+            for row in register.rows[site.id, id_]
+            if row.edge
+        }
+        known |= states_by_site(reader.live).get((site.region, site.id), {}).keys()
+        known |= set(reader.senders(site.region, site.id))
+        if event.edge not in known:
+            told = f"there are: {', '.join(sorted(known))}" if known else "nor any other"
+            reason = f"{event.edge} is no edge of {site.id} that sent anything; {told}"
+            raise ApiError(422, "edge", reason)
+    if event.channel:
+        read = {
+            found.key.channel
+            for found in cumulative(reader.series(site.id), site.region)
+            if found.key.meter == event.meter
+        }
+        integrated = reader.register.integrated.get((site.id, event.meter), ())
+        read |= {row.channel for row in integrated} if read else set()
+        if read and event.channel not in read:
+            reason = f"{event.meter} has sent no {event.channel}; it has: {', '.join(sorted(read))}"
+            raise ApiError(422, "channel", reason)
 
 
 def _answer(said: Said, response: Response) -> SaidAnswer:

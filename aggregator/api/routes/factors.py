@@ -73,7 +73,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         )
         rows = tuple(_row(chosen, row) for row in found)
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(FactorRow, rows)
         return FactorsAnswer(
             factor_set=chosen.name,
             title=chosen.title,

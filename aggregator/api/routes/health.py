@@ -59,12 +59,12 @@ def _lines(reader: LedgerReader) -> Iterator[str]:
         words = name.replace("_", " ")
         yield _metric(f"nenghao_aggregator_{name}_total", "counter", f"Total {words}.", count)
     states = list(reader.live.states().values())
-    gauges: list[tuple[str, str, float]] = [
+    gauges: list[tuple[str, str, float | None]] = [
         ("store_up", "Whether the store answers.", float(reader.health().ok)),
         (
             "readings_per_second",
             "Readings committed per second, lately.",
-            reader.live.readings_per_s(reader.now_ms()) or 0.0,
+            reader.live.readings_per_s(reader.now_ms()),
         ),
         ("edges", "Edges that ever told their state.", len(states)),
         ("edges_online", "Edges online.", sum(state.online for state in states)),
@@ -83,7 +83,8 @@ def _lines(reader: LedgerReader) -> Iterator[str]:
         ("meters", "Meters in the register.", len(reader.register.rows)),
     ]
     for name, text, value in gauges:
-        yield _metric(f"nenghao_aggregator_{name}", "gauge", text, value)
+        if value is not None:  # what is not known here is not said to be 0
+            yield _metric(f"nenghao_aggregator_{name}", "gauge", text, value)
 
 
 def _metric(name: str, kind: str, text: str, value: float) -> str:

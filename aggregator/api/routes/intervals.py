@@ -21,7 +21,7 @@ from aggregator.api.shapes import (
     Shape,
     check_rows,
     csv_response,
-    find_site,
+    find_meter,
     find_sites,
     known,
     utc,
@@ -45,6 +45,7 @@ class IntervalRow(Shape):
     channel: str
     carrier: str
     role: str
+    """In force at the start."""
     start: str
     start_ms: int
     amount: Amounts
@@ -126,12 +127,12 @@ def routes(reader: LedgerReader) -> APIRouter:
         """Return stored figures of registered meters."""
         from_ms, to_ms = query.resolve(reader.now_ms())
         level = Level(query.level)
-        chosen = _choose(reader, query, to_ms)
+        chosen = _choose(reader, query, to_ms - 1)
         check_rows(level, reader.grid_ms, len(chosen), from_ms, to_ms)
         figures = reader.figures(level, [found.index for found, _ in chosen], from_ms, to_ms)
-        rows = list(_rows(chosen, figures))
+        rows = list(_rows(reader, chosen, figures))
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(IntervalRow, rows)
         return IntervalsAnswer(
             level=query.level,
             from_ms=from_ms,
@@ -154,11 +155,7 @@ def _choose(
     if query.channel is not None and query.channel not in counting:
         raise ApiError(422, "channel", f"not a cumulative channel; known: {', '.join(counting)}")
     if query.meter is not None:
-        if query.site is None:
-            raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
-        find_site(reader, query.site)
-        if (query.site, query.meter) not in reader.register.rows:
-            raise ApiError(404, "meter", f"no meter {query.meter!r} at site {query.site!r}")
+        find_meter(reader, query.site, query.meter)
     chosen = []
     for site in find_sites(reader, query.site):
         rows = {meter.id: meter for meter in reader.register.meters(site.id, at_ms)}
@@ -175,8 +172,9 @@ def _choose(
 
 
 def _rows(
-    chosen: Sequence[tuple[Series, Meter]], figures: IntervalColumns
+    reader: LedgerReader, chosen: Sequence[tuple[Series, Meter]], figures: IntervalColumns
 ) -> Iterator[IntervalRow]:
+    register = reader.register
     by_index = {found.index: (found, meter) for found, meter in chosen}
     names = [name for name in figures.__slots__ if name != "series"] if len(figures) else []
     columns = {name: getattr(figures, name).tolist() for name in names}
@@ -184,12 +182,15 @@ def _rows(
         found, meter = by_index[index]
         field = AMOUNT_FIELDS[str(catalogue()[found.key.channel].unit)]
         row = {name: column[i] for name, column in columns.items()}
+        # a figure in which the first row begins starts before any
+        at_start = register.meter(meter.site, meter.id, row["start_ms"])
+        role = (at_start or register.rows[meter.site, meter.id][0]).role
         yield IntervalRow(
             site=found.key.site,
             meter=found.key.meter,
             channel=found.key.channel,
             carrier=meter.carrier,
-            role=str(meter.role),
+            role=str(role),
             start=utc(row["start_ms"]),
             start_ms=row["start_ms"],
             amount=Amounts.model_validate({field: row["amount"] / MICRO}),

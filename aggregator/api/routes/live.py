@@ -1,18 +1,19 @@
 """Now: power, what today has used so far, and how the edges are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from aggregator.api.accounts import edges_of, site_account
-from aggregator.api.reader import LedgerReader
+from aggregator.api.accounts import SiteAccount, edges_of, site_accounts
+from aggregator.api.reader import LedgerReader, states_by_site
 from aggregator.api.routes.consumption import SiteConsumption, site_consumption
 from aggregator.api.shapes import Id, Shape, find_sites
 from aggregator.register.model import Site
 from aggregator.register.roles import consumption_sign
 from contract.channels import catalogue
 from contract.interval import day_start
+from contract.state import EdgeState
 from contract.stored import Level
 
 POWER = "power"
@@ -67,7 +68,13 @@ def routes(reader: LedgerReader) -> APIRouter:
     def live(query: Annotated[LiveQuery, Query()]) -> LiveAnswer:
         """Return the present state of one site, or of each."""
         now_ms = reader.now_ms()
-        sites = [_site(reader, site, now_ms) for site in find_sites(reader, query.site)]
+        found = find_sites(reader, query.site)
+        accounts = site_accounts(reader, found, Level.INTERVAL, day_start(now_ms), now_ms + 1)
+        states = states_by_site(reader.live)
+        sites = [
+            _site(reader, account, states.get((account.site.region, account.site.id), {}), now_ms)
+            for account in accounts
+        ]
         return LiveAnswer(
             time_ms=now_ms,
             readings_per_s=reader.live.readings_per_s(now_ms),
@@ -81,14 +88,11 @@ def routes(reader: LedgerReader) -> APIRouter:
     return router
 
 
-def _site(reader: LedgerReader, site: Site, now_ms: int) -> LiveSite:
-    account = site_account(reader, site, Level.INTERVAL, day_start(now_ms), now_ms + 1)
-    states = {
-        address.edge: state
-        for address, state in reader.live.states().items()
-        if address.site == site.id and address.region == site.region
-    }
-    power_kw, power_time_ms, missing = _power(reader, site, now_ms)
+def _site(
+    reader: LedgerReader, account: SiteAccount, states: Mapping[str, EdgeState], now_ms: int
+) -> LiveSite:
+    site = account.site
+    power_kw, power_time_ms, missing = power_of(reader, site, now_ms)
     ages = [s.outbox.oldest_age_s for s in states.values() if s.outbox.oldest_age_s is not None]
     return LiveSite(
         site=site.id,
@@ -106,7 +110,7 @@ def _site(reader: LedgerReader, site: Site, now_ms: int) -> LiveSite:
     )
 
 
-def _power(
+def power_of(
     reader: LedgerReader, site: Site, now_ms: int
 ) -> tuple[float | None, int | None, Sequence[str]]:
     """Return the site's power [kW], the time of its oldest part, and the meters it lacks."""

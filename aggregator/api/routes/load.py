@@ -69,7 +69,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         check_rows(Level.INTERVAL, reader.grid_ms, count, from_ms, to_ms)
         rows = tuple(_rows(reader, site, from_ms, min(to_ms, reader.now_ms())))
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(LoadRow, rows)
         return LoadAnswer(
             site=site.id, grid_ms=reader.grid_ms, from_ms=from_ms, to_ms=to_ms, load=rows
         )

@@ -8,14 +8,12 @@ from fastapi import APIRouter, Query, Response
 
 from aggregator.api.accounts import site_account
 from aggregator.api.reader import LedgerReader
-from aggregator.api.shapes import Format, Id, Shape, csv_response, find_site, find_sites
-from aggregator.information import period_start_ms, plan_rows, quota_rows
+from aggregator.api.shapes import Format, Id, Shape, csv_response, find_site, find_sites, known
+from aggregator.information import plan_rows, quota_rows
 from aggregator.ledger.factors import Measure
+from aggregator.periods import period_span
 from aggregator.register.model import Indicator, Production, Register, Site
-from contract.interval import next_month
 from contract.stored import PLAN, THE_REGION, Level
-
-_MONTHS = 12
 
 
 class PlanRow(Shape):
@@ -98,7 +96,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             for tags, at_ms, row in plan_rows(reader.register, reader.now_ms())
             if query.site is None or (tags[0], tags[1]) in chosen | regions
         ]
-        return csv_response(rows) if query.format == "csv" else rows
+        return csv_response(PlanRow, rows) if query.format == "csv" else rows
 
     @router.get("/unit-consumption")
     def unit_consumption(query: Annotated[UnitQuery, Query()]) -> tuple[UnitRow, ...]:
@@ -112,8 +110,7 @@ def routes(reader: LedgerReader) -> APIRouter:
 def _unit_rows(reader: LedgerReader, site: Site) -> Iterator[UnitRow]:
     made = [row for row in reader.register.aims.production if row.site == site.id]
     for row in made:
-        start_ms = period_start_ms(row.period)
-        end_ms = _end(row.period, start_ms)
+        start_ms, end_ms = period_span(row.period)
         account = site_account(reader, site, Level.MONTH, start_ms, end_ms)
         calorific = account.total[Measure.KGCE_CALORIFIC]
         equivalent = account.total[Measure.KGCE_EQUIVALENT]
@@ -130,8 +127,8 @@ def _unit_rows(reader: LedgerReader, site: Site) -> Iterator[UnitRow]:
             period=row.period,
             output=row.amount,
             unit=product.unit,
-            energy_kgce_calorific=_known(calorific),
-            energy_kgce_equivalent=_known(equivalent),
+            energy_kgce_calorific=known(calorific),
+            energy_kgce_equivalent=known(equivalent),
             kgce_calorific_per_unit=per_unit(calorific),
             kgce_equivalent_per_unit=per_unit(equivalent),
             measured_share=account.measured_share,
@@ -177,13 +174,3 @@ def _limits(
                     source=limit["source"],
                     exceeded=exceeded,
                 )
-
-
-def _end(period: str, start_ms: int) -> int:
-    for _ in range(1 if "-" in period else _MONTHS):
-        start_ms = next_month(start_ms)
-    return start_ms
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -16,7 +16,7 @@ from aggregator.api.shapes import (
     Shape,
     TimeMs,
     csv_response,
-    find_site,
+    find_meter,
     find_sites,
     utc,
 )
@@ -60,11 +60,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         """
         spans = _spans(reader, query)
         if query.meter is not None:
-            if query.site is None:
-                raise ApiError(422, "site", "missing: a meter's id is unique within its site only")
-            find_site(reader, query.site)
-            if (query.site, query.meter) not in reader.register.rows:
-                raise ApiError(404, "meter", f"no meter {query.meter!r} at site {query.site!r}")
+            find_meter(reader, query.site, query.meter)
         chosen = [
             (found, reader.register.rows[site.id, found.key.meter][-1])
             for site in find_sites(reader, query.site)
@@ -88,7 +84,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             )
         rows = [row for found, meter in chosen for row in proof_rows(reader, found, meter, spans)]
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(ProofRow, rows)
         return ProofAnswer(closes=all(row.closes for row in rows), channels=tuple(rows))
 
     return router

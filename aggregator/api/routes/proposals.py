@@ -6,17 +6,19 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query
 
+from aggregator.api.accounts import of_series
 from aggregator.api.errors import ApiError
 from aggregator.api.event_shapes import EventFields
 from aggregator.api.reader import LedgerReader, Series, cumulative
 from aggregator.api.routes.events import look_back
 from aggregator.api.shapes import Amounts, Id, Period, Shape, find_sites
+from aggregator.batch import Int64
 from aggregator.clock_proposals import clock_findings
 from aggregator.kernels.register import HELD, SUSPECT
 from aggregator.proposals import Finding, Seen, findings
 from aggregator.verdict import RuleId
 from contract.channels import catalogue
-from contract.interval import DAY_MS, SECOND_MS
+from contract.interval import DAY_MS, SECOND_MS, day_start
 from contract.reading import Quality
 from contract.stored import Level
 from contract.units import MICRO
@@ -26,6 +28,8 @@ MAX_FINDINGS = 200
 MAX_BATCHES = 24
 """Most batches that are shown of one clock."""
 MAX_PERIOD_MS = 400 * DAY_MS
+_AT_ONCE = 200_000
+"""Figures that are read at once."""
 
 
 class EvidenceRow(Shape):
@@ -130,15 +134,11 @@ def routes(reader: LedgerReader) -> APIRouter:
             raise ApiError(422, "to", "at most 400 days are looked through at once")
         clocks = tuple(_clocks(reader, query, from_ms, to_ms))
         rows: list[FindingRow] = []
-        for site in find_sites(reader, query.site):
-            for found in cumulative(reader.series(site.id), site.region):
-                known = (site.id, found.key.meter) in reader.register.rows
-                if not known or query.meter not in (None, found.key.meter):
-                    continue
-                for row in _rows(reader, found, from_ms, to_ms):
-                    if len(rows) == MAX_FINDINGS:
-                        return _answer(from_ms, to_ms, rows, clocks, complete=False)
-                    rows.append(row)
+        for found, starts in _odd_channels(reader, query, from_ms, to_ms):
+            for row in _rows(reader, found, starts):
+                if len(rows) == MAX_FINDINGS:
+                    return _answer(from_ms, to_ms, rows, clocks, complete=False)
+                rows.append(row)
         return _answer(from_ms, to_ms, rows, clocks, complete=True)
 
     return router
@@ -163,7 +163,10 @@ def _clocks(
     """Yield clocks that seem to be wrong, of batches that came in the period."""
     if query.meter is not None:
         return  # a clock is a gateway's
+    kept = reader.misdated_sites()
     for site in find_sites(reader, query.site):
+        if (site.region, site.id) not in kept:
+            continue
         batches = [
             batch
             for batch in reader.misdated(site.region, site.id)
@@ -193,9 +196,45 @@ def _clocks(
             )
 
 
-def _rows(reader: LedgerReader, series: Series, from_ms: int, to_ms: int) -> Iterator[FindingRow]:
+def _odd_channels(
+    reader: LedgerReader, query: ProposalsQuery, from_ms: int, to_ms: int
+) -> Iterator[tuple[Series, Int64]]:
+    """Yield the channels with anything odd, and the starts of the odd intervals.
+
+    Of a city the days' figures tell where to look: they are summed up within a minute.
+    """
+    series = [
+        found
+        for site in find_sites(reader, query.site)
+        for found in cumulative(reader.series(site.id), site.region)
+        if (site.id, found.key.meter) in reader.register.rows
+        and query.meter in (None, found.key.meter)
+    ]
+    if query.site is not None:
+        yield from _odd(reader, series, Level.INTERVAL, from_ms, to_ms)
+        return
+    for found, days in _odd(reader, series, Level.DAY, day_start(from_ms), to_ms):
+        low_ms, high_ms = max(from_ms, int(days[0])), min(to_ms, int(days[-1]) + DAY_MS)
+        yield from _odd(reader, [found], Level.INTERVAL, low_ms, high_ms)
+
+
+def _odd(
+    reader: LedgerReader, series: Sequence[Series], level: Level, from_ms: int, to_ms: int
+) -> Iterator[tuple[Series, Int64]]:
+    """Yield channels with held energy, or with readings left out, and the figures' starts."""
+    length_ms = DAY_MS if level is Level.DAY else reader.grid_ms
+    together = max(1, _AT_ONCE * length_ms // (to_ms - from_ms))
+    for first in range(0, len(series), together):
+        some = {found.index: found for found in series[first : first + together]}
+        figures = reader.figures(level, list(some), from_ms, to_ms)
+        odd = figures.take((figures.flags & (HELD | SUSPECT)) != 0)
+        for index in np.unique(odd.series).tolist():
+            yield some[index], of_series(odd, index).start_ms
+
+
+def _rows(reader: LedgerReader, series: Series, starts: Int64) -> Iterator[FindingRow]:
     said: set[int] = set()
-    for start_ms, end_ms in _odd_spans(reader, series.index, from_ms, to_ms):
+    for start_ms, end_ms in _spans(starts, reader.grid_ms):
         readings, edges = reader.near(series.index, start_ms, end_ms)
         time_ms, value = readings.time_ms, readings.value.astype(np.int64)
         who = {
@@ -210,16 +249,10 @@ def _rows(reader: LedgerReader, series: Series, from_ms: int, to_ms: int) -> Ite
                 yield _row(series, one, who)
 
 
-def _odd_spans(
-    reader: LedgerReader, series: int, from_ms: int, to_ms: int
-) -> Iterator[tuple[int, int]]:
-    """Yield spans of intervals with held energy, or across readings left out."""
-    figures = reader.figures(Level.INTERVAL, [series], from_ms, to_ms)
-    starts = figures.start_ms[(figures.flags & (HELD | SUSPECT)) != 0]
-    if len(starts):
-        breaks = np.flatnonzero(np.diff(starts) > reader.grid_ms) + 1
-        for span in np.split(starts, breaks):
-            yield int(span[0]), int(span[-1]) + reader.grid_ms
+def _spans(starts: Int64, grid_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield spans of intervals that follow each other."""
+    for span in np.split(starts, np.flatnonzero(np.diff(starts) > grid_ms) + 1):
+        yield int(span[0]), int(span[-1]) + grid_ms
 
 
 def _row(series: Series, one: Finding, who: Mapping[int, tuple[str, str]]) -> FindingRow:

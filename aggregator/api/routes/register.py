@@ -82,7 +82,7 @@ def routes(reader: LedgerReader) -> APIRouter:
     def sites(query: Annotated[SitesQuery, Query()]) -> list[SiteRow] | Response:
         """List all sites."""
         rows = [_site_row(site) for site in reader.register.sites.values()]
-        return csv_response(rows) if query.format == "csv" else rows
+        return csv_response(SiteRow, rows) if query.format == "csv" else rows
 
     @router.get("/meters", response_model=MetersAnswer)
     def meters(query: Annotated[MetersQuery, Query()]) -> MetersAnswer | Response:
@@ -91,7 +91,7 @@ def routes(reader: LedgerReader) -> APIRouter:
         chosen = find_sites(reader, query.site)
         rows = [row for site in chosen for row in _meter_rows(reader, site, at_ms)]
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(MeterRow, rows)
         unknown = tuple(
             UnregisteredRow.model_validate(key._asdict())
             for key in reader.unregistered()

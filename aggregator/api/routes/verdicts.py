@@ -7,7 +7,7 @@ from pydantic import Field
 
 from aggregator.api.errors import ApiError
 from aggregator.api.reader import LedgerReader, cumulative
-from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_site, utc
+from aggregator.api.shapes import Format, Id, Period, Shape, csv_response, find_meter, utc
 from aggregator.verdict import RuleId
 from contract.channels import catalogue
 from contract.units import MICRO
@@ -66,9 +66,7 @@ def routes(reader: LedgerReader) -> APIRouter:
     def verdicts(query: Annotated[VerdictsQuery, Query()]) -> VerdictsAnswer | Response:
         """Return the verdicts that stand about a meter's readings, as many at once as asked for."""
         from_ms, to_ms = query.resolve(reader.now_ms())
-        site = find_site(reader, query.site)
-        if (query.site, query.meter) not in reader.register.rows:
-            raise ApiError(404, "meter", f"no meter {query.meter!r} at site {query.site!r}")
+        site = find_meter(reader, query.site, query.meter)
         if query.rule is not None and query.rule not in {str(rule) for rule in RuleId}:
             raise ApiError(422, "rule", f"unknown; known: {', '.join(RuleId)}")
         channels = {
@@ -97,7 +95,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             for one in found[query.offset : end]
         )
         if query.format == "csv":
-            return csv_response(rows)
+            return csv_response(VerdictRow, rows)
         return VerdictsAnswer(
             from_ms=from_ms,
             to_ms=to_ms,

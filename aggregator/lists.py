@@ -1,4 +1,4 @@
-"""Stores what came and is in no total: meters nobody registered, payloads in quarantine.
+"""Keeps lists in the store: meters nobody registered, payloads in quarantine, events people told.
 
 A thread of its own that reads by itself and lets the pipeline write.
 """
@@ -15,11 +15,13 @@ import numpy as np
 from aggregator.api.reader import LedgerReader
 from aggregator.changed import Row, changed
 from aggregator.daily_proof import Put
+from aggregator.facts import Facts
 from aggregator.points import Points
 from aggregator.records import Kept, Records, RecordsUnavailable
 from aggregator.store.base import NO_TIME, Store, StoreError
 from contract.channels import catalogue
-from contract.stored import INFO_TIME_MS, QUARANTINE, UNREGISTERED, Measurement
+from contract.reading import MAX_TIME_MS
+from contract.stored import INFO_TIME_MS, QUARANTINE, TOLD_EVENT, UNREGISTERED, Measurement
 from contract.topics import parse_topic
 
 _WAIT_S = 300.0
@@ -28,13 +30,16 @@ _Meter = tuple[str, str, str]
 """Region, site, meter."""
 
 
-class Strays:
-    """Keeps `unregistered` and `quarantine`."""
+class Lists:
+    """Keeps `unregistered`, `quarantine` and `told_event`."""
 
-    def __init__(self, reader: LedgerReader, store: Store, records: Records, put: Put) -> None:
+    def __init__(
+        self, reader: LedgerReader, store: Store, records: Records, facts: Facts, put: Put
+    ) -> None:
         self._reader = reader
         self._store = store
         self._records = records
+        self._facts = facts
         self._put = put
         self._first: dict[int, tuple[int, str]] = {}
         """Per series the time of its first reading [ms], and the edge that brought it."""
@@ -44,6 +49,7 @@ class Strays:
         for of, rows, gone in (
             (UNREGISTERED, self._unregistered(), {"listed": 0}),
             (QUARANTINE, self._quarantined(), {"payloads": 0}),
+            (TOLD_EVENT, self._told(), {"listed": 0}),
         ):
             self._write(changed(self._stored(of), rows, gone))
 
@@ -64,7 +70,7 @@ class Strays:
 
     def _stored(self, of: Measurement) -> Points:
         with closing(self._store.reader()) as reader:
-            return reader.points(of, INFO_TIME_MS, INFO_TIME_MS + 1)
+            return reader.points(of, INFO_TIME_MS, MAX_TIME_MS)
 
     def _unregistered(self) -> Iterator[Row]:
         meters: dict[_Meter, set[int]] = {}
@@ -119,6 +125,28 @@ class Strays:
                 "reason": max(own, key=attrgetter("last_seen_ms")).reason,
             }
             yield tags, INFO_TIME_MS, fields
+
+    def _told(self) -> Iterator[Row]:
+        for told in self._facts.standing():
+            event = told.event
+            tags = (
+                event.region,
+                event.site,
+                event.meter,
+                event.channel,
+                event.edge,
+                str(event.kind),
+            )
+            yield (
+                tags,
+                event.at_ms,
+                {
+                    "listed": 1,
+                    "told_ms": told.told_ms,
+                    "author": event.author,
+                    "reason": event.reason,
+                },
+            )
 
 
 def _sender(topic: str) -> _Meter:

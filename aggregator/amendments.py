@@ -9,7 +9,7 @@ the pipeline's thread.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -22,7 +22,14 @@ from aggregator.directory import SeriesKey
 from aggregator.facts import Facts, ToldEvent
 from aggregator.ingest.assemble import Arrival
 from aggregator.ledger.meter_events import EventKind, MeterEvent
-from aggregator.ledger.registers import Registers, differing, from_text, to_text
+from aggregator.ledger.registers import (
+    FOR_EVER_MS,
+    SINCE_EVER_MS,
+    Registers,
+    differing,
+    from_text,
+    to_text,
+)
 from aggregator.parameters import Parameters
 from aggregator.register_changes import responsible
 from aggregator.restatements import Restatements, is_settled
@@ -38,6 +45,17 @@ Applied = Mapping[tuple[str, str], Registers]
 CauseOf = Callable[[SeriesKey, Applied], Cause]
 Caused = Callable[[Change], tuple[str, str, str]]
 """The same of one change, with details."""
+_EVER = (SINCE_EVER_MS, FOR_EVER_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Differing:
+    """A channel whose figures follow something else than what is declared."""
+
+    was: Registers
+    declared: Registers
+    from_ms: int
+    to_ms: int
 
 
 class Amendments:
@@ -61,18 +79,22 @@ class Amendments:
         self._noted = len(store.directory.series)
         """Series below this index are noted, or will be when their site is loaded."""
         self._new: dict[SeriesKey, Registers] = {}
+        self._doubted: set[int] = set()
+        """Series whose figures could not be made when that was tried last."""
+        self._found: list[tuple[SeriesKey, str]] = []
         self._unnoted: list[tuple[str, str]] = []
         """Channels and sites to be noted."""
 
     def amend(self, region: str, site: str) -> Iterator[IntervalColumns]:
         """Yield a loaded site's figures that what is declared changes, ready to be written.
 
-        Records of settled days are kept before the figures are yielded; take all of them.
+        Records of settled days are kept before the figures are yielded. Write each part before the
+        next is taken, and take all of them; other readings may be committed between two parts.
         """
         told = self._facts.events(region, site)
         standing = {one.id for one in told if one.undone_ms is None}
-        applied = dict(self._facts.applied(region, site))
-        if not applied:  # nothing to compare with: what was declared is noted with the commit
+        if not self._facts.applied(region, site):
+            # Nothing to compare with: what was declared is noted with the commit.
             self._book.refresh()
             if not self._series(region, site):  # nor any figure that would have to follow
                 self._parameters.declare(region, site, _events(told, standing))
@@ -80,7 +102,7 @@ class Amendments:
             return
         followed = {one.id for one in told if one.followed}
         cause_of = self._cause_of_register()
-        yield from self._follow(region, site, told, followed, applied, cause_of)
+        yield from self._follow(region, site, told, followed, cause_of)
         for one in told:
             if (one.id in followed) == (one.id in standing):
                 continue
@@ -88,7 +110,7 @@ class Amendments:
             cause = (f"event {one.id}", one.event.reason)
             if one.id not in followed:
                 cause = (f"event {one.id} undone", one.undone_why)
-            yield from self._follow(region, site, told, followed, applied, _always(cause))
+            yield from self._follow(region, site, told, followed, _always(cause))
 
     def _follow(
         self,
@@ -96,7 +118,6 @@ class Amendments:
         site: str,
         told: Sequence[ToldEvent],
         followed: set[int],
-        applied: dict[tuple[str, str], Registers],
         cause_of: CauseOf,
     ) -> Iterator[IntervalColumns]:
         """Bring figures in line with the register and some events; one cause for what differs."""
@@ -104,31 +125,74 @@ class Amendments:
         if events != tuple(self._parameters.events(region, site)):  # nearly always there are none
             self._parameters.declare(region, site, events)
         self._book.refresh()
+        applied = self._facts.applied(region, site)
+        differ: dict[int, _Differing] = {}
         now: dict[tuple[str, str], Registers] = {}
-
-        def caused(change: Change) -> tuple[str, str, str]:
-            return (*cause_of(change.key, applied), "")
-
         for index in self._series(region, site):
             key = self._store.directory.series.key(index)
-            declared = self._parameters.registers(index)
-            was = applied.get((key.meter, key.channel))
+            was, declared = applied.get((key.meter, key.channel)), self._parameters.registers(index)
             if was is None:
                 self._new[key] = declared
-            if was in (None, declared):
-                continue
-            span = differing(was, declared)
-            if span is not None:
-                by = caused if differing(replace(was, limits=None), declared) else self._by_meta
-                for redone in self._book.redo(index, *span):
-                    self._restate(redone.old, redone.new, by)
-                    yield redone.changed
-            now[key.meter, key.channel] = declared
-        applied |= now
+            elif was != declared:
+                now[key.meter, key.channel] = declared
+                if span := differing(was, declared):
+                    differ[index] = _Differing(was, declared, *span)
+        if differ:
+            # Readings that come meanwhile go on under what is declared now. Nothing else tells a
+            # next process how far this one came, nor that what it followed may be undone by then.
+            unsure = {
+                index: replace(one.was, unsure=(one.from_ms, one.to_ms))
+                for index, one in differ.items()
+            }
+            keys = {index: self._store.directory.series.key(index) for index in differ}
+            marks = {(keys[i].meter, keys[i].channel): mark for i, mark in unsure.items()}
+            self._facts.put_applied(region, site, marks)
+            self._doubted -= differ.keys()
+            self._book.renew(list(differ))
+        for index, one in differ.items():
+            caused = self._caused(one, applied, cause_of)
+            for redone in self._book.redo(index, one.from_ms, one.to_ms):
+                if redone is not None:
+                    self._restate(redone.old, redone.new, caused)
+                self._doubt()
+                yield IntervalColumns.empty() if redone is None else redone.changed
+        for index in self._doubted:  # once more, at another time
+            key = self._store.directory.series.key(index)
+            if (key.region, key.site) == (region, site):
+                now.pop((key.meter, key.channel), None)
         if now:
             yield IntervalColumns.empty()  # with it go verdicts that change where no figure does
         if now or followed != {one.id for one in told if one.followed}:
             self._facts.put_applied(region, site, now, followed)
+
+    def doubtful(self) -> Sequence[tuple[SeriesKey, str]]:
+        """Return channels whose figures the kernel refused to make since the last call, and why.
+
+        They are noted: the next amendment of their sites makes all of their figures anew.
+        """
+        self._doubt()
+        found, self._found = self._found, []
+        return found
+
+    def _doubt(self) -> None:
+        for index, why in self._book.refused().items():
+            key = self._store.directory.series.key(index)
+            if index not in self._doubted:
+                mark = replace(self._parameters.registers(index), unsure=_EVER)
+                named = {(key.meter, key.channel): mark}
+                self._facts.put_applied(key.region, key.site, named)
+                self._new.pop(key, None)
+                self._doubted.add(index)
+            self._found.append((key, why))
+
+    def _caused(self, one: "_Differing", applied: Applied, cause_of: CauseOf) -> Caused:
+        """Return what names the cause of a channel's changes."""
+        was = replace(one.was, unsure=None)
+        if differing(was, one.declared) is None:
+            return lambda _: ("recovery", "figures that a stop had left out", "")
+        if differing(replace(was, limits=None), one.declared) is None:
+            return self._by_meta
+        return lambda change: (*cause_of(change.key, applied), "")
 
     def _by_meta(self, change: Change) -> tuple[str, str, str]:
         """Name what else is declared: modulus, rating and step, by the edge's meta."""

@@ -6,7 +6,7 @@ with what is about to be committed, and run through fresh heads. Both end in the
 (docs/formats/ledger.md), so the order in which readings come does not matter.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,11 +99,24 @@ class Book:
         self._heads.grow()
         return readings.series[~self._parameters.registered[readings.series]]
 
-    def is_late(self, readings: ReadingColumns) -> bool:
-        """Tell whether readings must be seen beside others of their channels, or only fill gaps."""
+    def late(self, readings: ReadingColumns) -> NDArray[np.bool_]:
+        """Tell which readings must be seen beside others of their channels, or only fill gaps."""
         fills = (readings.quality == Quality.FREEZE) | (readings.quality == SPARE)
         fills |= self._near.spare(readings)
-        return bool((fills | self._heads.overtaken(readings.series, readings.time_ms)).any())
+        late: NDArray[np.bool_] = fills | self._heads.overtaken(readings.series, readings.time_ms)
+        return late
+
+    def is_late(self, readings: ReadingColumns) -> bool:
+        """Tell whether any of the readings is late."""
+        return bool(self.late(readings).any())
+
+    def refused(self) -> Mapping[int, str]:
+        """Return series whose figures could not be made since the last call, and why.
+
+        Their stored figures and their heads are as they were.
+        """
+        refused, self._runs.refused = self._runs.refused, {}
+        return refused
 
     def load_site(self, region: str, site: str) -> IntervalColumns:
         """Load the heads of a site from the store, once; return figures that the store lacks.
@@ -163,10 +176,17 @@ class Book:
 
     # ------------------------------------------------------------------ recomputing
 
-    def redo(self, series: int, from_ms: int, to_ms: int) -> Iterator[Redone]:
-        """Rewrite what facts in [from_ms, to_ms] touch; yield what differs, some days at a time.
+    def renew(self, series: Sequence[int]) -> None:
+        """Make heads again under what is declared now: what is read from here on goes on there."""
+        for index in series:
+            self._heads.empty(index)
+        self._reload(np.unique(np.array(series, np.int32)), ReadingColumns.empty(cumulative=True))
 
-        Take all that is yielded: then the channel's head is made again.
+    def redo(self, series: int, from_ms: int, to_ms: int) -> Iterator[Redone | None]:
+        """Rewrite what facts in [from_ms, to_ms] touch, some days at a time; None: nothing differs.
+
+        Write each piece before the next is taken. Other readings may be committed between two, once
+        the channel is renewed: a piece is made of all that is stored by then.
         """
         own, none = np.array([series], np.int32), ReadingColumns.empty(cumulative=True)
         first = self._store.readings(own, 0, 0, after=1).time_ms
@@ -183,11 +203,7 @@ class Book:
             low = min([low, *(span.start_ms for span in spans)])
             high = max([high, *(span.end_ms for span in spans)])
         for day_ms in range(day_start(low), high, _REDO_MS) if low < high else ():
-            redone = self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
-            if redone is not None:
-                yield redone
-        self._heads.empty(series)
-        self._reload(own, none)
+            yield self._redone(own, day_ms, min(day_ms + _REDO_MS, day_start(high) + DAY_MS))
 
     def registered(self, series: Int32) -> Int32:
         """Return which of some series are in the ledger: cumulative, of meters in the register."""
@@ -214,8 +230,10 @@ class Book:
         self._vee.note(metered.tolist(), start_ms, end_ms)
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
         none = ReadingColumns.empty(cumulative=True)
+        made = self._rewrite(metered, start_ms, end_ms, none)
         new = overlaid(
-            self._rewrite(metered, start_ms, end_ms, none),
+            old.take(np.isin(old.series, list(self._runs.refused))),
+            made,
             self.integration.made(series, start_ms, end_ms, old),
             self._measures.of_nothing(old, self._store.grid_ms),
         )
@@ -260,6 +278,7 @@ class Book:
         inside = (rows.start_ms >= start_ms) & (rows.start_ms < end_ms)
         made = self._runs.figures(IntervalRows(rows.block[:, inside]))
         declared = series[~self._parameters.plain[series]]
+        declared = declared[~np.isin(declared, list(self._runs.refused))]
         if len(declared) == 0:
             return made
         # Between two registers there may be intervals of which nothing is known any more.
@@ -285,7 +304,8 @@ class Book:
                         borders = span.start_ms, span.end_ms - 1
                         readings, _ = self._near.read(span.series, *borders, fresh)
                     _, last_pieces = self._runs.run_all(heads, readings, span.series)
-                    self._heads[span.series] = heads
+                    taken = ~np.isin(span.series, list(self._runs.refused))
+                    self._heads[span.series[taken]] = heads[taken]
                     self._heads.unsure[span.series] = np.isin(span.series, _frozen_last(readings))
                     came_ms = last[np.searchsorted(series, span.series)]
                     self._heads.silent_ms[span.series] = self._silent(readings, came_ms)

@@ -56,6 +56,11 @@ class Counter(StrEnum):
     COMMITS = "commits"
     ACKS = "acks"
     ROLLUP_DAYS = "rolled_up_days"
+    UNMADE = "refused_channel_updates"
+    """Times that the register kernel refused a channel's readings: kept raw, made good later."""
+    FAILED = "failed_amendments"
+    """Sites' figures that could not be brought in line with what is declared: tried again when the
+    next fact is told, and at the next start."""
     RELEASED = "released_readings"
     """Readings that the door had refused and a clock event let in."""
     BEFORE_COMMISSIONING = "before_commissioning_verdicts"
@@ -207,6 +212,28 @@ class MeterUnregistered(Event):
     region: str
     site: str
     meter: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRefused(Event):
+    """The register kernel refuses a channel's readings, which are kept: it is to be repaired."""
+
+    level: ClassVar[Literal["error"]] = "error"
+    region: str
+    site: str
+    meter: str
+    channel: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AmendmentFailed(Event):
+    """A site's figures could not be brought in line with what is declared; the rest goes on."""
+
+    level: ClassVar[Literal["error"]] = "error"
+    region: str
+    site: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

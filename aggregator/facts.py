@@ -118,11 +118,15 @@ class Facts(Database):
         region: str,
         site: str,
         registers: Mapping[tuple[str, str], Registers],
-        followed: Collection[int],
+        followed: Collection[int] | None = None,
     ) -> None:
-        """Note what the stored figures of some channels, and of the site's events, follow now."""
+        """Note what the stored figures of some channels, and of the site's events, follow now.
+
+        followed: None leaves the events as they are.
+        """
         with self._transaction() as db:
-            _follow(db, region, site, followed)
+            if followed is not None:
+                _follow(db, region, site, followed)
             for (meter, channel), declared in registers.items():
                 key = {"region": region, "site": site, "meter": meter, "channel": channel}
                 db.execute(delete(APPLIED).filter_by(**key))

@@ -16,7 +16,6 @@ import numpy as np
 
 from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
 from aggregator.batch import IntervalColumns
-from aggregator.events import Counter, Events
 from aggregator.node_rows import of_region, taken_back
 from aggregator.nodes import (
     OF_REGIONS,
@@ -29,7 +28,7 @@ from aggregator.points import Points, Tags
 from aggregator.register.limits import Limit, limit_of
 from aggregator.restatements import is_settled
 from aggregator.silent_sites import with_silent
-from aggregator.store.base import Store
+from aggregator.store.base import CommitResult, Store, refuse
 from aggregator.tariff_days import TariffDays
 from contract.interval import BEIJING_OFFSET_MS, DAY_MS, day_start, month_start, next_month
 from contract.stored import (
@@ -59,7 +58,6 @@ class NodeFigures:
         self,
         store: Store,
         nodes: Nodes,
-        events: Events,
         time_ms: Callable[[], int],
         tariffs: TariffDays | None = None,
     ) -> None:
@@ -67,7 +65,7 @@ class NodeFigures:
         self._store = store
         self._tariffs = tariffs
         self._nodes = nodes
-        self._events = events
+        self._refused: Callable[[CommitResult], None] = refuse
         self._time_ms = time_ms
         self._noted: dict[Place, str] = {
             (tags[0], tags[1]): row["steps"]
@@ -83,6 +81,10 @@ class NodeFigures:
         self._to_note: dict[Place, None] = {}
         self._open: set[tuple[Place, int]] | None = None
         """(site, day) touched while the day was not over: their balance is still to be made."""
+
+    def refused_to(self, note: Callable[[CommitResult], None]) -> None:
+        """Let someone keep the lines that the store refuses; until then one ends the run."""
+        self._refused = note
 
     # ------------------------------------------------------------------ with the roll-ups
 
@@ -285,7 +287,7 @@ class NodeFigures:
     def _write(self, points: Points) -> None:
         if len(points):
             result = self._store.write_points(points)
-            self._events.count(Counter.REFUSED, len(result.refused))
+            self._refused(result)
 
 
 def _node(found: NodeBalance, limit: Limit) -> tuple[int, int, bool | None, int]:

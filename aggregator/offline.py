@@ -14,6 +14,7 @@ from aggregator.api.reader import StoreLedgerReader
 from aggregator.app import load_tables, wall_ms
 from aggregator.book import Book
 from aggregator.config import Config
+from aggregator.dead_letters import DeadLetters
 from aggregator.events import Events
 from aggregator.facts import Facts
 from aggregator.ingest.assemble import Assembler
@@ -22,6 +23,7 @@ from aggregator.live import Live
 from aggregator.measures import Measures
 from aggregator.owned import owned_store
 from aggregator.parameters import Parameters
+from aggregator.recorder import Recorder
 from aggregator.records import Records
 from aggregator.refusals import NothingThereError
 from aggregator.register.model import Register
@@ -121,6 +123,16 @@ def opened(
             parameters.declare(*place, facts.declared(*place))
         measures = Measures(store.directory, parameters, factor_set, tariffs)
         book = Book(store, parameters, measures)
+        rollups = Rollups.with_nodes(
+            store,
+            events,
+            tables.register,
+            factor_set.counts,
+            tariffs,
+            wall_ms,
+            Stuck(store, parameters),
+        )
+        rollups.refused_to(DeadLetters(Recorder(records, events), events, wall_ms).note)
         yield Parts(
             store=store,
             register=tables.register,
@@ -130,15 +142,7 @@ def opened(
             book=book,
             amendments=Amendments(store, book, parameters, facts, restatements, wall_ms),
             restatements=restatements,
-            rollups=Rollups.with_nodes(
-                store,
-                events,
-                tables.register,
-                factor_set.counts,
-                tariffs,
-                wall_ms,
-                Stuck(store, parameters),
-            ),
+            rollups=rollups,
             reader=StoreLedgerReader(
                 store,
                 tables.register,

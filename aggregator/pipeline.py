@@ -9,8 +9,9 @@ same commit is repeated, the inbox fills, and edges keep what was not acked.
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -22,8 +23,11 @@ from aggregator.arrivals import Arrivals
 from aggregator.batch import SPARE, Int32, IntervalColumns, ReadingColumns
 from aggregator.book import Book
 from aggregator.config import PaceSection
-from aggregator.directory import Source
+from aggregator.dead_letters import DeadLetters
+from aggregator.directory import SeriesKey, Source
 from aggregator.events import (
+    AmendmentFailed,
+    ChannelRefused,
     Counter,
     Event,
     Events,
@@ -52,11 +56,7 @@ from aggregator.records import (
 )
 from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import (
-    Commit,
-    Ranges,
-    Store,
-)
+from aggregator.store.base import Commit, Ranges, Store, StoreError, StoreRetriable
 from aggregator.writer import Stopped, Writer
 from contract.meta import Meta
 from contract.state import decode_state
@@ -67,6 +67,8 @@ _OVERDUE_S = 1.0
 """Live batches wait no longer for what came with them: sites that are new take time to load."""
 _IDLE_S = 0.05
 _STATES_S = 5.0
+_REPAIR_S = 3_600.0
+"""Between two tries to make a refused channel's figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,20 @@ class _Job:
     region: str
     site: str
     done: Future[int]
+
+
+@dataclass(slots=True)
+class _Amendment:
+    """Figures of a site that are brought in line with what is declared."""
+
+    region: str
+    site: str
+    pieces: Iterator[int]
+    """Does a piece each time; how many intervals that changed."""
+    done: Future[int]
+    changed: int = 0
+    before: "_Amendment | None" = None
+    """What the same job began first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +143,20 @@ class Pipeline:
         self._ended = threading.Event()
         self._jobs: SimpleQueue[_Job | _Points] = SimpleQueue()
         self._loaded: set[tuple[str, str]] = set()
-        """(region, site) whose heads are loaded and whose figures follow what is declared."""
+        """(region, site) whose heads are loaded and whose figures follow what is declared, or will
+        when what is under way is done."""
+        self._under_way: deque[_Amendment] = deque()
+        self._repairs: dict[tuple[str, str], float] = {}
+        """(region, site) with channels to be repaired -> when that is tried next [monotonic s]."""
+        self._tried: dict[tuple[str, str], float] = {}
+        """(region, site) -> when repairing was tried last [monotonic s]."""
+        self._doubtful: set[SeriesKey] = set()
+        """Channels told to be refused."""
 
-        self._writer = Writer(store, rollups, self._records, events, time_ms)
+        dead_letters = DeadLetters(self._records, events, time_ms)
+        rollups.refused_to(dead_letters.note)
+        self._dead_letters = dead_letters
+        self._writer = Writer(store, rollups, dead_letters, events)
         self._assembler = Assembler(store.directory)
         self._metas = Metas(records.metas(), self._records, parameters, self._tell)
         self._answers = Answers(store.directory, store.receipts(), publish, events, time_ms)
@@ -153,7 +180,7 @@ class Pipeline:
             for place in self._rollups.unsure():
                 self._load_site(*place)
             while not self._writer.stopping:
-                for message in self._inbox.take(_IDLE_S):
+                for message in self._inbox.take(0.0 if self._under_way else _IDLE_S):
                     self._receive(message)
                     if self._groups.waited_s(now := time.monotonic()) >= _OVERDUE_S:
                         self._work(now)
@@ -175,7 +202,8 @@ class Pipeline:
     def amend(self, region: str, site: str) -> Future[int]:
         """Bring a site's figures in line with its events; how many intervals that changed.
 
-        From any thread. Cancelled when the pipeline ends first: the next start does it.
+        From any thread. Readings go on coming in between; a long one takes its turns with them.
+        Cancelled when the pipeline ends first: the next start does it.
         """
         return self._ask(_Job(region, site, Future()))
 
@@ -187,9 +215,18 @@ class Pipeline:
         return job.done
 
     def _cancel_jobs(self) -> None:
+        while self._under_way:
+            done = self._under_way.popleft().done
+            if not done.done():
+                done.set_exception(CancelledError("the pipeline has ended"))
         with contextlib.suppress(Empty):
             while True:
                 self._jobs.get_nowait().done.cancel()
+
+    @property
+    def amending(self) -> bool:
+        """Whether figures are being brought in line with what is declared, or will be."""
+        return bool(self._under_way) or not self._jobs.empty()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -201,13 +238,20 @@ class Pipeline:
         self._metas.keep()  # before readings that were taken under them
         prompt = self._groups.prompt(now)
         if prompt:
-            self._commit(prompt, late=False)
+            self._commit(prompt)
         for late in self._groups.late(now):
-            self._commit(late, late=True)
+            self._commit(late)
         while not self._jobs.empty():
             self._do(self._jobs.get())
         while self._to_release:
-            self._release(*self._to_release.pop())
+            place = self._to_release.pop()
+            self._under_way.append(_Amendment(*place, self._released(*place), Future()))
+        for place in [place for place, due in self._repairs.items() if due <= now]:
+            del self._repairs[place]
+            self._tried[place] = now
+            self._under_way.append(self._amendment(*place, Future()))
+        if self._under_way and self._go_on(self._under_way[0]):
+            self._under_way.popleft()
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
@@ -219,8 +263,8 @@ class Pipeline:
         self._keep_information()
 
     def _commit_all(self) -> None:
-        for arrivals, late in self._groups.rest():
-            self._commit(arrivals, late=late)
+        for arrivals in self._groups.rest():
+            self._commit(arrivals)
         self._roll_up()
         self._keep_states()
         self._answers.send()
@@ -253,7 +297,7 @@ class Pipeline:
     def _keep_information(self) -> None:
         """Write one site's names and plans, where they changed."""
         if self._information is not None:
-            self._writer.note_refused(self._writer.insist(self._information.keep))
+            self._dead_letters.note(self._writer.insist(self._information.keep))
 
     # ------------------------------------------------------------------ receiving
 
@@ -344,10 +388,10 @@ class Pipeline:
 
     # ------------------------------------------------------------------ committing
 
-    def _commit(self, arrivals: Sequence[Arrival], *, late: bool) -> None:
+    def _commit(self, arrivals: Sequence[Arrival]) -> None:
         """Make batches durable with the intervals they touch, then owe their edges an ack."""
         restate = partial(self._amendments.restate, arrivals=arrivals)
-        self._take_in(arrivals, self._answers.settle(arrivals), restate, late=late)
+        self._take_in(arrivals, self._answers.settle(arrivals), restate)
         self._events.count(Counter.COMMITS)
         self._events.count(Counter.BATCHES, len(arrivals))
         if self._arrivals is not None:
@@ -362,34 +406,56 @@ class Pipeline:
         receipts: Mapping[Source, Ranges],
         restate: Callable[[IntervalColumns, str], None],
         *,
-        late: bool,
+        late: bool = False,
     ) -> int:
-        """Make readings durable with the intervals they touch; return how many of these."""
+        """Make readings durable with the intervals they touch; return how many of these.
+
+        late: all of them are taken as late, whatever was read before.
+        """
         cumulative = ReadingColumns.concatenate([part.cumulative for part in parts])
         instantaneous = ReadingColumns.concatenate([part.instantaneous for part in parts])
         counted = self._book.counted(cumulative)
         unregistered = self._book.unregistered(cumulative)
-        # Between its arrival and its turn a batch may have become late: another came first.
-        if late or self._book.is_late(counted):
-            intervals = self._writer.insist(lambda: self._book.recompute(counted))
-            cause = "late readings"
-            spare = int(np.count_nonzero(counted.quality == SPARE))
-            self._events.count(Counter.LATE, len(counted) - spare)
-            self._events.count(Counter.OTHER_EDGE, spare)
-        else:
+        # Between its arrival and its turn a batch may have become late, or some channels of it:
+        # others came first. What comes with them need not be recomputed.
+        overtaken = np.full(len(counted), True) if late else self._book.late(counted)
+        theirs = np.isin(counted.series, counted.series[overtaken])
+        late_ones, newer_ones = counted.take(theirs), counted.take(~theirs)
+        recomputed = self._writer.insist(lambda: self._book.recompute(late_ones))
+        spare = int(np.count_nonzero(late_ones.quality == SPARE))
+        self._events.count(Counter.LATE, int(overtaken.sum()) - spare)
+        self._events.count(Counter.OTHER_EDGE, spare)
+        advanced = self._book.advance(newer_ones)
+        intervals = IntervalColumns.concatenate([recomputed, advanced])
+
+        def keep_records() -> None:
+            restate(recomputed, "late readings")
             # A register that was silent over a settled day's end tells now what it counted.
-            intervals, cause = self._book.advance(counted), "newer readings"
+            restate(advanced, "newer readings")
+
         verdicts = self._writer.insist(lambda: self._book.verdicts(cumulative))
         dirty, reverse = self._book.integration.touch(instantaneous)
         commit = Commit(cumulative, instantaneous, intervals, receipts, dirty, verdicts)
+        self._note_doubtful()
         self._writer.insist(self._amendments.note_new)  # before: a crash between is harmless
-        self._writer.commit(commit, partial(restate, intervals, cause))
+        self._writer.commit(commit, keep_records)
         readings = len(cumulative) + len(instantaneous)
         self._live.take(instantaneous, readings, self._time_ms())
         self._events.count(Counter.READINGS, readings)
         self._events.count(Counter.REVERSE_RATES, reverse)
         self._tell_unregistered(unregistered)
         return len(intervals)
+
+    def _note_doubtful(self) -> None:
+        """Put channels that the kernel refused on the list to be repaired; name each once."""
+        for key, reason in self._writer.insist(self._amendments.doubtful):
+            self._events.count(Counter.UNMADE)
+            place = (key.region, key.site)
+            again = self._tried.get(place, -_REPAIR_S) + _REPAIR_S
+            self._repairs.setdefault(place, again)
+            if key not in self._doubtful:
+                self._doubtful.add(key)
+                self._events.emit(ChannelRefused(*key, reason))
 
     def _tell_unregistered(self, series: Int32) -> None:
         """Count readings of unregistered meters; name each meter once."""
@@ -399,13 +465,13 @@ class Pipeline:
             event = MeterUnregistered(region, site, meter)
             self._say_once(self._unregistered, f"{region}/{site}/{meter}", event)
 
-    def _load_site(self, region: str, site: str) -> int:
-        """Load a site's heads once, and write what the store lacks or has otherwise.
+    def _load_site(self, region: str, site: str) -> "_Amendment | None":
+        """Load a site's heads once, write what the store lacks, and begin to amend what differs.
 
-        Returns how many intervals followed what was declared since.
+        Returns that amendment; None: the site is loaded already.
         """
         if (region, site) in self._loaded:
-            return 0
+            return None
         lacking = self._writer.insist(lambda: self._book.load_site(region, site))
         self._write_figures(lacking, lambda: self._amendments.restate_loaded(region, site, lacking))
         found = self._writer.insist(
@@ -413,51 +479,96 @@ class Pipeline:
         )
         self._write_figures(found, lambda: self._amendments.restate_loaded(region, site, found))
         self._rollups.made_sure(region, site)
-        changed = self._writer.insist(lambda: self._amend(region, site))
-        changed += self._release(region, site)
+        self._note_doubtful()
+        amendment = self._amendment(region, site, Future())
+        if not self._go_on(amendment):
+            self._under_way.append(amendment)
         self._writer.insist(self._amendments.note_new)  # what the next event is compared with
         self._loaded.add((region, site))
-        return changed
+        return amendment
 
     def _do(self, job: "_Job | _Points") -> None:
+        """Do what another thread asks for, or begin it."""
         if not job.done.set_running_or_notify_cancel():
             return
+        if isinstance(job, _Job):
+            before = self._load_site(job.region, job.site)  # notes what figures follow until now
+            amendment = self._amendment(job.region, job.site, job.done)
+            amendment.before = before
+            self._under_way.append(amendment)
+            return
         try:
-            if isinstance(job, _Points):
-                job.done.set_result(self._writer.points(self._writer.insist(job.make)))
-                return
-            changed = self._load_site(job.region, job.site)
-            changed += self._writer.insist(lambda: self._amend(job.region, job.site))
-            changed += self._release(job.region, job.site)
-            job.done.set_result(changed)
-        except BaseException as error:
+            job.done.set_result(self._writer.points(self._writer.insist(job.make)))
+        except (Stopped, StoreError) as error:
             job.done.set_exception(error)
             raise
+        except Exception as error:  # noqa: BLE001 - whoever asked is told
+            job.done.set_exception(error)
 
-    def _amend(self, region: str, site: str) -> int:
-        changed = 0
-        for figures in self._amendments.amend(region, site):
+    def _amendment(self, region: str, site: str, done: Future[int]) -> "_Amendment":
+        return _Amendment(region, site, self._amended(region, site), done)
+
+    def _go_on(self, amendment: "_Amendment") -> bool:
+        """Do one piece of an amendment; tell whether that was the last."""
+        try:
+            changed = next(amendment.pieces, None)
+        except (Stopped, StoreError) as error:
+            amendment.done.set_exception(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - of one site: the others go on
+            amendment.done.set_exception(error)
+            reason = f"{type(error).__name__}: {error}"
+            self._events.count(Counter.FAILED)
+            self._events.emit(AmendmentFailed(amendment.region, amendment.site, reason))
+            return True
+        if changed is None:
+            before = amendment.before.changed if amendment.before else 0
+            amendment.done.set_result(before + amendment.changed)
+            return True
+        amendment.changed += changed
+        return False
+
+    def _amended(self, region: str, site: str) -> Iterator[int]:
+        """Bring a site's figures in line with what is declared, a piece each time.
+
+        Yields how many intervals a piece has changed. Between two pieces other readings, of these
+        channels too, may be committed. When the store was away, it begins again: what is right by
+        then is not written.
+        """
+        pieces: Iterator[IntervalColumns] | None = None
+
+        def piece() -> IntervalColumns | None:
+            nonlocal pieces
+            try:
+                pieces = self._amendments.amend(region, site) if pieces is None else pieces
+                return next(pieces, None)
+            except StoreRetriable:
+                pieces = None
+                raise
+
+        while (figures := self._writer.insist(piece)) is not None:
             self._write_figures(figures)
-            changed += len(figures)
-        return changed
+            self._note_doubtful()
+            yield len(figures)
+        yield from self._released(region, site)
 
-    def _release(self, region: str, site: str) -> int:
-        """Let in what the door refused and clock events put right; how many intervals that changed.
+    def _released(self, region: str, site: str) -> Iterator[int]:
+        """Let in what the door refused and clock events put right, some at a time.
 
-        A payload leaves the quarantine when all of it is in the store; a crash before that only
-        means looking at it again.
+        Yields how many intervals that changed. A payload leaves the quarantine when all of it is in
+        the store; a crash before that only means looking at it again.
         """
         clocks = self._parameters.clocks(region, site)
-        changed = 0
         group: list[Release] = []
         for one in self._misdated_of(region, site) if clocks else ():
-            found = self._writer.insist(partial(self._released, one, clocks))
+            found = self._writer.insist(partial(self._release_of, one, clocks))
             if found is not None:
                 group.append(found)
             if sum(map(len, group)) >= self._pace.commit_readings:
-                changed += self._let_in(group)
+                yield self._let_in(group)
                 group = []
-        return changed + self._let_in(group)
+        if group:
+            yield self._let_in(group)
 
     def _misdated_of(self, region: str, site: str) -> Iterator[Quarantined]:
         last: Quarantined | None = None
@@ -465,12 +576,10 @@ class Pipeline:
             yield from some
             last = some[-1]
 
-    def _released(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
+    def _release_of(self, kept: Quarantined, clocks: Sequence[MeterEvent]) -> Release | None:
         return release_of(kept, clocks, self._assembler, self._store, self._time_ms())
 
     def _let_in(self, group: Sequence[Release]) -> int:
-        if not group:
-            return 0
         for one in group:
             self._metas.use(one.address, one.meta, one.newest_ms)
         edges = {one.address.edge for one in group}

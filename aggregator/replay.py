@@ -18,8 +18,8 @@ from aggregator.book import Book
 from aggregator.changes import Change, changes_between
 from aggregator.kernels.rollup import fixed_starts
 from aggregator.restatements import Restatements, is_settled
-from aggregator.rollups import Rollups, summed
-from aggregator.store.base import NO_TIME, Commit, CommitResult, DirtyDay, Store, StoreRefused
+from aggregator.rollups import Rollups, days_of, summed
+from aggregator.store.base import NO_TIME, Commit, DirtyDay, Store
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
@@ -97,6 +97,7 @@ class Replayer:
             changed += self._catch_up(redone.changed) if redone is not None else 0
         self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
+        self._check_made()
         return changed
 
     def _loaded(self, region: str, site: str, figures: IntervalColumns) -> int:
@@ -107,7 +108,7 @@ class Replayer:
     def _catch_up(self, figures: IntervalColumns) -> int:
         if self._put(figures):
             first_ms, last_ms = int(figures.start_ms.min()), int(figures.start_ms.max())
-            self._rollups.mark(self._dirty(figures), first_ms, last_ms)
+            self._rollups.mark(days_of(self._store.directory, figures), first_ms, last_ms)
         return len(figures)
 
     def parts(
@@ -139,7 +140,8 @@ class Replayer:
 
         Raises:
             StoreRetriable: the store is away; repeat the part.
-            StoreRefused: it refused a figure, which keeps its old value though a record names it.
+            StoreRefused: it refused a figure, which keeps its old value though a record names it,
+                and nobody keeps such lines (`Rollups.refused_to`).
         """
         series = self._channels(part.region, part.site)
         made = Made()
@@ -154,6 +156,7 @@ class Replayer:
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
         redone = self._book.remade(series, part.from_ms, part.to_ms)
+        self._check_made()
         told: set[_Figure] = set()
         made = Made()
         if redone is None:
@@ -178,6 +181,10 @@ class Replayer:
         _, own = self._level(Level.MONTH, series, month_ms, end_ms, months, told)
         return made + own
 
+    def _check_made(self) -> None:
+        for key, why in self._amendments.doubtful():
+            raise RuntimeError(f"{'/'.join(key)}: {why}")
+
     def _level(
         self,
         level: Level,
@@ -195,9 +202,9 @@ class Replayer:
             return new, Made()
         records = self._record(level, old, new, told)
         # What is made of these is marked first, to be made again after a crash in between.
-        dirty = self._dirty(new.take(differs))
-        _check(self._store.commit(Commit.without_readings(dirty=dirty)))
-        _check(self._store.write_intervals(level, new.take(differs)))
+        dirty = days_of(self._store.directory, new.take(differs))
+        self._rollups.note_refused(self._store.commit(Commit.without_readings(dirty=dirty)))
+        self._rollups.note_refused(self._store.write_intervals(level, new.take(differs)))
         return new, Made(rollups=int(differs.sum()), records=records)
 
     def _record(
@@ -225,18 +232,11 @@ class Replayer:
         """Write intervals with the marks of their days, and the verdicts there."""
         verdicts = self._book.verdicts(ReadingColumns.empty(cumulative=True))
         if len(figures) or verdicts:
-            dirty = self._dirty(figures)
-            _check(self._store.commit(Commit.without_readings(figures, dirty, verdicts)))
+            dirty = days_of(self._store.directory, figures)
+            self._rollups.note_refused(
+                self._store.commit(Commit.without_readings(figures, dirty, verdicts))
+            )
         return len(figures)
-
-    def _dirty(self, figures: IntervalColumns) -> frozenset[DirtyDay]:
-        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
-        keys = self._store.directory.series
-        pairs = set(zip(figures.series.tolist(), _starts(figures, DAY_MS).tolist(), strict=True))
-        return frozenset(
-            DirtyDay(keys.key(index).region, keys.key(index).site, day_ms)
-            for index, day_ms in pairs
-        )
 
     def _channels(self, region: str, site: str) -> Int32:
         """Return the cumulative channels of a site's registered meters."""
@@ -270,8 +270,3 @@ def _of_nothing(rows: IntervalColumns, grid_ms: int) -> IntervalColumns:
         field.name: unknown if field.name in MEASURE_FIELDS else zero for field in fields(rows)
     }
     return IntervalColumns(**(columns | kept))
-
-
-def _check(result: CommitResult) -> None:
-    for refused in result.refused:
-        raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")

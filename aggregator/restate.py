@@ -16,7 +16,7 @@ from aggregator.kernels.rollup import fixed_starts
 from aggregator.measures import Measures
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, DirtyDay, Store, StoreRefused
+from aggregator.store.base import Commit, DirtyDay, Store
 from contract.interval import DAY_MS, day_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
@@ -71,7 +71,8 @@ class Restater:
 
         Raises:
             StoreRetriable: the store is away; repeat the run.
-            StoreRefused: it refused a figure, which keeps its old value though a record names it.
+            StoreRefused: it refused a figure, which keeps its old value though a record names it,
+                and nobody keeps such lines (`Rollups.refused_to`).
         """
         waiting = 0
         nothing = ReadingColumns.empty(cumulative=True)
@@ -83,8 +84,7 @@ class Restater:
                 if change.settled
             )
             result = self._store.commit(Commit(nothing, none, part.intervals, {}, part.dirty))
-            for refused in result.refused:
-                raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")
+            rollups.note_refused(result)
             starts = part.intervals.start_ms
             rollups.mark(part.dirty, int(starts.min()), int(starts.max()))
             waiting += 1

@@ -12,29 +12,22 @@ from itertools import groupby
 import numpy as np
 
 from aggregator.batch import Int32, Int64, IntervalColumns
+from aggregator.directory import Directory
 from aggregator.events import Counter, Events
 from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from aggregator.node_figures import NodeFigures
+from aggregator.node_rows import SUMMED
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Commit, DirtyDay, Store
+from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, refuse
 from aggregator.stuck import Stuck
 from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
-from contract.stored import Level
+from contract.stored import MEASURE_FIELDS, Level
 
-_SUMMED = (
-    "amount",
-    "amount_estimated",
-    "amount_held",
-    "measured_ms",
-    "estimated_ms",
-    "received",
-)
 _PORTION = 4_000
 """Series that are redone at once."""
-_MEASURES = ("kgce_calorific", "kgce_equivalent", "co2_kg", "cost_cny")
 
 
 class Rollups:
@@ -53,6 +46,7 @@ class Rollups:
     ) -> None:
         self._store = store
         self._events = events
+        self._refused: Callable[[CommitResult], None] = refuse
         self._stuck = stuck
         self._nodes = nodes
         self._marked: dict[DirtyDay, tuple[int, int]] = {
@@ -83,7 +77,17 @@ class Rollups:
         """
         nodes = Nodes(store, register, counts)
         periods = TariffDays(store, nodes, tariffs)
-        return cls(store, events, stuck, NodeFigures(store, nodes, events, time_ms, periods))
+        return cls(store, events, stuck, NodeFigures(store, nodes, time_ms, periods))
+
+    def refused_to(self, note: Callable[[CommitResult], None]) -> None:
+        """Let someone keep the lines that the store refuses; until then one ends the run."""
+        self._refused = note
+        if self._nodes is not None:
+            self._nodes.refused_to(note)
+
+    def note_refused(self, result: CommitResult) -> None:
+        """Hand on what the store refused of a write."""
+        self._refused(result)
 
     def unsure(self) -> list[tuple[str, str]]:
         """Return the sites whose marks stand until `made_sure`: nothing else would find them."""
@@ -211,12 +215,23 @@ class Rollups:
         verdicts = self._stuck.changes(hours, series, from_ms, to_ms)
         if verdicts:
             result = self._store.commit(Commit.without_readings(verdicts=verdicts))
-            self._events.count(Counter.REFUSED, len(result.refused))
+            self._refused(result)
             self._events.count_verdicts(verdicts)
 
     def _write(self, level: Level, figures: IntervalColumns) -> None:
         result = self._store.write_intervals(level, figures)
-        self._events.count(Counter.REFUSED, len(result.refused))
+        self._refused(result)
+
+
+def days_of(directory: Directory, intervals: IntervalColumns) -> frozenset[DirtyDay]:
+    """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
+    day = fixed_starts(intervals.start_ms.copy(), DAY_MS)
+    found: set[DirtyDay] = set()
+    for day_ms in np.unique(day).tolist():
+        for index in np.unique(intervals.series[day == day_ms]).tolist():
+            key = directory.series.key(index)
+            found.add(DirtyDay(key.region, key.site, day_ms))
+    return frozenset(found)
 
 
 def _hours(day_ms: int, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
@@ -237,10 +252,10 @@ def summed(
     if len(rows) == 0:
         return rows
     group, first = runs(rows.series.astype(np.int64), period_ms)
-    integers = np.stack([getattr(rows, name) for name in _SUMMED])
-    floats = np.stack([getattr(rows, name) for name in _MEASURES])
+    integers = np.stack([getattr(rows, name) for name in SUMMED])
+    floats = np.stack([getattr(rows, name) for name in MEASURE_FIELDS])
     sums, measures = rollup(group, len(first), integers, floats)
-    by_name = dict(zip(_SUMMED, sums, strict=True))
+    by_name = dict(zip(SUMMED, sums, strict=True))
     return IntervalColumns(
         series=rows.series[first],
         start_ms=period_ms[first],
@@ -248,5 +263,5 @@ def summed(
         expected=np.full(len(first), length_ms // grid_ms, np.int64),
         flags=np.bitwise_or.reduceat(rows.flags, first),
         **by_name,
-        **dict(zip(_MEASURES, measures, strict=True)),
+        **dict(zip(MEASURE_FIELDS, measures, strict=True)),
     )

@@ -31,11 +31,12 @@ class Runs:
     def __init__(
         self, store: Store, parameters: Parameters, measures: Measures, heads: Heads
     ) -> None:
-        self._directory = store.directory
         self._grid_ms = store.grid_ms
         self._parameters = parameters
         self._measures = measures
         self._heads = heads
+        self.refused: dict[int, str] = {}
+        """Series whose readings the kernel refused, and why: a fault of ours, not of a meter."""
 
     def run_all(
         self, heads: Int64, readings: ReadingColumns, listed: Int32
@@ -43,7 +44,7 @@ class Runs:
         """Run readings from the first on through blank heads, register after register.
 
         Row i of ``heads`` is of series ``listed[i]``. Returns also the last piece of each series
-        that is not plain.
+        that is not plain. Of a series that is `refused` in this there are no rows.
         """
         plain = self._parameters.plain[readings.series]
         blocks = [self.run(heads, readings.take(plain), listed).block]
@@ -54,8 +55,13 @@ class Runs:
             before = None
             registers = self._parameters.registers(index)
             frozen = own.time_ms[own.quality == Quality.FREEZE]
+            first = len(blocks)
             for piece in pieces(registers, own.time_ms, own.value.astype(np.int64)):
                 rows = self._run_piece(head, index, piece, before, frozen)
+                if len(rows) == 0:
+                    del blocks[first:]
+                    last.pop(index, None)
+                    break
                 if before is not None and rows.start_ms[0] == before.start_ms[-1]:
                     blocks[-1] = blocks[-1][:, :-1]  # the new row says that one's figures too
                 blocks.append(rows.block)
@@ -113,10 +119,8 @@ class Runs:
             frozen=frozen.view(np.uint8) if frozen.any() else None,
             spreads=self._parameters.spreads(series.tolist()),
         )  # fmt: skip
-        if (status != TAKEN).any():
-            bad = int(np.flatnonzero(status != TAKEN)[0])
-            key = self._directory.series.key(int(series[bad]))
-            raise RuntimeError(f"{'/'.join(key)}: the register kernel says {status[bad]}")
+        for bad in np.flatnonzero(status != TAKEN).tolist():
+            self.refused[int(series[bad])] = f"the register kernel says {status[bad]}"
         if len(series):
             order = np.argsort(slots)
             rows.block[SLOT] = series[order][np.searchsorted(slots[order], rows.slot)]

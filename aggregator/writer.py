@@ -2,29 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
-from aggregator.batch import IntervalColumns
-from aggregator.events import Counter, Events, LineRefused, StoreBack, StoreLost
+from aggregator.dead_letters import DeadLetters
+from aggregator.events import Counter, Events, StoreBack, StoreLost
 from aggregator.points import Points
-from aggregator.recorder import Recorder
-from aggregator.rollups import Rollups
+from aggregator.rollups import Rollups, days_of
 from aggregator.store.base import (
     Commit,
     CommitResult,
-    DirtyDay,
-    Refused,
     Store,
     StoreRetriable,
 )
-from contract.interval import BEIJING_OFFSET_MS, DAY_MS
 
-_DEAD_LETTER = "refused line"
-"""Stands in quarantine where a payload has its topic."""
 _RETRY_S = (0.2, 10.0)
 
 Result = TypeVar("Result")
@@ -41,18 +33,14 @@ class Writer:
         self,
         store: Store,
         rollups: Rollups,
-        recorder: Recorder,
+        dead_letters: DeadLetters,
         events: Events,
-        time_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._rollups = rollups
-        self._recorder = recorder
+        self._dead_letters = dead_letters
         self._events = events
-        self._time_ms = time_ms
         self._stopping = threading.Event()
-        self._refused: set[str] = set()
-        """InfluxDB series told to have refused lines."""
 
     @property
     def stopping(self) -> bool:
@@ -88,7 +76,7 @@ class Writer:
 
         Records of settled days are kept before each try: a day may settle while the store is away.
         """
-        days = self._days(commit.intervals)
+        days = days_of(self._store.directory, commit.intervals)
         commit = replace(commit, dirty=days | commit.dirty)
 
         def attempt() -> CommitResult:
@@ -96,7 +84,7 @@ class Writer:
                 restate()
             return self._store.commit(commit)
 
-        self.note_refused(self.insist(attempt))
+        self._dead_letters.note(self.insist(attempt))
         starts = commit.intervals.start_ms
         if len(starts):
             self._rollups.mark(days, int(starts.min()), int(starts.max()))
@@ -106,28 +94,5 @@ class Writer:
     def points(self, points: Points) -> int:
         """Write points of a dashboard's measurement; return how many."""
         result = self.insist(lambda: self._store.write_points(points))
-        self.note_refused(result)
+        self._dead_letters.note(result)
         return result.intervals
-
-    def note_refused(self, result: CommitResult | None) -> None:
-        """Keep lines that the store rejected for their content aside; name each series once."""
-        lines: Sequence[Refused] = result.refused if result else ()
-        for refused in lines:
-            self._events.count(Counter.REFUSED)
-            line, reason = refused.line.encode(), refused.reason
-            self._recorder.quarantine(line, _DEAD_LETTER, reason, self._time_ms())
-            series = refused.line.split(" ", 1)[0]
-            if series not in self._refused:
-                self._refused.add(series)
-                self._events.emit(LineRefused(refused.line, refused.reason))
-
-    def _days(self, intervals: IntervalColumns) -> frozenset[DirtyDay]:
-        """Name the (site, Beijing day) pairs whose roll-ups these intervals outdate."""
-        keys = self._store.directory.series
-        day = intervals.start_ms - (intervals.start_ms + BEIJING_OFFSET_MS) % DAY_MS
-        found: set[DirtyDay] = set()
-        for day_ms in np.unique(day).tolist():
-            for index in np.unique(intervals.series[day == day_ms]).tolist():
-                key = keys.key(index)
-                found.add(DirtyDay(key.region, key.site, day_ms))
-        return frozenset(found)

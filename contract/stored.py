@@ -42,8 +42,6 @@ OUTBOX = "outbox"
 READING_TAGS = (REGION, SITE, METER, EDGE, OUTBOX)
 INTERVAL_TAGS = (REGION, SITE, METER, CHANNEL)
 VERDICT_TAGS = (REGION, SITE, METER, CHANNEL)
-RECEIPT_TAGS = (REGION, SITE, EDGE, OUTBOX)
-DIRTY_TAGS = (REGION, SITE)
 
 # Fields of `reading`: one per catalogue channel, and these
 SEQ = "seq"
@@ -65,7 +63,6 @@ DETERMINED = "determined"
 """int64, InfluxDB only: bit i is set when MEASURE_FIELDS[i] was determined by the latest write.
 InfluxDB merges the fields of a point, so a measure that a recompute withdraws would live on;
 whoever reads a measure there takes it as absent when its bit is clear."""
-INTERVAL_FIELDS = INTEGER_FIELDS + MEASURE_FIELDS
 
 # Fields of `verdict`, at the time of the reading
 VERDICT_FIELDS = ("rule", "value", "outcome")

@@ -75,10 +75,10 @@ class Groups:
                 del self._late[site]
                 yield group.arrivals
 
-    def rest(self) -> Iterator[tuple[Sequence[Arrival], bool]]:
-        """Take out all that waits, due or not, with whether it is late."""
-        groups = [(self._prompt, False), *((group, True) for group in self._late.values())]
+    def rest(self) -> Iterator[Sequence[Arrival]]:
+        """Take out all that waits, due or not."""
+        groups = [self._prompt, *self._late.values()]
         self._prompt, self._late = _Group(), {}
-        for group, late in groups:
+        for group in groups:
             if group.arrivals:
-                yield group.arrivals, late
+                yield group.arrivals

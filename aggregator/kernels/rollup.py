@@ -28,18 +28,6 @@ def fixed_starts(start_ms: Int64, length_ms: int) -> Int64:
     return _fixed_starts(start_ms, length_ms)
 
 
-def border_starts(start_ms: Int64, borders_ms: Int64) -> Int64:
-    """Start of the month (any ascending borders [ms UTC]) that holds each time.
-
-    Raises:
-        ValueError: a time before the first border.
-    """
-    index = np.searchsorted(borders_ms, start_ms, side="right") - 1
-    if len(index) and index.min() < 0:
-        raise ValueError(f"time {start_ms.min()} is before the first border")
-    return borders_ms[index]
-
-
 @kernel
 def _runs(series: Int64, period_ms: Int64) -> tuple[Int64, Int64]:
     groups = np.empty(len(series), np.int64)

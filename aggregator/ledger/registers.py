@@ -99,6 +99,9 @@ class Registers:
     limits: tuple[int, int, int] | None = (0, 0, 0)
     """Modulus, rating per hour and display step, as the edge's meta in force says, before the
     multiplier [micro-units]; 0 where it says nothing; None: nobody noted them, any will do."""
+    unsure: tuple[int, int] | None = None
+    """Of what figures follow: first and last time between which some may follow something else,
+    since they were being rewritten [ms]. Nobody declares this."""
 
     @property
     def plain(self) -> bool:
@@ -280,7 +283,7 @@ def _between(registers: Registers, times: list[int], values: list[int], time_ms:
 
 def differing(old: Registers, new: Registers) -> tuple[int, int] | None:
     """Return first and last time at which two declarations differ [ms]; None when they agree."""
-    times: set[int] = set()
+    times: set[int] = set(old.unsure or ())
     since = sorted({since for row in (old, new) for since, _ in row.multipliers} | {SINCE_EVER_MS})
     for low, high in pairwise((*since, FOR_EVER_MS)):
         if old.multiplier(low) != new.multiplier(low):
@@ -328,6 +331,7 @@ def to_text(registers: Registers) -> str:
             **({"edges": registers.edges} if registers.edges else {}),
             "commissioned": registers.commissioned_ms,
             "limits": registers.limits,
+            **({"unsure": registers.unsure} if registers.unsure else {}),
             **(
                 {}
                 if registers.integrated_from_ms is None
@@ -342,6 +346,7 @@ def from_text(text: str) -> Registers:
     """Read what `to_text` wrote."""
     said = json.loads(text)
     limits = said.get("limits")  # texts of before have none
+    unsure = said.get("unsure")
     return Registers(
         multipliers=tuple((since_ms, multiplier) for since_ms, multiplier in said["multipliers"]),
         cuts=tuple(Cut(*cut) for cut in said["cuts"]),
@@ -358,4 +363,5 @@ def from_text(text: str) -> Registers:
         commissioned_ms=said.get("commissioned", SINCE_EVER_MS),  # texts of before have none
         integrated_from_ms=said.get("integrated_from"),
         limits=None if limits is None else (limits[0], limits[1], limits[2]),
+        unsure=None if unsure is None else (unsure[0], unsure[1]),
     )

@@ -207,8 +207,12 @@ class StoreReader(Protocol):
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
-        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time)."""
+        """Return points in [from_ms, to_ms) whose tags are among those named, by (tags, time).
+
+        nonzero: an integer field; points where it is 0 or absent are left out.
+        """
         ...
 
     def close(self) -> None:
@@ -252,10 +256,8 @@ class Store(StoreReader, Protocol):
         """Make all of it durable. StoreRetriable: repeat it unchanged."""
         ...
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
-        """Upsert figures of one level, then forget dirty marks that this write answers."""
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
+        """Upsert figures of one level."""
         ...
 
     def write_points(self, points: Points) -> CommitResult:
@@ -277,6 +279,12 @@ class Store(StoreReader, Protocol):
     def health(self) -> Health:
         """Say whether the store answers; never raises a StoreError."""
         ...
+
+
+def refuse(result: CommitResult) -> None:
+    """Raise StoreRefused for the first line of a write that was refused."""
+    for refused in result.refused:
+        raise StoreRefused(f"the store refused {refused.line}: {refused.reason}")
 
 
 def counts(columns: ReadingColumns) -> NDArray[np.bool_]:

@@ -205,8 +205,10 @@ class EmbeddedReader:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         chosen = [f"time_ms >= {from_ms:d} AND time_ms < {to_ms:d}"]
+        chosen += [f'"{nonzero}" <> 0'] if nonzero else []
         parameters: dict[str, list[str]] = {}
         for tag, values in where.items():
             if not values:
@@ -377,14 +379,11 @@ class EmbeddedStore(EmbeddedReader):
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         with self._transaction():
             self._write_directory()
             self._upsert(level, intervals)
-            self._drop_dirty(list(clear))
         self._stored_series = len(self._directory.series)
         self._stored_sources = len(self._directory.sources)
         return CommitResult(0, len(intervals))

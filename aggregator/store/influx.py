@@ -298,10 +298,12 @@ class InfluxReader:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         if not all(where.values()):
             return Points.empty(of)
-        query = point_query(of, where, _span(from_ms, to_ms))
+        among = f' AND "{nonzero}" != 0' if nonzero else ""
+        query = point_query(of, where, _span(from_ms, to_ms) + among)
         return points_of(of, self._query.rows([query], "ms"), where)
 
     def _sites(self, series: Int32) -> Iterator[tuple[str, list[str]]]:
@@ -457,12 +459,9 @@ class InfluxStore(InfluxReader, ABC):
             tuple(refused),
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         refused = self._write_lines(self._encoder.figures(level, intervals), "ms")
-        self.clear_dirty(clear)
         return CommitResult(0, len(intervals), tuple(refused))
 
     def write_points(self, points: Points) -> CommitResult:

@@ -2,12 +2,16 @@
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aggregator.closings import Closings
+from aggregator.events import Counter
 from aggregator.facts import Facts
+from aggregator.ingest.subscriber import Message
+from aggregator.kernels.register import ROW_COLUMNS, IntervalRows, advance
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers
 from aggregator.register.database import RegisterDatabase
@@ -213,6 +217,109 @@ def records(rig: Rig, measure: str) -> list[Restatement]:
     return [one for one in found if one.measure == measure]
 
 
+def daily(*days: int) -> list[Message]:
+    """Readings a day apart, that many kWh; the rig's clock stands behind the last."""
+    return [told(), *(batch(n, time_ms=T0 + (n - 200) * DAY_MS) for n in days)]
+
+
+def rows(rig: Rig) -> list[list[int]]:
+    store = MemoryStore(rig.database, GRID_MS)
+    found = store.intervals(Level.INTERVAL, np.arange(1, dtype=np.int32), 0, 2**60)
+    return [column.tolist() for column in found.columns()[1:9]]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_readings_go_on_while_a_long_past_is_amended(rig, tmp_path, stopped):
+    """In between they come newer, late before and behind the piece that is done; or the end."""
+    exchanged = replace(exchange(0, 40 - 20, 10), at_ms=T0 - 160 * DAY_MS - GRID_MS)
+    rejected = replace(exchanged, kind=EventKind.REJECT, at_ms=T0 - 60 * DAY_MS)
+    rejected = replace(rejected, final_micro=None, start_micro=None)
+    between: set[int] = set()
+    rig.in_between = True
+
+    def tell() -> None:
+        for event in (exchanged, rejected):
+            rig.facts.tell(event, NOW)
+            rig.pipeline.amend(*SITE)
+
+    def look() -> None:
+        between.update([rig.count(Counter.COMMITS)] if rig.pipeline.amending else [])
+
+    def stop() -> None:
+        rig.pipeline.stop()
+
+    known = [n for n in range(10, 180) if n not in (15, 100, 141)]
+    more = [daily(180), look, daily(15), look, daily(181, 141), look, daily(100), daily(182)]
+    if stopped:
+        rig.run(daily(*known), tell, *more[:5], stop)
+        rig.facts.undo(2, "li", "it was right", NOW)
+        rig.run(*more)
+        rig.facts.tell(replace(rejected, reason="no, it was not"), NOW)
+        rig.run(daily(183))
+    else:
+        rig.run(daily(*known), tell, *more, daily(183))
+    assert len(between) > 1
+    (tmp_path / "other").mkdir()
+    other = Rig(tmp_path / "other")
+    for event in (exchanged, rejected):
+        other.facts.tell(event, NOW)
+    other.run(daily(*sorted([*known, 15, 100, 141, 180, 181, 182, 183])))
+    assert rows(rig) == rows(other)
+    applied = rig.facts.applied(*SITE)
+    assert applied == other.facts.applied(*SITE)
+    assert [one.unsure for one in applied.values()] == [None]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_channel_that_the_kernel_refuses_is_acknowledged_and_repaired(rig, monkeypatch, lasting):
+    """At once when the fault has passed; else at the next start."""
+    refusals: list[int] = []
+    begun: list[bool] = []
+
+    def refuse(heads, slots, *rest, **more):
+        if begun and len(slots) and (lasting or not refusals):
+            refusals.append(len(slots))
+            return IntervalRows(np.empty((ROW_COLUMNS, 0), np.int64)), np.full(len(slots), 2, "u1")
+        return advance(heads, slots, *rest, **more)
+
+    rig.run(readings(1))
+    with monkeypatch.context() as faulty:
+        faulty.setattr("aggregator.runs.advance", refuse)
+        rig.run(readings(2), lambda: begun.append(True), readings(3), readings(4), [])
+        assert rig.acks[-1].outboxes[OUTBOX].upto == 4
+        assert (rig.count(Counter.UNMADE) > 1) == (len(refusals) > 1) == lasting
+        (told_once,) = rig.logged("channel_refused")
+        assert (told_once["meter"], told_once["channel"]) == ("em-1", "energy_import")
+        ((_, noted),) = rig.facts.applied(*SITE).items()
+        assert bool(noted.unsure) == lasting
+    if lasting:
+        rig.run(readings(5))
+    assert total(rig) == total(rig, Level.MONTH) == (4 if lasting else 3)
+    ((_, noted),) = rig.facts.applied(*SITE).items()
+    assert noted.unsure is None
+
+
+def test_a_site_that_cannot_be_amended_holds_up_nothing(rig, monkeypatch):
+    rig.run(readings(1, 2, 3))
+    done = []
+
+    def tell() -> None:
+        rig.facts.tell(exchange(2, 2, 1), NOW)
+        done.append(rig.pipeline.amend(*SITE))
+
+    def fail(*_args: object) -> None:
+        raise IndexError("a fault of ours")
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr("aggregator.book.Book.redo", fail)
+        rig.run(readings(4), tell, readings(5))
+        assert isinstance(done[0].exception(), IndexError)
+        assert rig.acks[-1].outboxes[OUTBOX].upto == 5
+        assert [line["site"] for line in rig.logged("amendment_failed")] == ["works"]
+    rig.run(readings(6))
+    assert total(rig) == 1 + 5
+
+
 def test_each_of_several_facts_that_come_at_once_names_what_it_changed_itself(rig):
     """An exchange, a reading that is rejected and a CT ratio, all told while nobody ran."""
     rig.now_ms = NOW + 2 * DAY_MS
@@ -225,7 +332,7 @@ def test_each_of_several_facts_that_come_at_once_names_what_it_changed_itself(ri
     )  # fmt: skip
     rig.facts.tell(rejected, NOW)
     rig.multiplier = 10
-    rig.run(readings(6))
+    rig.run(lambda: rig.pipeline.amend(*SITE), readings(6))
     found = [r for r in records(rig, "amount") if r.cause != "newer readings"]
     assert [(r.cause, r.why, r.from_value, r.to_value) for r in found] == [
         ("register", "declared while no aggregator ran", 4, 40),

@@ -77,8 +77,10 @@ class Told(District):
             return
         span = differing(before, self.parameters.registers(self.series))
         if span is not None:
+            self.book.renew([self.series])
             for redone in self.book.redo(self.series, *span):
-                self.store.write_intervals(Level.INTERVAL, redone.changed)
+                if redone is not None:
+                    self.store.write_intervals(Level.INTERVAL, redone.changed)
         verdicts = self.book.verdicts(ReadingColumns.empty(cumulative=True))
         self.store.commit(Commit.without_readings(verdicts=verdicts))
 

@@ -107,6 +107,31 @@ def test_a_day_is_due_once_it_is_settled_even_after_downtime(ledger: Ledger, rec
     assert proof_of(ledger, records).due() == [(REGION, "office", MIDNIGHT_MS)]
 
 
+def test_a_look_reads_only_what_is_due_but_once_a_day_the_last_weeks(
+    ledger: Ledger, records: Restatements, monkeypatch: pytest.MonkeyPatch
+):
+    """The proofs of years are in the store: a look each minute must not read them."""
+    row = {"due": 0, "channels": 1, "not_closing": 0}
+    years = [((REGION, "foundry"), MIDNIGHT_MS - n * DAY_MS, row) for n in range(1, 800)]
+    late = ((REGION, "foundry"), MIDNIGHT_MS - 500 * DAY_MS, row | {"due": 1})
+    ledger.store.write_points(Points.of_rows(PROOF_DAY, [*years, late]))
+    ledger.clock[0] = SETTLED_MS
+    read: list[int] = []
+    of_rows = Points.rows
+
+    def counted(points: Points) -> Iterator[Any]:
+        read.append(len(points))
+        return of_rows(points)
+
+    monkeypatch.setattr(Points, "rows", counted)
+    proof = proof_of(ledger, records)
+    assert proof.due()[0] == (REGION, "foundry", MIDNIGHT_MS - 500 * DAY_MS)
+    assert sum(read) < 2 * 35
+    read.clear()
+    assert len(proof.due()) == 1
+    assert sum(read) == 1
+
+
 def test_what_is_stored_is_what_prove_finds(ledger: Ledger, records: Restatements):
     ledger.clock[0] = SETTLED_MS
     proof_of(ledger, records).prove(*FOUNDRY)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.kernels.account import account
-from aggregator.kernels.rollup import border_starts, fixed_starts, rollup, runs
+from aggregator.kernels.rollup import fixed_starts, rollup, runs
 from tests.oracle import accounts as oracle
 
 HOUR = 3_600_000
@@ -18,7 +18,7 @@ DAY = 24 * HOUR
 MIDNIGHT = 1_769_875_200_000  # 2026-02-01T00:00 at +08:00
 
 
-def test_hours_days_and_months_are_cut_at_plus_eight():
+def test_hours_and_days_are_cut_at_plus_eight():
     times = np.array([MIDNIGHT - 1, MIDNIGHT, MIDNIGHT + DAY - 1, -1])
     assert fixed_starts(times, DAY).tolist() == [
         MIDNIGHT - DAY, MIDNIGHT, MIDNIGHT, -8 * HOUR
@@ -26,10 +26,6 @@ def test_hours_days_and_months_are_cut_at_plus_eight():
     assert fixed_starts(times, HOUR).tolist() == [
         MIDNIGHT - HOUR, MIDNIGHT, MIDNIGHT + 23 * HOUR, -HOUR
     ]  # fmt: skip
-    months = np.array([MIDNIGHT - 31 * DAY, MIDNIGHT, MIDNIGHT + 28 * DAY])
-    assert border_starts(times[:3], months).tolist() == [months[0], MIDNIGHT, MIDNIGHT]
-    with pytest.raises(ValueError, match="before the first border"):
-        border_starts(times, months)
 
 
 def test_runs_of_equal_keys():

@@ -66,7 +66,7 @@ OWN = {TOTAL, UNALLOCATED, GENERATION, OUT}
 
 def rollups_of(store: Store, register: Register, now_ms: int = NOON_MS) -> Rollups:
     events = Events(lambda: 0, io.StringIO())
-    nodes = NodeFigures(store, Nodes(store, register, COUNTS), events, lambda: now_ms)
+    nodes = NodeFigures(store, Nodes(store, register, COUNTS), lambda: now_ms)
     return Rollups(store, events, nodes=nodes)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from aggregator.amendments import Amendments
@@ -40,7 +41,7 @@ from contract.interval import DAY_MS, GRID_MS, MINUTE_MS, day_start
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
 from contract.state import encode_state, offline_state
-from contract.stored import ARRIVAL_DAY, EDGE_HISTORY, METER_INFO, NODE_PLAN
+from contract.stored import ARRIVAL_DAY, EDGE_HISTORY, METER_INFO, NODE_PLAN, Level
 from contract.topics import Address, MessageKind, topic
 from contract.units import MICRO, to_micro
 from contract.wire import MAX_SEQ
@@ -86,14 +87,18 @@ class _Script(Inbox):
         super().__init__(1, events)
         self.cycles = cycles
         self.stop: Callable[[], None] = lambda: None
+        self.busy: Callable[[], bool] = lambda: False
+        self.in_between = False
+        """Whether cycles go on while figures are amended; the end never does."""
 
     def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
-        while self.cycles:
+        while self.cycles and (self.in_between or not self.busy()):
             cycle = self.cycles.pop(0)
             if not callable(cycle):
                 return list(cycle)
             cycle()
-        self.stop()
+        if not self.busy():
+            self.stop()
         return []
 
 
@@ -114,16 +119,19 @@ class Rig:
         self.register: Register | None = None
         self.now_ms = NOW
         self.store = MemoryStore
+        self.meters: Sequence[str] = ("em-1",)
+        self.in_between = False
 
     def run(self, *cycles: Sequence[Message] | Callable[[], None]) -> None:
         self.events = Events(lambda: NOW, self.log)
         store = self.store(self.database, GRID_MS)
         store.open()
         site = Site("works", "370114", "厂", "works", "foundry", None, None, None, None)
-        meter = Meter(
-            "works", "em-1", "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, ""
-        )
-        register = self.register or Register.of([site], [meter])
+        meters = [
+            Meter("works", id_, "electricity", Role.BOUNDARY_IN, "", self.multiplier, "", 0, "")
+            for id_ in self.meters
+        ]
+        register = self.register or Register.of([site], meters)
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))
@@ -152,6 +160,8 @@ class Rig:
             arrivals=Arrivals(store),
         )
         inbox.stop = pipeline.stop
+        inbox.busy = lambda: pipeline.amending
+        inbox.in_between = self.in_between
         pipeline.run()
 
     def records_fail(self, *, failing: bool) -> None:
@@ -369,6 +379,57 @@ def test_a_line_that_the_database_refuses_is_kept_as_a_dead_letter(rig):
     assert rig.acks[-1].outboxes[OUTBOX].upto == 2
     assert rig.count(Counter.REFUSED) == 2
     assert len(rig.logged("line_refused")) == 1
+
+
+def test_one_late_channel_in_a_group_makes_no_other_late(rig, monkeypatch):
+    """Of a channel with a late reading all is recomputed, of the others nothing."""
+    recomputed: list[int] = []
+    recompute = Book.recompute
+
+    def watched(book: Book, readings):
+        recomputed.append(len(readings))
+        return recompute(book, readings)
+
+    monkeypatch.setattr(Book, "recompute", watched)
+    rig.meters = ("em-1", "em-2")
+    meta = meta_of(meters=("em-1", "em-2"))
+
+    def both(seq: int, own: int, other: int) -> Message:
+        readings = [
+            Reading(meter, "energy_import", T0 + minute * MINUTE_MS, to_micro(minute))
+            for meter, minute in (("em-1", own), ("em-2", other))
+        ]
+        readings.sort(key=lambda reading: reading.time_ms)
+        blocks = blocks_of(readings)
+        payload = encode_data(Batch(OUTBOX, seq, meta_hash(meta), 1, (), blocks))
+        return Message(topic(GW, MessageKind.DATA), payload)
+
+    rig.run([told(meta)], [both(1, 10, 10)], [both(2, 5, 11)], [both(3, 20, 12)])
+    assert [count for count in recomputed if count] == [1]
+    assert rig.count(Counter.LATE) == 1
+    store = MemoryStore(rig.database, GRID_MS)
+    rows = store.intervals(Level.INTERVAL, np.arange(2, dtype=np.int32), 0, 2**60)
+    assert [int(rows.amount[rows.series == i].sum()) // MICRO for i in (0, 1)] == [15, 2]
+
+
+class _RefusingFigures(MemoryStore):
+    """Takes no hours and no months."""
+
+    def write_intervals(self, level, *more):
+        result = super().write_intervals(level, *more)
+        refused = (Refused(f"{level},meter=em-1 amount=1i {T0}", "a float"),)
+        return replace(result, refused=refused if level in (Level.HOUR, Level.MONTH) else ())
+
+
+def test_roll_ups_that_the_database_refuses_are_dead_letters_too(rig):
+    rig.store = _RefusingFigures
+    rig.run([told()], [batch(1)])
+    kept = sorted(letter.payload.split(b",")[0] for letter in rig.records.quarantined())
+    assert kept == [b"hour", b"month"]
+    assert rig.count(Counter.REFUSED) == 2
+    assert len(rig.logged("line_refused")) == 2
+    rig.run([told()])
+    assert rig.count(Counter.REFUSED) == 0  # and not tried for ever
 
 
 def test_the_meta_of_the_newest_reading_is_in_force_before_and_after_a_restart(rig):

@@ -502,11 +502,13 @@ class _Script(Inbox):
         super().__init__(1, events)
         self.cycles: list[Callable[[], list[Message]]] = []
         self.stop: Callable[[], None] = lambda: None
+        self.busy: Callable[[], bool] = lambda: False
 
     def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
         if self.cycles:
-            return self.cycles.pop(0)()
-        self.stop()
+            return self.cycles.pop(0)()  # while figures are amended, too
+        if not self.busy():
+            self.stop()
         return []
 
 
@@ -557,6 +559,7 @@ class Process:
             time_ms=self._time,
         )
         self._script.stop = self._pipeline.stop
+        self._script.busy = lambda: self._pipeline.amending
         reader = StoreLedgerReader(
             store, register, factors, tariffs, Live(),
             facts=parameters.facts, counters=self.events.counts, now_ms=self._time,

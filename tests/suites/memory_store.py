@@ -87,12 +87,9 @@ class MemoryStore:
             len(commit.cumulative) + len(commit.instantaneous), len(commit.intervals)
         )
 
-    def write_intervals(
-        self, level: Level, intervals: IntervalColumns, clear: Iterable[DirtyDay] = ()
-    ) -> CommitResult:
+    def write_intervals(self, level: Level, intervals: IntervalColumns) -> CommitResult:
         check_unique(intervals)
         self._upsert(level, intervals)
-        self.clear_dirty(clear)
         return CommitResult(0, len(intervals))
 
     def write_points(self, points: Points) -> CommitResult:
@@ -106,6 +103,7 @@ class MemoryStore:
         from_ms: int,
         to_ms: int,
         where: Mapping[str, Collection[str]] = MappingProxyType({}),
+        nonzero: str = "",
     ) -> Points:
         return Points.of_rows(
             of,
@@ -117,6 +115,7 @@ class MemoryStore:
                 if name == of.name
                 and from_ms <= time_ms < to_ms
                 and all(tags[of.tags.index(tag)] in values for tag, values in where.items())
+                and (not nonzero or fields[nonzero])
             ),
         )
 

@@ -427,7 +427,7 @@ class StoreSuite:
         assert read(store, store) == [(0, 1)]
         store.clear_dirty([day])
         assert store.dirty_days() == {other}
-        store.write_intervals(Level.DAY, figures(store, [0]), clear=[other])
+        store.clear_dirty([other])
         assert kit.open().dirty_days() == set()
 
     def test_a_register_without_figures_is_known_after_a_restart(self, kit):
@@ -564,6 +564,17 @@ class StoreSuite:
         store.write_points(Points.of_rows(of, rows))
         assert points_of(store, of) == sorted(rows)
         assert points_of(store, of, meter=[""]) == [rows[0]]
+
+    def test_points_can_be_asked_for_by_a_field_that_is_not_zero(self, kit):
+        store, of = kit.open(), MEASUREMENTS["proof_day"]
+        numbers = {DAY: 1, 2 * DAY: 0, 3 * DAY: 2, 40 * DAY: 1}
+        told = []
+        for at, due in numbers.items():
+            tags, time_ms, row = point(of, at)
+            told.append((tags, time_ms, row | {"due": due}))
+        store.write_points(Points.of_rows(of, told))
+        found = store.points(of, T0, T0 + 10 * DAY, {"site": [told[0][0][1]]}, nonzero="due")
+        assert list(found.rows()) == [told[0], told[2]]
 
     def test_points_of_wrong_types_are_refused(self):
         of = MEASUREMENTS["plan"]

@@ -327,7 +327,7 @@ def test_figures_that_no_reading_explains_say_that_nothing_is_known(config: Path
 
 
 def test_killed_in_the_middle_it_goes_on_where_it_was(config: Path, capsys):
-    days = 200
+    days = 100
     right = live(config, days)
     spoil(
         config,

@@ -70,14 +70,16 @@ class _Script(Inbox):
         super().__init__(1, events)
         self.cycles = list(cycles)
         self.stop: Callable[[], None] = lambda: None
+        self.busy: Callable[[], bool] = lambda: False
 
     def take(self, wait_s: float, most_bytes: int = 0) -> list[Message]:
-        while self.cycles:
+        while self.cycles and not self.busy():
             cycle = self.cycles.pop(0)
             if not callable(cycle):
                 return list(cycle)
             cycle()
-        self.stop()
+        if not self.busy():
+            self.stop()
         return []
 
 
@@ -153,6 +155,7 @@ class Works:
             time_ms=lambda: self.now_ms,
         )  # fmt: skip
         inbox.stop = self.pipeline.stop
+        inbox.busy = lambda: self.pipeline.amending
         self.pipeline.run()
 
     def batch(self, *readings: tuple[str, int, int]) -> Message:

@@ -232,10 +232,8 @@ def _networks(house: House) -> Row:
                         "entered": Look(name=text("entered"), unit=unit("amount"), width=110),
                         "delivered": Look(name=text("delivered"), unit=unit("amount"), width=110),
                         "lost": Look(name=text("lost"), unit=unit("amount"), width=100),
-                        "share": Look(
-                            name=text("loss_share"), unit=unit("share"), paint="text",
-                            steps=LEAK_STEPS, width=90,
-                        ),
+                        # Not painted: each network has a limit of its own, which stands beside it.
+                        "share": Look(name=text("loss_share"), unit=unit("share"), width=90),
                         "limit": Look(name=text("limit"), unit=unit("share"), width=80),
                         SITE: Look(hidden=True),
                         METER: Look(hidden=True),

@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKS := deploy/locks
+# One more than there are cores: integration tests wait for the processes they start.
+WORKERS = $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -27,7 +29,7 @@ check: $(VENV)/.dev ## lint, format, types and dependency rules
 
 test: check ## check, then all tests but the slow ones; installs mosquitto, influxdb, postgresql, chromium where it may
 	@tools/test-servers install
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" $(ARGS)
 	@tools/test-servers warn
 
 test-all: check ## test, and what takes longer: slow cases, many more random examples

@@ -154,7 +154,6 @@ def test_ids_that_would_need_escaping_are_refused(store):
     for bad in ("a b", "a,b", "a=b", "a'b", "", "a\n"):
         with pytest.raises(ColumnError, match="not an id"):
             store.__class__.commit(store, commit_of(store, [R(0, 1, meter=bad)]))
-        store.directory.series._keys.pop()  # the pipeline's door keeps such keys out
 
 
 @pytest.mark.parametrize("dialect", ["influx1", "influx2"])

@@ -20,6 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 from aggregator import pipeline as pipeline_module
+from aggregator import writer as writer_module
 from aggregator.amendments import Amendments
 from aggregator.batch import Int64, IntervalColumns
 from aggregator.book import Book
@@ -46,7 +47,6 @@ from aggregator.runs import Runs
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
-from aggregator.writer import Writer
 from contract.ack import decode_ack
 from contract.interval import GRID_MS, HOUR_MS
 from contract.topics import MessageKind, parse_topic
@@ -58,19 +58,19 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("decode", pipeline_module, "decode_batch"),
     ("assemble", Assembler, "assemble"),
     ("load site", Book, "load_site"),
-    ("late?", Book, "is_late"),
+    ("late?", Book, "late"),
     ("choose and settle", Book, "counted"),
     ("figures", Book, "advance"),
     ("figures, late", Book, "recompute"),
     ("kernel", Runs, "_advance"),
     ("measures", Measures, "of"),
-    ("dirty days", Writer, "_days"),
+    ("dirty days", writer_module, "days_of"),
     ("store commit", EmbeddedStore, "commit"),
     ("live values", Live, "take"),
     ("roll-ups", Rollups, "flush"),
     ("restatements", Amendments, "restate"),
     ("what is declared", Amendments, "note_new"),
-    ("what is declared", Pipeline, "_amend"),
+    ("what is declared", Pipeline, "_go_on"),
     ("acks", Answers, "send"),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 from contract.reading import Reading
 from edge_agent.codecs.bacnet import ReadObjects, is_object
 from edge_agent.config import MeterConfig
-from edge_agent.decoders.base import decimal_converted
+from edge_agent.decoders.base import readings_of_numbers
 from edge_agent.maps.bacnet import ADDRESS, BacnetMap
 
 
@@ -28,11 +28,4 @@ class BacnetDecoder:
     def decode(
         self, index: int, answer: Sequence[Any], time_ms: int, drops: Counter[str]
     ) -> list[Reading]:
-        readings = []
-        for register, value in zip(self._registers, answer, strict=True):
-            done = decimal_converted(register, value)
-            if isinstance(done, str):
-                drops[done] += 1
-            else:
-                readings.append(Reading(self.meter.id, register.channel, time_ms, done[0], done[1]))
-        return readings
+        return readings_of_numbers(self.meter.id, self._registers, answer, time_ms, drops)

@@ -61,6 +61,24 @@ def decimal_converted(register: Point, value: Any) -> Converted:
     return converter(replace(register, scale=scale))(raw)
 
 
+def readings_of_numbers(
+    meter: str,
+    registers: Sequence[Point],
+    numbers: Sequence[Any],
+    time_ms: int,
+    drops: Counter[str],
+) -> list[Reading]:
+    """Make readings of a server's numbers, one for each register, as `Decoder.decode` does."""
+    readings = []
+    for register, number in zip(registers, numbers, strict=True):
+        done = decimal_converted(register, number)
+        if isinstance(done, str):
+            drops[done] += 1
+        else:
+            readings.append(Reading(meter, register.channel, time_ms, done[0], done[1]))
+    return readings
+
+
 def _micro(value: Decimal | None) -> int | None:
     return None if value is None else int(value * MICRO)
 

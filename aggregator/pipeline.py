@@ -241,6 +241,7 @@ class Pipeline:
             self._commit(prompt)
         for late in self._groups.late(now):
             self._commit(late)
+        self._answers.send()  # what follows may take a while, and no ack depends on it
         while not self._jobs.empty():
             self._do(self._jobs.get())
         while self._to_release:
@@ -258,16 +259,16 @@ class Pipeline:
         if now - self._rolled_up >= self._pace.rollup_s:
             self._rolled_up = now
             self._roll_up()
-        self._answers.send()
         self._writer.insist(self._rollups.catch_up)  # a piece at a time, after what is live
         self._keep_information()
 
     def _commit_all(self) -> None:
         for arrivals in self._groups.rest():
             self._commit(arrivals)
+        self._answers.send()
         self._roll_up()
         self._keep_states()
-        self._answers.send()
+        self._metas.keep()
 
     def _roll_up(self) -> None:
         """Integrate the rates that came, then sum up what has changed."""
@@ -295,7 +296,7 @@ class Pipeline:
             self._fleet.written()
 
     def _keep_information(self) -> None:
-        """Write one site's names and plans, where they changed."""
+        """Write some sites' names and plans, where they changed."""
         if self._information is not None:
             self._dead_letters.note(self._writer.insist(self._information.keep))
 

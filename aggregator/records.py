@@ -109,31 +109,20 @@ class Records(Database):
                 raise RecordsUnavailable(str(error)) from error
             raise
 
-    def put_meta(self, name: str, payload: bytes, address: Address) -> bool:
-        """Keep what an edge says it reads, by its hash; True when new. Metas are never dropped."""
-        with self._transaction() as db:
-            return _put_meta(db, name, payload, address)
-
-    def use_meta(self, name: str, address: Address, time_ms: int) -> bool:
-        """Note that a meta is in force from a reading of this time on; False when unknown."""
-        with self._transaction() as db:
-            return _use_meta(db, name, address, time_ms)
-
     def keep_metas(
         self,
         came: Mapping[tuple[Address, str], bytes],
         used: Mapping[Address, tuple[int, str]],
     ) -> int:
-        """Keep payloads by edge and hash, then since when [ms] which is in force; return how many.
+        """Keep what edges say they read, by hash, then from which reading on [ms] it is in force.
 
+        Returns how many were new, and how many known ones came into force. Metas are never dropped.
         One transaction, for a city's edges connect all at once.
         """
         with self._transaction() as db:
-            for (address, name), payload in came.items():
-                _put_meta(db, name, payload, address)
-            for address, (time_ms, name) in used.items():
-                _use_meta(db, name, address, time_ms)
-        return len(came) + len(used)
+            kept = [_put_meta(db, name, payload, edge) for (edge, name), payload in came.items()]
+            kept += [_use_meta(db, name, edge, at_ms) for edge, (at_ms, name) in used.items()]
+        return sum(kept)
 
     def metas(self) -> tuple[StoredMeta, ...]:
         """Return all metas in the order in which they came into force, unused ones first."""

@@ -61,6 +61,6 @@ def write_metas(data: Path) -> None:
             )
         )
         payload, address = encode_meta(meta), Address(REGION, site, "gw1")
-        records.put_meta(meta_hash(payload), payload, address)
-        records.use_meta(meta_hash(payload), address, MIDNIGHT_MS)
+        name = meta_hash(payload)
+        records.keep_metas({(address, name): payload}, {address: (MIDNIGHT_MS, name)})
     records.close()

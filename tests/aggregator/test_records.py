@@ -30,13 +30,13 @@ GW2 = Address("370114", "foundry", "gw2")
 
 
 def test_metas_are_kept_by_hash_and_edge_and_survive_in_the_order_of_use(records, url):
-    assert records.put_meta("b" * 64, b'{"v":1}', GW2)
-    assert not records.put_meta("b" * 64, b"other", GW2)
-    assert records.put_meta("a" * 64, b"2", GW1)
-    assert records.put_meta("b" * 64, b'{"v":1}', GW1)
+    assert records.keep_metas({(GW2, "b" * 64): b'{"v":1}'}, {})
+    assert not records.keep_metas({(GW2, "b" * 64): b"other"}, {})
+    assert records.keep_metas({(GW1, "a" * 64): b"2"}, {})
+    assert records.keep_metas({(GW1, "b" * 64): b'{"v":1}'}, {})
     for name, used_ms in (("a", 5), ("b", 6), ("a", 7)):
-        assert records.use_meta(name * 64, GW1, used_ms)
-    assert not records.use_meta("c" * 64, GW1, 8)
+        assert records.keep_metas({}, {GW1: (used_ms, name * 64)})
+    assert not records.keep_metas({}, {GW1: (8, "c" * 64)})
     again = Records(url)
     again.open()
     found = [(meta.hash[0], meta.address.edge, meta.used_ms) for meta in again.metas()]

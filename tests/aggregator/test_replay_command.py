@@ -87,8 +87,8 @@ def write_config(folder: Path, store: str = "", port: int = 0) -> Path:
     for site in ("works", "hall"):
         own = [name for its_site, name in METERS if its_site == site]
         payload = encode_meta(Meta(tuple(MetaMeter(name, "s", "m", (channel,)) for name in own)))
-        records.put_meta(meta_hash(payload), payload, Address(REGION, site, "gw-1"))
-        records.use_meta(meta_hash(payload), Address(REGION, site, "gw-1"), FIRST_MS)
+        edge, name = Address(REGION, site, "gw-1"), meta_hash(payload)
+        records.keep_metas({(edge, name): payload}, {edge: (FIRST_MS, name)})
     records.close()
     config = folder / "aggregator.toml"
     config.write_text(

@@ -291,7 +291,7 @@ class RegisterSuite:
         engine.dispose()
         records = Records(url)
         records.open()
-        assert records.put_meta("b" * 64, b"1", EDGE)
+        assert records.keep_metas({(EDGE, "b" * 64): b"1"}, {})
         records.close()
         with RegisterDatabase(url) as database:
             database.open()
@@ -311,9 +311,9 @@ class RegisterSuite:
     def test_the_records_keep_metas_quarantine_and_states(self, url):
         records = Records(url, max_quarantined=2)
         records.open()
-        assert records.put_meta("b" * 64, b"\x00\xff", EDGE)
-        assert not records.put_meta("b" * 64, b"other", EDGE)
-        assert records.use_meta("b" * 64, EDGE, T0)
+        assert records.keep_metas({(EDGE, "b" * 64): b"\x00\xff"}, {})
+        assert not records.keep_metas({(EDGE, "b" * 64): b"other"}, {})
+        assert records.keep_metas({}, {EDGE: (T0, "b" * 64)})
         assert [meta.payload for meta in records.metas()] == [b"\x00\xff"]
         assert [records.quarantine(bytes([i]), "t", "r", T0 + i) for i in range(3)] == [0, 0, 1]
         assert records.quarantine(b"\x02", "t", "again", T0 + 9) == 0

@@ -56,7 +56,8 @@ from aggregator.records import (
 )
 from aggregator.release import Release, release_of
 from aggregator.rollups import Rollups
-from aggregator.store.base import Commit, Ranges, Store, StoreError, StoreRetriable
+from aggregator.rounds import Rounds
+from aggregator.store.base import Commit, Ranges, Store, StoreError
 from aggregator.writer import Stopped, Writer
 from contract.meta import Meta
 from contract.state import decode_state
@@ -169,10 +170,10 @@ class Pipeline:
         """(region, site) of batches that the door refused though a clock event may cover them."""
         self._unregistered: set[str] = set()
         """Meters told to be unregistered."""
-        self._rolled_up = time.monotonic()
+        self._rounds = Rounds(self._round, pace.rollup_s)
         self._states: dict[Address, StoredState] = {}
         """Last states that are not in the records yet: the broker retains them too."""
-        self._states_kept = self._rolled_up
+        self._states_kept = time.monotonic()
 
     def run(self) -> None:
         """Work until stopped; what waits is then committed if the store takes it at once."""
@@ -256,9 +257,7 @@ class Pipeline:
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
-        if now - self._rolled_up >= self._pace.rollup_s:
-            self._rolled_up = now
-            self._roll_up()
+        self._rounds.work()
         self._writer.insist(self._rollups.catch_up)  # a piece at a time, after what is live
         self._keep_information()
 
@@ -266,12 +265,12 @@ class Pipeline:
         for arrivals in self._groups.rest():
             self._commit(arrivals)
         self._answers.send()
-        self._roll_up()
+        self._rounds.finish()
         self._keep_states()
         self._metas.keep()
 
-    def _roll_up(self) -> None:
-        """Integrate the rates that came, then sum up what has changed."""
+    def _round(self) -> Iterator[int]:
+        """Integrate the rates that came, then sum up what has changed, a piece at a time."""
         for part in self._book.integration.touched():
             redone = self._writer.insist(partial(self._book.remade, *part))
             if redone is not None:
@@ -280,7 +279,7 @@ class Pipeline:
                 self._write_figures(changed, restate)
         days = self._book.integration.done()
         self._writer.insist(lambda: self._rollups.needless(days))
-        self._writer.insist(self._rollups.flush)
+        yield from self._writer.each(self._rollups.pieces)
         if self._arrivals is not None:
             self._writer.points(self._writer.insist(self._arrivals.points))
             self._arrivals.written()
@@ -536,18 +535,7 @@ class Pipeline:
         channels too, may be committed. When the store was away, it begins again: what is right by
         then is not written.
         """
-        pieces: Iterator[IntervalColumns] | None = None
-
-        def piece() -> IntervalColumns | None:
-            nonlocal pieces
-            try:
-                pieces = self._amendments.amend(region, site) if pieces is None else pieces
-                return next(pieces, None)
-            except StoreRetriable:
-                pieces = None
-                raise
-
-        while (figures := self._writer.insist(piece)) is not None:
+        for figures in self._writer.each(partial(self._amendments.amend, region, site)):
             self._write_figures(figures)
             self._note_doubtful()
             yield len(figures)

@@ -5,6 +5,7 @@ roll-ups are written, so that a crash between the two only means doing them agai
 and regions are made with them (`aggregator.node_figures`), before the marks go.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -26,8 +27,10 @@ from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
 from contract.stored import MEASURE_FIELDS, Level
 
-_PORTION = 4_000
-"""Series that are redone at once."""
+_FEWEST, _MOST = 500, 12_000
+"""Series that are redone at once: every piece has costs of its own, and is held in memory."""
+_PIECE_S = 0.4
+"""What is live waits for a piece; between these numbers a piece is as large as this allows."""
 
 
 class Rollups:
@@ -57,6 +60,7 @@ class Rollups:
         """(region, site) of days that a crash may have left without some of their intervals."""
         if not store.atomic:
             self._unsure = {(day.region, day.site) for day in self._marked}
+        self._portion = _MOST
         self._redone: dict[DirtyDay, tuple[int, int]] = {}
         """Days whose marks stand until the figures made of several sites are right too."""
 
@@ -110,24 +114,36 @@ class Rollups:
             self._store.clear_dirty(needless)
 
     def flush(self) -> None:
-        """Redo all marked days but those of unsure sites.
+        """Redo all marked days at once.
 
         StoreRetriable: call again; nothing is forgotten.
         """
+        for _ in self.pieces():
+            pass
+
+    def pieces(self) -> Iterator[int]:
+        """Redo what is marked now but days of unsure sites, yielding after each piece of it.
+
+        Yields how many series a piece was of. Between two pieces anything may be committed: what
+        that marks is for the next time. StoreRetriable: begin again; nothing is forgotten.
+        """
         for days, series in self._portions():
+            began_s = time.monotonic()
             self._redo(days, series)
+            self._fit(len(series), time.monotonic() - began_s)
             for day in days:
                 span = self._marked.pop(day)
                 low, high = self._redone.get(day, span)
                 self._redone[day] = min(low, span[0]), max(high, span[1])
             self._events.count(Counter.ROLLUP_DAYS, len(days))
-        self._keep_months()
+            yield len(series)
+        yield from self._keep_months()
         if self._nodes is not None:
             self._keep_regions(self._nodes)
             self._nodes.keep_balances(((d.region, d.site), d.day_ms) for d in self._redone)
-        if self._redone:
-            self._store.clear_dirty(self._redone)
-            self._redone.clear()
+        if right := self._redone.keys() - self._marked.keys():
+            self._store.clear_dirty(right)
+        self._redone.clear()
 
     def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
         """Make node figures of a site's month whose channels' figures were made elsewhere."""
@@ -138,7 +154,7 @@ class Rollups:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
         return self._nodes is not None and self._nodes.catch_up()
 
-    def _keep_months(self) -> None:
+    def _keep_months(self) -> Iterator[int]:
         """Sum up the months of redone days, each once however many of its days were redone."""
         found = {(month_start(day.day_ms), day.region, day.site) for day in self._redone}
         for month_ms, of_month in groupby(sorted(found), key=lambda one: one[0]):
@@ -150,6 +166,7 @@ class Rollups:
                 self._write(Level.MONTH, month)
                 if self._nodes is not None:
                     self._nodes.keep(Level.MONTH, places, month, month_ms, end_ms)
+                yield len(series)
 
     def _keep_regions(self, nodes: NodeFigures) -> None:
         spans: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
@@ -177,11 +194,17 @@ class Rollups:
         for place in places:
             some.append(place)
             parts.append(self._store.directory.cumulative_of_site(*place))
-            if sum(map(len, parts)) >= _PORTION:
+            if sum(map(len, parts)) >= self._portion:
                 yield some, np.concatenate(parts)
                 some, parts = [], []
         if some:
             yield some, np.concatenate(parts)
+
+    def _fit(self, count: int, took_s: float) -> None:
+        """Fit the size of pieces to what one took: a server takes longer than a file."""
+        fitting = int(count * _PIECE_S / max(took_s, 1e-3))
+        if count >= self._portion or fitting < self._portion:
+            self._portion = min(max(fitting, _FEWEST), _MOST)
 
     def _redo(self, days: list[DirtyDay], series: Int32) -> None:
         """Redo the hours that were touched, the day from its hours, the month from its days."""

@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from aggregator.dead_letters import DeadLetters
@@ -70,6 +71,22 @@ class Writer:
                 if lost_at is not None:
                     self._events.emit(StoreBack(round(time.monotonic() - lost_at, 1)))
                 return result
+
+    def each(self, make: Callable[[], Iterator[Result]]) -> Iterator[Result]:
+        """Yield what an iterator over the store yields; when that was away, of one made anew."""
+        some: Iterator[Result] | None = None
+
+        def following() -> Sequence[Result]:
+            nonlocal some
+            try:
+                some = make() if some is None else some
+                return list(islice(some, 1))
+            except StoreRetriable:
+                some = None
+                raise
+
+        while found := self.insist(following):
+            yield found[0]
 
     def commit(self, commit: Commit, restate: Callable[[], None] | None) -> None:
         """Commit, and see to the roll-ups of its intervals' days, which become dirty.

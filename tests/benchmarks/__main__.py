@@ -18,6 +18,7 @@ BENCHMARKS = {
     "late": "tests.benchmarks.late:main",
     "restate": "tests.benchmarks.restate:main",
     "nodes": "tests.benchmarks.nodes:main",
+    "rollups": "tests.benchmarks.rollups:main",
     "ingest": "tests.benchmarks.ingest:main",
     "edge": "tests.benchmarks.edge:main",
     "start": "tests.benchmarks.start:main",

@@ -46,7 +46,10 @@ class Rollups:
         events: Events,
         stuck: Stuck | None = None,
         nodes: NodeFigures | None = None,
+        *,
+        together: int = _MOST,
     ) -> None:
+        """Redo at most so many series together, if no site has more."""
         self._store = store
         self._events = events
         self._refused: Callable[[CommitResult], None] = refuse
@@ -60,7 +63,7 @@ class Rollups:
         """(region, site) of days that a crash may have left without some of their intervals."""
         if not store.atomic:
             self._unsure = {(day.region, day.site) for day in self._marked}
-        self._portion = _MOST
+        self._most = self._portion = together
         self._redone: dict[DirtyDay, tuple[int, int]] = {}
         """Days whose marks stand until the figures made of several sites are right too."""
 
@@ -204,7 +207,7 @@ class Rollups:
         """Fit the size of pieces to what one took: a server takes longer than a file."""
         fitting = int(count * _PIECE_S / max(took_s, 1e-3))
         if count >= self._portion or fitting < self._portion:
-            self._portion = min(max(fitting, _FEWEST), _MOST)
+            self._portion = min(max(fitting, _FEWEST), self._most)
 
     def _redo(self, days: list[DirtyDay], series: Int32) -> None:
         """Redo the hours that were touched, the day from its hours, the month from its days."""

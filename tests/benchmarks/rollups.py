@@ -105,4 +105,3 @@ def _rows(series: Int32, from_ms: int, to_ms: int) -> IntervalColumns:
         np.full(n, 10**9), zero, zero.copy(), np.full(n, QUARTER_MS), zero.copy(), zero.copy(),
         zero.copy(), zero.copy(), zero.copy(), kg, kg.copy(), kg.copy(), kg.copy(),
     )  # fmt: skip
-

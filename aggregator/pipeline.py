@@ -1,9 +1,9 @@
 """The road of every batch, in one thread: inbox, columns, door, book, store, acknowledgement.
 
 Batches are committed in groups: the live ones 200 ms after the first came, those with readings
-older than the book's heads some seconds later, gathered per site. An ack leaves only after the
-store has committed the raw readings and the intervals they touch. While the store is away the
-same commit is repeated, the inbox fills, and edges keep what was not acked.
+older than the book's heads some seconds later, when no more come of their sites. An ack leaves only
+after the store has committed the raw readings and the intervals they touch. While the store is away
+the same commit is repeated, the inbox fills, and edges keep what was not acked.
 """
 
 import contextlib
@@ -240,7 +240,8 @@ class Pipeline:
         prompt = self._groups.prompt(now)
         if prompt:
             self._commit(prompt)
-        for late in self._groups.late(now):
+        late = self._groups.late(now)
+        if late:
             self._commit(late)
         self._answers.send()  # what follows may take a while, and no ack depends on it
         while not self._jobs.empty():

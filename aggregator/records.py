@@ -12,7 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import URL, Connection, Row, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Row,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from aggregator.databases import Database
@@ -22,6 +34,7 @@ from contract.topics import Address, MessageKind, parse_topic, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
+_OF_EDGE = ("region", "site", "edge")
 _TOGETHER = 500
 """Payloads of a site that are read at once: 32 MB at most."""
 
@@ -278,17 +291,22 @@ class Records(Database):
 
     def put_states(self, states: Sequence[StoredState]) -> int:
         """Keep the last state payloads of some edges, each edge once; return how many."""
-        with self._transaction() as db:
-            for state in states:
-                address = state.address
-                key = {"region": address.region, "site": address.site, "edge": address.edge}
-                value: dict[str, Any] = {
-                    "payload": state.payload,
-                    "received_ms": state.received_ms,
-                }
-                known = update(EDGE_STATE).filter_by(**key).values(**value)
-                if db.execute(known).rowcount == 0:
-                    db.execute(insert(EDGE_STATE).values(**key, **value))
+        rows = [
+            {
+                "region": one.address.region,
+                "site": one.address.site,
+                "edge": one.address.edge,
+                "payload": one.payload,
+                "received_ms": one.received_ms,
+            }
+            for one in states
+        ]
+        old = [{f"old_{name}": row[name] for name in _OF_EDGE} for row in rows]
+        if rows:  # two statements for all of them: one for each took 0.5 ms of processor
+            with self._transaction() as db:
+                same = [EDGE_STATE.c[name] == bindparam(f"old_{name}") for name in _OF_EDGE]
+                db.execute(delete(EDGE_STATE).where(*same), old)
+                db.execute(insert(EDGE_STATE), rows)
         return len(states)
 
     def states(self) -> tuple[StoredState, ...]:

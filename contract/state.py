@@ -5,8 +5,8 @@ the names. A member that is absent has the field's default: the will is ``{"v":1
 "time_ms":..}``, its time that of the connection it ends.
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -130,7 +130,7 @@ def encode_state(state: EdgeState) -> bytes:
     if not state.online:
         members = {"online": False, "time_ms": state.time_ms}
     document = {"v": 1, **members}
-    _decode(EdgeState, document, "")
+    _reader(EdgeState)(document, "")
     return wire.sized(wire.compact(document), wire.MAX_STATE_BYTES)
 
 
@@ -146,44 +146,64 @@ def _document(value: Any) -> Any:
 def decode_state(payload: bytes) -> EdgeState:
     """Return the state of a payload; DecodeError naming where it breaks the contract."""
     document = wire.parse_object(payload, wire.MAX_STATE_BYTES)
-    state: EdgeState = _decode(EdgeState, document, "")
+    state: EdgeState = _reader(EdgeState)(document, "")
     return state
 
 
+_Reader = Callable[[object, str], Any]
+"""Takes a JSON value and its path; DecodeError."""
+
+
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _decode(kind: Any, value: object, where: str) -> Any:
-    """Decode ``value`` by the type of the field it stands for."""
+def _reader(kind: Any) -> _Reader:
+    """Return what decodes values by the type of the field they stand for."""
+    if kind in _PLAIN:
+        return _PLAIN[kind]
     if is_dataclass(kind) and isinstance(kind, type):
-        return _decode_members(kind, wire.as_object(value, where or "payload"), where)
-    if kind is bool:
-        return wire.as_flag(value, where)
-    if kind is int:
-        return wire.as_integer(value, where, -MAX_SEQ, MAX_SEQ)
-    if kind is str:
-        return wire.as_text(value, where)
+        return _reader_of_members(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType and NoneType in arguments:
-        return None if value is None else _decode(arguments[0], value, where)
+        some = _reader(arguments[0])
+        return lambda value, where: None if value is None else some(value, where)
     if origin is tuple:
-        members = wire.as_list(value, where, MAX_LISTED)
-        return tuple(_decode(arguments[0], m, f"{where}[{i}]") for i, m in enumerate(members))
-    members_by_name = wire.as_object(value, where)
-    return {
-        wire.as_text(name, wire.path(where, name)): _decode(arguments[1], m, wire.path(where, name))
-        for name, m in members_by_name.items()
+        member = _reader(arguments[0])
+        return lambda value, where: tuple(
+            member(one, f"{where}[{i}]")
+            for i, one in enumerate(wire.as_list(value, where, MAX_LISTED))
+        )
+    named = _reader(arguments[1])
+    return lambda value, where: {
+        wire.as_text(name, wire.path(where, name)): named(one, wire.path(where, name))
+        for name, one in wire.as_object(value, where).items()
     }
 
 
-def _decode_members(kind: type, document: Mapping[str, Any], where: str) -> object:
-    members: dict[str, Any] = {}
-    for entry in fields(kind):
-        at = f"{where}.{entry.name}" if where else entry.name
-        if entry.name in document:
-            members[entry.name] = _decode(_hints(kind)[entry.name], document[entry.name], at)
-        elif entry.default is MISSING and entry.default_factory is MISSING:
-            raise DecodeError(at, "missing")
-    return kind(**members)
+_PLAIN: Mapping[Any, _Reader] = {
+    bool: wire.as_flag,
+    int: lambda value, where: wire.as_integer(value, where, -MAX_SEQ, MAX_SEQ),
+    str: wire.as_text,
+}
+
+
+def _reader_of_members(kind: type) -> _Reader:
+    hints = get_type_hints(kind)
+    known = [
+        (entry.name, _reader(hints[entry.name]), _is_required(entry)) for entry in fields(kind)
+    ]
+
+    def read(value: object, where: str) -> object:
+        document = wire.as_object(value, where or "payload")
+        members: dict[str, Any] = {}
+        for name, reader, required in known:
+            at = f"{where}.{name}" if where else name
+            if name in document:
+                members[name] = reader(document[name], at)
+            elif required:
+                raise DecodeError(at, "missing")
+        return kind(**members)
+
+    return read
+
+
+def _is_required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING

@@ -32,6 +32,8 @@ class Groups:
         self._pace = pace
         self._prompt = _Group()
         self._late: dict[tuple[str, str], _Group] = {}
+        self._due = _Group()
+        """Late batches of sites that need wait no longer."""
         self._waiting: set[tuple[int, int]] = set()
         """(source, seq) of batches that are in a group, or were taken out and not forgotten."""
 
@@ -55,16 +57,17 @@ class Groups:
 
     def prompt(self, now: float) -> Sequence[Arrival]:
         """Take out the live batches if they are due."""
-        group, pace = self._prompt, self._pace
-        if not group.arrivals or (
-            now - group.since < pace.commit_ms / 1_000 and group.readings < pace.commit_readings
-        ):
+        if not self._is_due(self._prompt, now):
             return ()
-        self._prompt = _Group()
+        group, self._prompt = self._prompt, _Group()
         return group.arrivals
 
-    def late(self, now: float) -> Iterator[Sequence[Arrival]]:
-        """Take out late batches that are due, site by site."""
+    def late(self, now: float) -> Sequence[Arrival]:
+        """Take out late batches that are due.
+
+        Those of a site are when no more come, or have come for long enough. They are committed with
+        those of other sites, as live ones are.
+        """
         pace = self._pace
         for site, group in list(self._late.items()):
             if (
@@ -73,12 +76,22 @@ class Groups:
                 or group.readings >= pace.commit_readings
             ):
                 del self._late[site]
-                yield group.arrivals
+                for arrival in group.arrivals:
+                    self._due.add(arrival, now)
+        if not self._is_due(self._due, now):
+            return ()
+        group, self._due = self._due, _Group()
+        return group.arrivals
+
+    def _is_due(self, group: _Group, now: float) -> bool:
+        pace = self._pace
+        waited = now - group.since >= pace.commit_ms / 1_000
+        return bool(group.arrivals) and (waited or group.readings >= pace.commit_readings)
 
     def rest(self) -> Iterator[Sequence[Arrival]]:
         """Take out all that waits, due or not."""
-        groups = [self._prompt, *self._late.values()]
-        self._prompt, self._late = _Group(), {}
+        groups = [self._prompt, self._due, *self._late.values()]
+        self._prompt, self._due, self._late = _Group(), _Group(), {}
         for group in groups:
             if group.arrivals:
                 yield group.arrivals

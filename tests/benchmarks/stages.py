@@ -43,6 +43,7 @@ from aggregator.records import Records
 from aggregator.register.folder import load_folder
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
+from aggregator.rounds import Rounds
 from aggregator.runs import Runs
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import Commit
@@ -67,7 +68,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("dirty days", writer_module, "days_of"),
     ("store commit", EmbeddedStore, "commit"),
     ("live values", Live, "take"),
-    ("roll-ups", Rollups, "flush"),
+    ("roll-ups", Rounds, "work"),
+    ("roll-ups", Rounds, "finish"),
     ("restatements", Amendments, "restate"),
     ("what is declared", Amendments, "note_new"),
     ("what is declared", Pipeline, "_go_on"),

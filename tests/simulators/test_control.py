@@ -135,10 +135,11 @@ def test_over_the_socket(serve: Serve) -> None:
             link = ModbusTcpLink(ports.host, ports.meters["offices", "em-main"], 5)
             ask = ReadWords(1, 3, 0x081A, 2)
             said = []
-            for door, request in [
+            doors: list[tuple[int, dict[str, object]]] = [
                 (both, {"fault": "offices/em-main", "kind": "exception"}),
                 (ports.edges["offices-gw1"], {"heal": "offices/em-main"}),
-            ]:
+            ]
+            for door, request in doors:
                 await ask_control(ports.host, door, request)
                 try:
                     said.append(f"{len(await link.read(ask))} words")

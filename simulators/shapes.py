@@ -30,10 +30,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a site lies [1/1000 degree]."""
+    """Where a site lies [1/1000 degree]. sky: seed of the clouds over all that stands there."""
 
     latitude_mdeg: int
     longitude_mdeg: int
+    sky: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _solar(context: Context) -> Shape:
         sun = elevation_sine_ppm(minute, place.latitude_mdeg, place.longitude_mdeg)
         if sun <= 0:
             return 0
-        cloud = cloud_percent(seed, minute)
+        cloud = cloud_percent(place.sky, minute)
         clear = FULL_SUN_PPM * sun // PPM
         return clear * (100 - cloud) // 100 * _hash_noise(seed + 2, minute, 1) // PPM
 
@@ -265,13 +266,9 @@ def _plant(context: Context, *, tilt: float = 25, azimuth: float = 180) -> Shape
     """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
     from simulators import photovoltaics  # noqa: PLC0415  # scipy, only where a district asks
 
+    place, weather = context.place, context.must_have_weather()
     plant = photovoltaics.Plant(
-        context.place.latitude_mdeg / 1000,
-        context.place.longitude_mdeg / 1000,
-        tilt,
-        azimuth,
-        context.must_have_weather(),
-        context.seed,
+        place.latitude_mdeg / 1000, place.longitude_mdeg / 1000, tilt, azimuth, weather, place.sky
     )
 
     def shape(minute: int) -> int:

@@ -106,7 +106,9 @@ class Demo:
         edges: Sequence[EdgeFiles] = write_edges(
             self._district, ports.meters, broker, folder / "edges", self._pace
         )
-        write_register(self._district, folder / "register")
+        spans = self._steps()[2].values()
+        played = min(span[0][0] for span in spans), max(span[-1][1] for span in spans)
+        write_register(self._district, folder / "register", played)
         api_port = free_port()
         api = Api(f"http://{HOST}:{api_port}")
         shown = showing(self._scene, api, self._console, live=self._options.live_view)

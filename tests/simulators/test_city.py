@@ -1,11 +1,13 @@
 """The city's cross-section: same seed same registers, exact balances, plausible magnitudes."""
 
+import csv
 import datetime as dt
 import random
 import statistics
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from simulators.district import (
 )
 from simulators.shapes import build_shape
 from simulators.signal import MINUTE_MS, Signal
+from simulators.theoretical import theoretical_output
+from simulators.workspace import write_register
 from tests.simulators.conftest import ORIGIN_MS
 
 HOUR_MS = 60 * MINUTE_MS
@@ -255,6 +259,36 @@ def test_pv_of_a_year_over_zhangqiu(city: District) -> None:
     first, second = (photovoltaics.output(plant, NEW_YEAR // 1440 + n) for n in (0, 1))
     by_hand = sum((first.light_w + second.light_w)[480:1920]) // 60
     assert shone == pytest.approx(by_hand, rel=0.02)
+
+
+def test_a_pv_plant_tells_what_it_should_have_made_month_by_month(
+    city: District, signals: dict[tuple[str, str], Signal], tmp_path: Path
+) -> None:
+    """Rated power x light, for the time played; and what it made lies plausibly below."""
+    begin = ORIGIN_MS + 9 * DAY_MS  # 30 November
+    write_register(city, tmp_path, (begin, begin + 3 * DAY_MS))
+    with (tmp_path / "production.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["site"], row["product"], row["period"]) for row in rows] == [
+        ("solar", "pv-theoretical", "2025-11"), ("solar", "pv-theoretical", "2025-12"),
+    ]  # fmt: skip
+    (site,) = city.only(["solar"]).sites
+    sky = context_of(city, site, site.loads[0]).place.sky
+    assert city.weather is not None
+    plant = photovoltaics.Plant(36.742, 117.489, 28, 180, city.weather, sky)
+    days = [photovoltaics.output(plant, begin // DAY_MS + n).light_w for n in range(4)]
+    light = [watts for day in days for watts in day][16 * 60 :]  # from midnight in Beijing
+    kwh = [10.080 * sum(span) / 60 for span in (light[:1440], light[1440 : 3 * 1440])]
+    assert [float(row["amount"]) for row in rows] == pytest.approx(kwh, rel=1e-3)
+    made = sum(
+        signals["solar", array].amount_micro(begin + DAY_MS)
+        - signals["solar", array].amount_micro(begin)
+        for array in ("array-1", "array-2")
+    )
+    assert 0.78 < made / 1e6 / kwh[0] < 0.86
+    write_register(city, tmp_path / "wall")  # whoever lives in wall time plays no month
+    assert not (tmp_path / "wall" / "production.csv").exists()
+    assert list(theoretical_output(replace(city, register={}), begin, begin + DAY_MS)) == []
 
 
 def test_the_demos_own_district_needs_no_heavy_library() -> None:

@@ -152,6 +152,10 @@ class Demo:
         edges = [edge for site in self._district.sites for edge in site.edges]
         return "a day without network", STEP_S, dict.fromkeys(edges, span)
 
+    async def _store(self, folder: Path) -> str:
+        """[store] of the aggregator, which runs; none: the embedded one."""
+        return ""
+
     async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
         """The edges that go live."""
         return edges
@@ -198,7 +202,10 @@ class Demo:
         self._scene.phase = "starting the aggregator"
         config = folder / "aggregator.toml"
         config.write_text(
-            aggregator_config(self._district.region, folder, broker, api_port), encoding="utf-8"
+            aggregator_config(
+                self._district.region, folder, broker, api_port, store=await self._store(folder)
+            ),
+            encoding="utf-8",
         )
         child = await self._start("aggregator", "aggregator", ["--config", str(config)])
         await self._processes.until_ready(child, api.healthy, READY_S)

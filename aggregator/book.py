@@ -333,14 +333,26 @@ def _joined(parts: list[IntervalColumns]) -> IntervalColumns:
 
 
 def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:
-    """Split readings where nothing lies within six hours."""
+    """Split readings where nothing lies within six hours.
+
+    Only channels with readings of about the same times are taken together: else those of one site
+    would fill the gaps of another's, and all of both would be made anew.
+    """
     if len(readings) == 0:
         return
-    order = np.argsort(readings.time_ms, kind="stable")
-    times = readings.time_ms[order]
-    borders = np.flatnonzero(np.diff(times) > _CLUSTER_MS) + 1
-    for rows in np.split(order, borders):
-        yield readings.take(rows)
+    series, row = np.unique(readings.series, return_inverse=True)
+    first = np.full(len(series), np.iinfo(np.int64).max)
+    last = np.full(len(series), np.iinfo(np.int64).min)
+    np.minimum.at(first, row, readings.time_ms)
+    np.maximum.at(last, row, readings.time_ms)
+    times = np.stack([first // _CLUSTER_MS, last // _CLUSTER_MS])
+    kinds, kind = np.unique(times, axis=1, return_inverse=True)
+    for number in range(kinds.shape[1]):
+        own = readings.take(kind.ravel()[row] == number)
+        order = np.argsort(own.time_ms, kind="stable")
+        borders = np.flatnonzero(np.diff(own.time_ms[order]) > _CLUSTER_MS) + 1
+        for rows in np.split(order, borders):
+            yield own.take(rows)
 
 
 def _frozen_last(readings: ReadingColumns) -> Int32:

@@ -146,11 +146,12 @@ class Pipeline:
             for place in self._rollups.unsure():
                 self._sites.load(*place)
             while not self._writer.stopping:
-                for message in self._inbox.take(0.0 if self._sites.busy else _IDLE_S):
+                messages = self._inbox.take(0.0 if self._sites.busy else _IDLE_S)
+                for message in messages:
                     self._receive(message)
                     if self._groups.waited_s(now := time.monotonic()) >= _OVERDUE_S:
                         self._work(now)
-                self._work(time.monotonic())
+                self._work(time.monotonic(), idle=not messages)
             self._commit_all()
         except Stopped:
             return  # the store was away: what waits was not acked and comes again
@@ -183,8 +184,8 @@ class Pipeline:
         self._writer.stop()
         self._inbox.wake()
 
-    def _work(self, now: float) -> None:
-        """Do what is due, live before late before roll-ups."""
+    def _work(self, now: float, *, idle: bool = False) -> None:
+        """Do what is due, live before late before roll-ups; `idle`: nothing came."""
         self._metas.keep()  # before readings that were taken under them
         prompt = self._groups.prompt(now)
         if prompt:
@@ -199,7 +200,7 @@ class Pipeline:
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
-        self._rounds.work()
+        self._rounds.work(idle=idle and self._groups.empty)
         self._writer.insist(self._rollups.catch_up)  # a piece at a time, after what is live
         self._keep_information()
 
@@ -207,12 +208,13 @@ class Pipeline:
         for arrivals in self._groups.rest():
             self._commit(arrivals)
         self._answers.send()
-        self._rounds.finish()
         self._keep_states()
         self._metas.keep()
+        self._rounds.finish()  # may take longer than whoever stops us waits; marks stand then
 
     def _round(self) -> Iterator[int]:
         """Integrate the rates that came, then sum up what has changed, a piece at a time."""
+        began_ms = self._time_ms()
         for part in self._book.integration.touched():
             redone = self._writer.insist(partial(self._book.remade, *part))
             if redone is not None:
@@ -221,10 +223,11 @@ class Pipeline:
                 self._sites.write(changed, restate)
         days = self._book.integration.done()
         self._writer.insist(lambda: self._rollups.needless(days))
-        yield from self._writer.each(self._rollups.pieces)
         if self._arrivals is not None:
             self._writer.points(self._writer.insist(self._arrivals.points))
             self._arrivals.written()
+        yield from self._writer.each(self._rollups.pieces)
+        self._live.roll_up(began_ms)
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""

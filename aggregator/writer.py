@@ -94,6 +94,7 @@ class Writer:
         Records of settled days are kept before each try: a day may settle while the store is away.
         """
         days = days_of(self._store.directory, commit.intervals)
+        self._rollups.wait_for(commit.dirty)
         commit = replace(commit, dirty=days | commit.dirty)
 
         def attempt() -> CommitResult:

@@ -75,6 +75,11 @@ class LiveValues(Protocol):
         """Return the readings committed per second, lately; None to who may not know it."""
         ...
 
+    @property
+    def rolled_up_ms(self) -> int | None:
+        """Hours, days and months hold what was committed before [ms]; None: not known yet."""
+        ...
+
 
 class Quarantine(Protocol):
     """What the API asks of `Records`; RecordsUnavailable."""

@@ -118,6 +118,10 @@ class FixedLive:
     def readings_per_s(self, now_ms: int) -> float:
         return 12.5
 
+    @property
+    def rolled_up_ms(self) -> int:
+        return NOON_MS - 45_000
+
 
 def multiplier_of(key: SeriesKey) -> int:
     rows = REGISTER.rows.get((key.site, key.meter))

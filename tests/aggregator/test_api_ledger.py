@@ -467,6 +467,7 @@ def test_metrics_are_prometheus_text(client: ApiClient):
     assert "nenghao_aggregator_edges_online 1" in lines
     assert "nenghao_aggregator_outbox_readings 210" in lines
     assert "nenghao_aggregator_unregistered_channels 1" in lines
+    assert "nenghao_aggregator_rollup_age_seconds 45" in lines
     names = [line.split()[0] for line in lines if not line.startswith("#")]
     assert len(names) == len(set(names))
     assert all("{" not in name for name in names)

@@ -59,12 +59,18 @@ def _lines(reader: LedgerReader) -> Iterator[str]:
         words = name.replace("_", " ")
         yield _metric(f"nenghao_aggregator_{name}_total", "counter", f"Total {words}.", count)
     states = list(reader.live.states().values())
+    rolled_up_ms = reader.live.rolled_up_ms
     gauges: list[tuple[str, str, float | None]] = [
         ("store_up", "Whether the store answers.", float(reader.health().ok)),
         (
             "readings_per_second",
             "Readings committed per second, lately.",
             reader.live.readings_per_s(reader.now_ms()),
+        ),
+        (
+            "rollup_age_seconds",
+            "How old hours, days and months are.",
+            None if rolled_up_ms is None else (reader.now_ms() - rolled_up_ms) / 1_000,
         ),
         ("edges", "Edges that ever told their state.", len(states)),
         ("edges_online", "Edges online.", sum(state.online for state in states)),

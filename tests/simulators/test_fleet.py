@@ -421,7 +421,7 @@ def report_of(
         seconds=(),
         pace=Pace(1_000, 900, 0, 5_000, sustained=sustained),
         batches=Counter(),
-        delays_ms={name: nothing for name in DELAYS},
+        delays_ms=dict.fromkeys(DELAYS, nothing),
         freshness=(),
         generator_cpu_s_per_million=None,
         generator_rss_mb=1.0,

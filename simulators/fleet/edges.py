@@ -41,6 +41,9 @@ class Probes(Protocol):
     def sent(self, number: int, seq: int, now_ms: float) -> None:
         """It was sent for the first time."""
 
+    def acked(self, number: int, seq: int, now_ms: float) -> None:
+        """It was acknowledged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -314,6 +317,8 @@ class Edges:
         self.tally.acked_batches += 1
         self.tally.due_to_ack.add(now_ms - self._plan.due_ms(number, seq))
         self._measure_ack(number, seq, flight.first_ms, now_ms)
+        if self.probes is not None:
+            self.probes.acked(number, seq, now_ms)
 
     def _measure_lateness(
         self, number: int, seq: int, now_ms: float, *, unsettled: bool = False

@@ -1,14 +1,14 @@
 """How long a sent batch takes to be seen in the ledger: asked of the API, as a person would.
 
-The ack bounds it from above, for it leaves after the commit; this looks for itself. Any batch may
-be probed, drawn as it becomes due: the one behind a full window as well as the one of an edge at
-rest, and what is not seen to the end counts as waiting. A figure is what the API had answered in
-full, so it is never too low; it is too high by the pause between two questions at most.
+Any batch may be probed, drawn as it becomes due: the one behind a full window as well as the one of
+an edge at rest, and what is not seen to the end counts as waiting. Questions are a load, too: one
+is asked when the ack is there, for it leaves after the commit, and before only now and then. A
+figure is what the API had answered in full, so it is never too low.
 """
 
 from __future__ import annotations
 
-import heapq
+import math
 import queue
 import random
 import threading
@@ -23,12 +23,12 @@ from simulators.fleet.latency import Delays
 from simulators.fleet.messages import meter_id
 from simulators.fleet.plan import CUMULATIVE, Plan
 
-PAUSE_MS = 50.0
-PAUSE_SHARE = 0.1
-"""Of what has been waited: a probe that waits long is asked for ever less often."""
+PAUSE_MS, PAUSE_SHARE = 250.0, 0.25
+"""Between two questions, or so much of what has been waited: ever less often."""
+_LOOK_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Probe:
     """One register of one batch. measured: whether what is seen counts."""
 
@@ -37,6 +37,9 @@ class Probe:
     meter: int
     due_ms: float
     measured: bool
+    sent_ms: float | None = None
+    ask_ms: float = math.inf
+    """When to ask next."""
 
 
 class Prober(threading.Thread):
@@ -52,10 +55,11 @@ class Prober(threading.Thread):
         self._draw = random.Random(plan.seed)
         self._ending = threading.Event()
         self._unsent: dict[tuple[int, int], Probe] = {}
-        self._sent: queue.SimpleQueue[tuple[float, Probe]] = queue.SimpleQueue()
-        self._asking: list[tuple[float, int, float, Probe]] = []
-        """(when to ask next, a number of its own, when it was sent, probe)."""
-        self._asked = 0
+        self._unacked: dict[tuple[int, int], Probe] = {}
+        self._told: queue.SimpleQueue[tuple[float, Probe]] = queue.SimpleQueue()
+        """From the edges to the thread: when to ask for what."""
+        self._waiting: set[Probe] = set()
+        """Sent and not seen; of the thread alone."""
         self.sent_to_interval, self.reading_to_interval = Delays(), Delays()
         self.samples: list[tuple[float, float]] = []
         """(time seen, delay) [ms]."""
@@ -88,26 +92,39 @@ class Prober(threading.Thread):
         """From here on the ledger is asked for it."""
         probe = self._unsent.pop((number, seq), None)
         if probe is not None:
-            self._sent.put((now_ms, probe))
+            self._unacked[number, seq] = probe
+            probe.sent_ms = now_ms
+            self._told.put((now_ms + PAUSE_MS, probe))
+
+    def acked(self, number: int, seq: int, now_ms: float) -> None:
+        """The ledger should have it."""
+        probe = self._unacked.pop((number, seq), None)
+        if probe is not None:
+            self._told.put((now_ms, probe))
 
     # ------------------------------------------------------------------------- the thread
 
     def run(self) -> None:
         """Ask until closed: of all that wait, first the one whose question is most overdue."""
         while not self._ending.is_set():
-            while not self._sent.empty():
-                sent_ms, probe = self._sent.get()
-                self._later(sent_ms, sent_ms, probe)
-            if not self._asking or self._asking[0][0] > self._now_ms():
-                self._ending.wait(PAUSE_MS / 1_000)
-                continue
-            _, _, sent_ms, probe = heapq.heappop(self._asking)
-            if self._holds(probe):
-                self._note(probe, sent_ms, self._now_ms())
+            self._listen()
+            probe = min(self._waiting, key=lambda one: one.ask_ms, default=None)
+            if probe is None or probe.ask_ms > self._now_ms():
+                self._ending.wait(_LOOK_S)
+            elif self._holds(probe):
+                self._waiting.discard(probe)
+                self._note(probe, self._now_ms())
             else:
                 now_ms = self._now_ms()
-                pause_ms = max(PAUSE_MS, PAUSE_SHARE * (now_ms - sent_ms))
-                self._later(now_ms + pause_ms, sent_ms, probe)
+                waited_ms = now_ms - (probe.sent_ms or now_ms)
+                probe.ask_ms = now_ms + max(PAUSE_MS, PAUSE_SHARE * waited_ms)
+
+    def _listen(self) -> None:
+        while not self._told.empty():
+            ask_ms, probe = self._told.get()
+            if math.isinf(probe.ask_ms):
+                self._waiting.add(probe)
+            probe.ask_ms = min(ask_ms, probe.ask_ms)
 
     def close(self) -> None:
         """Ask no more."""
@@ -119,40 +136,32 @@ class Prober(threading.Thread):
     def give_up(self, now_ms: float) -> None:
         """Close, and measure what is not seen: its delay is at least what it has waited."""
         self.close()
-        while not self._sent.empty():
-            self._later(0, *self._sent.get())
-        waiting = [(sent_ms, probe) for _, _, sent_ms, probe in self._asking]
-        for sent_ms, probe in [*waiting, *((None, probe) for probe in self._unsent.values())]:
+        self._listen()
+        for probe in [*self._waiting, *self._unsent.values()]:
             if not probe.measured:
                 continue
             if self._edges.in_backlog(probe.edge, probe.seq):
                 self.held_up += 1
                 continue
             self.unsettled += 1
-            self.unsent += sent_ms is None
-            self._measure(probe, sent_ms, now_ms, unsettled=True)
+            self.unsent += probe.sent_ms is None
+            self._measure(probe, now_ms, unsettled=True)
 
     # ----------------------------------------------------------------------------- inside
 
-    def _later(self, ask_ms: float, sent_ms: float, probe: Probe) -> None:
-        self._asked += 1
-        heapq.heappush(self._asking, (ask_ms, self._asked, sent_ms, probe))
-
-    def _note(self, probe: Probe, sent_ms: float, now_ms: float) -> None:
+    def _note(self, probe: Probe, now_ms: float) -> None:
         if not probe.measured:
             return
         if self._edges.in_backlog(probe.edge, probe.seq):
             self.held_up += 1
             return
-        self._measure(probe, sent_ms, now_ms)
-        self.samples.append((now_ms, now_ms - sent_ms))
+        self._measure(probe, now_ms)
+        self.samples.append((now_ms, now_ms - (probe.sent_ms or now_ms)))
         self.seen += 1
 
-    def _measure(
-        self, probe: Probe, sent_ms: float | None, now_ms: float, *, unsettled: bool = False
-    ) -> None:
-        if sent_ms is not None:
-            self.sent_to_interval.add(now_ms - sent_ms, unsettled=unsettled)
+    def _measure(self, probe: Probe, now_ms: float, *, unsettled: bool = False) -> None:
+        if probe.sent_ms is not None:
+            self.sent_to_interval.add(now_ms - probe.sent_ms, unsettled=unsettled)
         for waited_ms in self._plan.waits_ms():
             took_ms = now_ms - probe.due_ms + waited_ms
             self.reading_to_interval.add(took_ms, unsettled=unsettled)

@@ -102,6 +102,20 @@ class RegisterImported(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FactorsNotApplied(Event):
+    """Stored measures of some sites were made with other rows of factors or prices, or other
+    measured values, than are configured: `nenghao factors apply` makes them anew.
+    """
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    factor_set: str
+    """Configured."""
+    sites: int
+    first: str
+    """One of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorStarted(Event):
     """The aggregator runs."""
 

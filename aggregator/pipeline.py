@@ -349,7 +349,7 @@ class Pipeline:
         self,
         parts: Sequence[Arrival | Release],
         receipts: Mapping[Source, Ranges],
-        restate: Callable[[IntervalColumns, str], None],
+        restate: Callable[[IntervalColumns, str], IntervalColumns],
         *,
         late: bool = False,
     ) -> int:
@@ -373,10 +373,11 @@ class Pipeline:
         advanced = self._book.advance(newer_ones)
         intervals = IntervalColumns.concatenate([recomputed, advanced])
 
-        def keep_records() -> None:
-            restate(recomputed, "late readings")
+        def keep_records() -> IntervalColumns:
+            then = restate(recomputed, "late readings")
             # A register that was silent over a settled day's end tells now what it counted.
-            restate(advanced, "newer readings")
+            newer = restate(advanced, "newer readings")
+            return IntervalColumns.concatenate([then, newer])
 
         verdicts = self._writer.insist(lambda: self._book.verdicts(cumulative))
         dirty, reverse = self._book.integration.touch(instantaneous)

@@ -91,6 +91,11 @@ class ScopedReader:
         return self._inner.tariffs
 
     @property
+    def not_applied(self) -> Collection[str]:
+        found = self._inner.not_applied
+        return [site for site in found if site in self.register.sites] if found else found
+
+    @property
     def live(self) -> LiveValues:
         return ScopedLive(self._inner.live, self.sees)
 

@@ -116,6 +116,7 @@ class Rig:
         self.acks: list[Ack] = []
         self.parameters: Parameters
         self.multiplier = 1
+        self.factor_set = "national"
         self.register: Register | None = None
         self.now_ms = NOW
         self.store = MemoryStore
@@ -135,9 +136,9 @@ class Rig:
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))
-        factors = builtin_library().choose("national")
+        factors = builtin_library().choose(self.factor_set)
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
-        measures = Measures(store.directory, self.parameters, factors, tariffs)
+        self.measures = measures = Measures(store.directory, self.parameters, factors, tariffs)
         inbox = _Script(list(cycles), self.events)
         book = Book(store, self.parameters, measures)
         self.pipeline = pipeline = Pipeline(

@@ -17,6 +17,9 @@ class HealthAnswer(Shape):
     time_ms: int
     factor_set: str
     factor_set_title: str
+    sites_not_applied: int
+    """Sites with stored measures made with other rows of factors or prices, or other measured
+    values, than are configured: they wait for `nenghao factors apply`."""
     grid_ms: int
 
 
@@ -34,6 +37,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             time_ms=reader.now_ms(),
             factor_set=reader.factor_set.name,
             factor_set_title=reader.factor_set.title,
+            sites_not_applied=len(reader.not_applied),
             grid_ms=reader.grid_ms,
         )
         return answer if state.ok else JSONResponse(answer.model_dump(), 503)

@@ -161,10 +161,10 @@ class Rollups:
             self._store.clear_dirty(right)
         self._redone.clear()
 
-    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
-        """Make node figures of a site's month whose channels' figures were made elsewhere."""
-        if self._nodes is not None:
-            self._nodes.redo((region, site), month_ms)
+    @property
+    def nodes(self) -> NodeFigures | None:
+        """What keeps figures of nodes, for whoever makes those of channels elsewhere."""
+        return self._nodes
 
     def catch_up(self) -> bool:
         """Do one piece of what a change of the register asks for; False when nothing is left."""

@@ -18,7 +18,7 @@ from aggregator.register.model import Register, Role
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import DirtyDay
-from contract.interval import DAY_MS, month_start
+from contract.interval import DAY_MS, month_start, next_month
 from contract.stored import NODE_FIGURES, TARIFF_DAY, TOTAL, Level
 from tests.aggregator.api_ledger import (
     MIDNIGHT_MS,
@@ -120,7 +120,9 @@ def test_what_is_bought_no_longer_stays_as_zeros(ledger: Ledger):
         for row in rows
     ]
     changed = Register.of(list(register.sites.values()), meters)
-    rolled_up(ledger, changed).redo_nodes(REGION, "foundry", month_start(MIDNIGHT_MS))
+    nodes = rolled_up(ledger, changed).nodes
+    month_ms = month_start(MIDNIGHT_MS)
+    assert nodes.redo((REGION, "foundry"), month_ms, next_month(month_ms), changed=False) == 0
     assert set(of_period(ledger).values()) == {(0, 0.0)}
     assert stored(ledger)[REGION, "foundry", "raw_coal", "t", "flat"]["cost_cny"] > 0
 

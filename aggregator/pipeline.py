@@ -34,6 +34,7 @@ from aggregator.ingest.answers import Answers
 from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.groups import Groups
+from aggregator.ingest.repeats import Repeats
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.jobs import AmendSite, Job, Jobs, WritePoints
 from aggregator.live import Live
@@ -42,7 +43,7 @@ from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.recorder import Recorder
-from aggregator.records import Records, StoredState
+from aggregator.records import IMPOSSIBLE_TIME, Records, StoredState
 from aggregator.release import Release
 from aggregator.releases import Releases
 from aggregator.rollups import Rollups
@@ -106,6 +107,9 @@ class Pipeline:
         self._assembler = Assembler(store.directory)
         self._answers = Answers(store.directory, store.receipts(), publish, events, time_ms)
         self._groups = Groups(pace)
+        self._repeats = Repeats(
+            store, self._assembler, self._answers, self._records, events, time_ms
+        )
         self._faulty: set[str] = set()
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
@@ -193,6 +197,7 @@ class Pipeline:
         late = self._groups.late(now)
         if late:
             self._commit(late)
+        self._writer.insist(self._repeats.examine)
         self._answers.send()  # what follows may take a while, and no ack depends on it
         for job in self._jobs.take():
             self._do(job)
@@ -296,12 +301,9 @@ class Pipeline:
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
         source = self._assembler.source(address, batch.outbox)
-        if (source, batch.seq) in self._groups:
-            self._events.count(Counter.DUPLICATES)
-            return
-        if self._answers.is_settled(source, batch.seq):
-            self._events.count(Counter.DUPLICATES)
-            self._answers.owe(address, source)
+        waits = (source, batch.seq) in self._groups
+        if waits or self._answers.is_settled(source, batch.seq):
+            self._repeats.receive(address, message, batch, settled=not waits)
             return
         if (address, batch.meta) not in self._metas:
             self._events.count(Counter.META_UNKNOWN)
@@ -310,7 +312,8 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             # What is not kept is not acknowledged either: its edge sends it again.
-            if not self._records.keep_misdated(message.payload, message.topic, self._time_ms()):
+            now_ms = self._time_ms()
+            if not self._records.keep(message.payload, message.topic, IMPOSSIBLE_TIME, now_ms):
                 return
             self._events.count(Counter.DOOR, arrival.refused_at_door)
             self._releases.note(address)
@@ -324,6 +327,7 @@ class Pipeline:
         self._sites.load(address.region, address.site)
         late = self._book.is_late(arrival.cumulative)
         self._groups.add(address, arrival, time.monotonic(), late=late)
+        self._repeats.note(source, batch)
 
     def _say_once(self, said: set[str], key: str, event: Event) -> None:
         """Emit an event unless it is said already."""

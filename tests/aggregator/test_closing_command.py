@@ -15,7 +15,7 @@ from aggregator.facts import Facts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import opened
 from aggregator.periods import month_of
-from aggregator.records import Records
+from aggregator.records import IMPOSSIBLE_TIME, Records
 from aggregator.restatements import Restatements
 from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
@@ -161,7 +161,7 @@ def test_readings_that_a_clock_event_lets_in_must_be_in_before_a_month_is_closed
     readings = blocks_of([Reading("grid", "energy_import", shown_ms, 5_500_000_000)])
     payload = encode_data(Batch("00000000000000ab", 1, "0" * 64, 1, (), readings))
     records, facts = Records(url), Facts(url)
-    records.keep_misdated(payload, topic(edge, MessageKind.DATA), read_ms)
+    records.keep(payload, topic(edge, MessageKind.DATA), IMPOSSIBLE_TIME, read_ms)
     assert main(["--config", str(config), *MARCH, *SAID, "--month", "2026-02"]) == 1
     assert "there are no figures" in capsys.readouterr().err  # nobody says when they were read
     clock = MeterEvent(

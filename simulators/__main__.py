@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.interval import DAY_MS, day_start
-from simulators.bench import DEFECTS, FAULTS, build_bench, spoil
+from simulators.bench import build_bench, spoil
 from simulators.district import (
     District,
     districts_folder,
@@ -21,6 +21,7 @@ from simulators.district import (
 )
 from simulators.fleet.__main__ import add_arguments as add_fleet_arguments
 from simulators.fleet.__main__ import run_fleet
+from simulators.named_faults import DEFECTS, FAULTS
 from simulators.scenario import find_scenario, load_scenario, scenarios_folder
 from simulators.server import RECORD_COLUMNS, read_ports, serve_district
 from simulators.wire import SimulatedWire
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NUMBER=KIND",
         help=f"what is wrong with meter NUMBER (from 1): {', '.join([*FAULTS, *DEFECTS])}; may be "
-        "repeated",
+        "repeated; one of the first with a share of the answers in percent: 2=garbled:3",
     )
     add_fleet_arguments(
         commands.add_parser(

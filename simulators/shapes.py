@@ -68,15 +68,23 @@ def _hash_noise(seed: int, minute: int, percent: int) -> int:
     return PPM + uniform(seed, minute, -percent * 10_000, percent * 10_000)
 
 
-def _shift_table(shifts: object, weekend: object) -> Callable[[int], bool]:
-    """From [[8, 20], ...] a function: does the shift run in this minute?"""
+def _shift_table(shifts: object, weekend: object, overhaul: object = None) -> Callable[[int], bool]:
+    """From [[8, 20], ...] a function: does the shift run in this minute?
+
+    overhaul: month and day of the first and the last day of a yearly stop.
+    """
     if not isinstance(shifts, Sequence) or not isinstance(weekend, bool):
         raise ValueError("shifts must be a list of [start hour, end hour], weekend true or false")
     spans = [(int(start) * 60, int(end) * 60) for start, end in shifts]
     if any(not 0 <= start < end <= 2 * DAY_MINUTES for start, end in spans):
         raise ValueError(f"shifts {shifts} must run forward from 0 to at most 48 hours")
+    stops = None if overhaul is None else _month_days("overhaul", overhaul)
 
     def runs(minute: int) -> bool:
+        if stops is not None:
+            date = beijing_date(minute)
+            if stops[0] <= (date.month, date.day) <= stops[1]:
+                return False
         _, of_day, is_weekend = _local(minute)
         _, _, was_weekend = _local(minute - DAY_MINUTES)
         for start, end in spans:
@@ -87,6 +95,13 @@ def _shift_table(shifts: object, weekend: object) -> Callable[[int], bool]:
         return False
 
     return runs
+
+
+def _month_days(name: str, value: object) -> tuple[tuple[int, int], tuple[int, int]]:
+    """From [1, 20, 2, 23] the first and the last (month, day)."""
+    if not isinstance(value, Sequence) or len(value) != 4:
+        raise ValueError(f"{name} must be [month, day, month, day]")
+    return (int(value[0]), int(value[1])), (int(value[2]), int(value[3]))
 
 
 def _steady(context: Context, *, level: int = 80, wobble: int = 10) -> Shape:
@@ -149,9 +164,11 @@ def _heats(
     return shape
 
 
-def _compressor(context: Context, *, shifts: object, weekend: bool = True) -> Shape:
+def _compressor(
+    context: Context, *, shifts: object, weekend: bool = True, overhaul: object = None
+) -> Shape:
     """Screw compressor: loaded and unloaded by turns inside the shifts, a third when unloaded."""
-    runs = _shift_table(shifts, weekend)
+    runs = _shift_table(shifts, weekend, overhaul)
     seed = context.seed
 
     def shape(minute: int) -> int:
@@ -187,9 +204,16 @@ def _batches(
     return shape
 
 
-def _belt(context: Context, *, shifts: object, weekend: bool = True, on_min: int = 35) -> Shape:
+def _belt(
+    context: Context,
+    *,
+    shifts: object,
+    weekend: bool = True,
+    on_min: int = 35,
+    overhaul: object = None,
+) -> Shape:
     """Coal belt: fills the bunker for `on_min` minutes in each hour of a shift, then stands."""
-    runs = _shift_table(shifts, weekend)
+    runs = _shift_table(shifts, weekend, overhaul)
     seed = context.seed
 
     def shape(minute: int) -> int:
@@ -250,10 +274,8 @@ def _heating(
     """
     from simulators import bdew  # noqa: PLC0415  # pandas, only where a district asks for it
 
-    if not isinstance(season, Sequence) or len(season) != 4:
-        raise ValueError("season must be [month, day, month, day]")
     weather, seed = context.must_have_weather(), context.seed
-    first, last = tuple(season[:2]), tuple(season[2:])
+    first, last = _month_days("season", season)
     bdew.heat_ppm(building, weather, 0)
 
     def shape(minute: int) -> int:

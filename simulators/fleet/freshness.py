@@ -111,7 +111,7 @@ class Prober(threading.Thread):
             probe = min(self._waiting, key=lambda one: one.ask_ms, default=None)
             if probe is None or probe.ask_ms > self._now_ms():
                 self._ending.wait(_LOOK_S)
-            elif self._holds(probe):
+            elif self.holds(probe):
                 self._waiting.discard(probe)
                 self._note(probe, self._now_ms())
             else:
@@ -147,26 +147,7 @@ class Prober(threading.Thread):
             self.unsent += probe.sent_ms is None
             self._measure(probe, now_ms, unsettled=True)
 
-    # ----------------------------------------------------------------------------- inside
-
-    def _note(self, probe: Probe, now_ms: float) -> None:
-        if not probe.measured:
-            return
-        if self._edges.in_backlog(probe.edge, probe.seq):
-            self.held_up += 1
-            return
-        self._measure(probe, now_ms)
-        self.samples.append((now_ms, now_ms - (probe.sent_ms or now_ms)))
-        self.seen += 1
-
-    def _measure(self, probe: Probe, now_ms: float, *, unsettled: bool = False) -> None:
-        if probe.sent_ms is not None:
-            self.sent_to_interval.add(now_ms - probe.sent_ms, unsettled=unsettled)
-        for waited_ms in self._plan.waits_ms():
-            took_ms = now_ms - probe.due_ms + waited_ms
-            self.reading_to_interval.add(took_ms, unsettled=unsettled)
-
-    def _holds(self, probe: Probe) -> bool:
+    def holds(self, probe: Probe) -> bool:
         """Whether the ledger has the batch's last reading, and its intervals what it moved."""
         plan = self._plan
         due_ms = plan.due_ms(probe.edge, probe.seq)
@@ -192,3 +173,22 @@ class Prober(threading.Thread):
             and row["received"] > (row["last_ms"] - since_ms) // plan.poll_ms
             for row in rows
         )
+
+    # ----------------------------------------------------------------------------- inside
+
+    def _note(self, probe: Probe, now_ms: float) -> None:
+        if not probe.measured:
+            return
+        if self._edges.in_backlog(probe.edge, probe.seq):
+            self.held_up += 1
+            return
+        self._measure(probe, now_ms)
+        self.samples.append((now_ms, now_ms - (probe.sent_ms or now_ms)))
+        self.seen += 1
+
+    def _measure(self, probe: Probe, now_ms: float, *, unsettled: bool = False) -> None:
+        if probe.sent_ms is not None:
+            self.sent_to_interval.add(now_ms - probe.sent_ms, unsettled=unsettled)
+        for waited_ms in self._plan.waits_ms():
+            took_ms = now_ms - probe.due_ms + waited_ms
+            self.reading_to_interval.add(took_ms, unsettled=unsettled)

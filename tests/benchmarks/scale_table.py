@@ -59,6 +59,11 @@ def _delay(found: Outcome, name: str) -> str:
     return f"{shown(delay, 'p50')} / {shown(delay, 'p99')}"
 
 
+def _probed(found: Outcome) -> str:
+    seen, waiting = (found.probes.get(name, 0) for name in ("seen", "unsettled"))
+    return f"{_delay(found, 'sent_to_interval')} ({seen:,}, {waiting:,})"
+
+
 def table(found: Sequence[Outcome]) -> Iterator[str]:
     """Markdown."""
     columns: list[tuple[str, Any]] = [
@@ -68,7 +73,7 @@ def table(found: Sequence[Outcome]) -> Iterator[str]:
         ("acknowledged /s", lambda o: f"{o.acked_per_s:,}{'' if o.sustained else ' (lag grows)'}"),
         ("sent → ack p50 / p99 ms", lambda o: _delay(o, "sent_to_ack")),
         ("due → ack p50 / p99 ms", lambda o: _delay(o, "due_to_ack")),
-        ("sent → interval p50 / p99 ms", lambda o: _delay(o, "sent_to_interval")),
+        ("sent → interval p50 / p99 ms (probes seen, waiting)", _probed),
         ("aggregator cores", lambda o: f"{o.cores['aggregator']:.2f}"),
         ("CPU s per million: aggregator / all but generator", _per_million),
         ("aggregator peak RSS MB", lambda o: f"{o.peak_rss_mb['aggregator']:,}"),

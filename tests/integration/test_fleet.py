@@ -17,6 +17,7 @@ from rich.console import Console
 
 from simulators.fleet.__main__ import exit_code
 from simulators.fleet.edges import Patience
+from simulators.fleet.freshness import Probe, Prober
 from simulators.fleet.plan import Plan, plan_fleet
 from simulators.fleet.register import write_register
 from simulators.fleet.report import lines, write
@@ -83,8 +84,16 @@ def test_truth_is_the_ledger_after_a_broker_was_killed(tmp_path: Path) -> None:
 
             said: list[str] = []
             with watching(said.append) as tell:
-                report = Run(plan, settings, wall_ms).go(watch)
+                run = Run(plan, settings, wall_ms)
+                report = run.go(watch)
             counted = counters(api)
+            prober = Prober(api, report.plan, run.edges, run.now_ms, 1)
+            newest = run.edges.made()[7]
+            held = [
+                prober.holds(Probe(7, seq, 2, report.plan.due_ms(7, seq), measured=True))
+                for seq in (1, newest, newest + 1)
+            ]
+            prober.close()
             other = replace(report.plan, seed=plan.seed + 1)
             made = [report.batches["due_batches"] // plan.edges] * plan.edges
             wrong = check_truth(api, other, made, 2)
@@ -108,6 +117,7 @@ def test_truth_is_the_ledger_after_a_broker_was_killed(tmp_path: Path) -> None:
     measured = {report.delays_ms[name]["count"] for name in ("lateness", "sent_to_ack")}
     assert len(measured) == 1, "what was due in the measured time, whenever its ack came"
     assert not wrong.holds, "the comparison can fail"
+    assert held == [True, True, False], "a probe sees what is there and nothing else"
     assert said
     write(report, tmp_path / "report")
     page = (tmp_path / "report" / "report.html").read_text("utf-8")

@@ -121,7 +121,7 @@ def test_the_exit_code_says_what_was_not_so() -> None:
 
 def test_the_table_says_of_which_delays_the_end_was_not_seen() -> None:
     *_, row = table([outcome(1)])
-    assert "| 634 / ≥ 40,900 | – / – |" in row
+    assert "| 634 / ≥ 40,900 | – / – | – / – (5, 5) |" in row
     (remark,) = remarks([outcome(1)])
     assert "7 never acknowledged (2 never sent)" in remark
     assert "5 probes taken" in remark

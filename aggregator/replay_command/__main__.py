@@ -55,9 +55,10 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nenghao replay",
-        description="Makes intervals, hours, days, months and what is made of them for nodes, regions "
-        "and balances anew from raw readings, under the register, events, factors and tariffs of "
-        "today. What is right already is not written. Changed figures of settled days leave restatement records. No aggregator may "
+        description="Makes intervals, hours, days, months and what is made of them for nodes, "
+        "regions and balances anew from raw readings, under the register, events, factors and "
+        "tariffs of today. What is right already is not written. Changed figures of channels on "
+        "settled days leave restatement records. No aggregator may "
         "run meanwhile. An interrupted run is continued by the same call.",
     )
     parser.add_argument("--config", type=Path, required=True, help="TOML file of the aggregator")

@@ -52,7 +52,14 @@ from contract.data import Batch, blocks_of, encode_data
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
 from contract.reading import Reading
-from contract.stored import BALANCES, NODE_FIGURES, TARIFF_DAY, Level, Measurement
+from contract.stored import (
+    AMOUNT_FIELDS,
+    BALANCES,
+    NODE_FIGURES,
+    TARIFF_DAY,
+    Level,
+    Measurement,
+)
 from contract.topics import Address, MessageKind, topic
 from contract.units import MICRO
 from contract.wire import Range
@@ -69,6 +76,8 @@ NODES = (
     Node(SITE, "line", "hall", "产线", "line", None, 0),
 )
 OF_NODES = (*NODE_FIGURES.values(), *BALANCES.values(), TARIFF_DAY)
+TOLD = (*AMOUNT_FIELDS, "measured_ms", "estimated_ms", "received", "parent", "residual")
+"""Fields of which one is not 0 where anything is known."""
 Point = Mapping[str, Any]
 """Fields of one stored point of a node, a balance or a tariff's period."""
 
@@ -253,9 +262,9 @@ class Ledger:
         }
 
     def points(self, of: Measurement, **where: str) -> dict[tuple[object, ...], Point]:
-        """Points but those that are all zeros, by tags and start."""
+        """Points of which something is known, by tags and start."""
         found = self._store.points(of, 0, 2**60, {name: [one] for name, one in where.items()})
-        return {(*tags, at): row for tags, at, row in found.rows() if any(row.values())}
+        return {(*tags, at): row for tags, at, row in found.rows() if any(map(row.get, TOLD))}
 
     def everything(self) -> dict[tuple[object, ...], Row | Point]:
         """All that is known, at all levels: of channels, of nodes and the region, balances."""

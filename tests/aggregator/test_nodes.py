@@ -19,7 +19,7 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.factors import Measure
 from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
-from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.model import Aims, Meter, Register, Role, Scope, Site
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
@@ -40,6 +40,7 @@ from contract.stored import (
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, QUARTERS, REGION, ApiClient, Ledger
 from tests.aggregator.api_ledger import build as build_ledger
 from tests.aggregator.test_api_balance import register as balance_register
+from tests.aggregator.test_api_balance import target
 from tests.aggregator.test_tree import (
     MOVE_MS,
     QUARTER_MS,
@@ -388,6 +389,35 @@ def test_a_day_gets_its_balance_when_it_is_over_and_is_due_to_be_proved_when_set
         ((REGION, one), MIDNIGHT_MS, 1) for one in ("foundry", "office")
     }
     assert rollups is not later
+
+
+@pytest.mark.parametrize(("targets", "percent", "over"), [((), 7.8, True), ((7.9,), 7.9, False)])
+def test_a_water_network_that_loses_7_85_percent(
+    ledger: Ledger, targets: tuple[float, ...], percent: float, over: bool
+):
+    """One plant, two zones: above Laiwu's limit, which is the table's, and below Jining's."""
+    plant = Meter("network", "plant", "water", Role.BOUNDARY_IN, "", 1, "", 0, "")
+    zones = [replace(plant, id=id_, role=Role.SUB, parent="plant") for id_ in ("east", "west")]
+    aims = Aims(targets=tuple(target(Scope.REGION, REGION, "2025", one) for one in targets))
+    register = Register.of([site("network")], [plant, *zones], aims=aims)
+    ledger.reader.register = register
+    rollups = rollups_of(ledger.store, register, MIDNIGHT_MS + DAY_MS)
+    for meter, amount in (("plant", 20_000), ("east", 10_000), ("west", 8_430)):
+        index = ledger.store.directory.series.add(SeriesKey(REGION, "network", meter, "volume"))
+        rows = intervals(index, MIDNIGHT_MS, range(QUARTERS), amount)
+        mark(ledger.store, rollups, rows, {(REGION, "network")})
+    rollups.flush()
+    for of in BALANCES.values():
+        rows_ = list(ledger.store.points(of, 0, 2**60, {"site": ["network"]}).rows())
+        assert {(tags[2], tags[3]) for tags, _, _ in rows_} == {(TOTAL, ""), ("", "plant")}
+        for _, _, row in rows_:
+            assert (row["parent"], row["residual"]) == (QUARTERS * 20_000, QUARTERS * 1_570)
+            assert (row["limit_ppm"], row["over"]) == (percent * 10_000, int(over))
+    with ApiClient(build_app(ledger.reader)) as client:
+        asked = {"site": "network", "from": "2026-03-02", "to": "2026-03-03"}
+        (water,) = client.get("/api/v1/balance", params=asked).json()["carriers"]
+    assert (water["limit"]["percent"], water["exceeded"]) == (percent, over)
+    assert [(one["meter"], one["exceeded"]) for one in water["meters"]] == [("plant", over)]
 
 
 def test_a_silent_sites_balance_is_made_at_the_next_start(ledger: Ledger):

@@ -167,7 +167,7 @@ def test_duplicate_batch_with_other_times(story, arrives, restart):
         tale.restart()
     again = replace(first, void=((900, 900),))
     other = tale.batch(life.polls(WHEN + 300_000, WHEN + HOUR_MS), seq=1)
-    for batch in (again, other, again):
+    for batch in (other, again, again):
         tale.give(batch, arrives=arrives)
     ledger = tale.so_far()
     assert (ledger.counts["other_content_batches"], ledger.counts["duplicate_batches"]) == (1, 2)

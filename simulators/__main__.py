@@ -146,6 +146,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how long it stays live, in the console too, before it looks (default: %(default)s)",
     )
+    run.add_argument(
+        "--store",
+        choices=("embedded", "influx"),
+        default="embedded",
+        help="influx: Debian's influxd, started for the run, which Grafana can ask (default: "
+        "%(default)s)",
+    )
+    run.add_argument(
+        "--store-port",
+        type=int,
+        metavar="N",
+        help="port of influxd (default: a free one, which is printed)",
+    )
     run.add_argument("--work-dir", type=Path, default=Path("var/scenario"), metavar="D")
     run.add_argument("--keep", action="store_true", help="keep the work dir")
     return parser
@@ -249,6 +262,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from simulators.demo.__main__ import PLAIN_WIDTH, until_signal
     from simulators.demo.checks import check
     from simulators.demo.conductor import Options
+    from simulators.demo.processes import free_port
     from simulators.demo.rehearsal import rehearse
 
     path = find_scenario(arguments.scenario)
@@ -264,7 +278,8 @@ def _run(arguments: argparse.Namespace) -> int:
         picture=None,
     )
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    return asyncio.run(until_signal(rehearse(scenario, path.resolve(), options, console)))
+    port = (arguments.store_port or free_port()) if arguments.store == "influx" else None
+    return asyncio.run(until_signal(rehearse(scenario, path.resolve(), options, console, port)))
 
 
 def _list() -> int:

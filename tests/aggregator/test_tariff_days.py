@@ -121,6 +121,7 @@ def test_what_is_bought_no_longer_stays_as_zeros(ledger: Ledger):
     ]
     changed = Register.of(list(register.sites.values()), meters)
     nodes = rolled_up(ledger, changed).nodes
+    assert nodes is not None
     month_ms = month_start(MIDNIGHT_MS)
     assert nodes.redo((REGION, "foundry"), month_ms, next_month(month_ms), changed=False) == 0
     assert set(of_period(ledger).values()) == {(0, 0.0)}

@@ -47,6 +47,8 @@ from contract.stored import (
 _ALL_TIME_MS = 2**62
 _LOOK_BACK_DAYS = 7
 """Days over while no aggregator ran whose balance is made at the start."""
+_BALANCES = 100
+"""So many are made at once."""
 _PPM_PER_PERCENT = 10_000
 
 Steps = Sequence[tuple[int, str]]
@@ -147,24 +149,25 @@ class NodeFigures:
         own = np.array([tags[1] == THE_REGION for tags in found.keys], np.bool_)
         return self._right(found.take(own[found.key]), made)
 
-    def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> None:
+    def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> Iterator[int]:
         """Write balances of (site, day) pairs whose day is over, and of those open until now.
 
-        A settled day is due to be proved again.
+        Yields after each some sites, how many. A settled day is due to be proved again.
         """
         now_ms = self._time_ms()
         if self._open is None:
             self._open = self._left_open(now_ms)
         self._open |= set(touched)
-        over = {pair for pair in self._open if pair[1] + DAY_MS <= now_ms}
-        for level, starts in (
-            (Level.DAY, over),
-            (Level.MONTH, {(place, month_start(day_ms)) for place, day_ms in over}),
-        ):
-            found = [row for place, at in sorted(starts) for row in self._balance(level, place, at)]
-            self._write(Points.of_rows(BALANCES[level], found))
+        over = sorted(pair for pair in self._open if pair[1] + DAY_MS <= now_ms)
+        months = sorted({(place, month_start(day_ms)) for place, day_ms in over})
+        for level, starts in ((Level.DAY, over), (Level.MONTH, months)):
+            for first in range(0, len(starts), _BALANCES):
+                some = starts[first : first + _BALANCES]
+                found = [row for place, at in some for row in self._balance(level, place, at)]
+                self._write(Points.of_rows(BALANCES[level], found))
+                yield len(some)
         self._due_to_be_proved(over)
-        self._open -= over
+        self._open -= set(over)
 
     def _left_open(self, now_ms: int) -> set[tuple[Place, int]]:
         """Return the days with figures and without balance that an earlier process left."""
@@ -216,6 +219,12 @@ class NodeFigures:
         months: dict[int, set[int]] = defaultdict(set)
         for index, month_ms in zip(found.series.tolist(), found.start_ms.tolist(), strict=True):
             months[index].add(month_ms)
+        # Of what is new there may be days, and their month is still to be made.
+        open_ms = month_start(self._time_ms())
+        unlisted = [i for i in series.tolist() if open_ms not in months[i]]
+        found = self._store.intervals(Level.DAY, np.array(unlisted, np.int32), 0, _ALL_TIME_MS)
+        for index, day_ms in zip(found.series.tolist(), found.start_ms.tolist(), strict=True):
+            months[index].add(month_start(day_ms))
         for plan in plans:
             spans = list(_differing(_steps(self._noted.get(plan.place)), plan.steps))
             own = set().union(*(months.get(index, ()) for index in plan.series.tolist()))

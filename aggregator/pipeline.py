@@ -34,6 +34,7 @@ from aggregator.ingest.answers import Answers
 from aggregator.ingest.assemble import Arrival, Assembler
 from aggregator.ingest.decode import decode_batch
 from aggregator.ingest.groups import Groups
+from aggregator.ingest.repeats import Repeats
 from aggregator.ingest.subscriber import Inbox, Message, Publish
 from aggregator.jobs import AmendSite, Job, Jobs, WritePoints
 from aggregator.live import Live
@@ -42,7 +43,7 @@ from aggregator.orders import Orders
 from aggregator.parameters import Parameters
 from aggregator.points import Points
 from aggregator.recorder import Recorder
-from aggregator.records import Records, StoredState
+from aggregator.records import IMPOSSIBLE_TIME, Records, StoredState
 from aggregator.release import Release
 from aggregator.releases import Releases
 from aggregator.rollups import Rollups
@@ -106,6 +107,9 @@ class Pipeline:
         self._assembler = Assembler(store.directory)
         self._answers = Answers(store.directory, store.receipts(), publish, events, time_ms)
         self._groups = Groups(pace)
+        self._repeats = Repeats(
+            store, self._assembler, self._answers, self._records, events, time_ms
+        )
         self._faulty: set[str] = set()
         """Topics whose last payload broke the contract."""
         self._misdated: set[str] = set()
@@ -146,11 +150,12 @@ class Pipeline:
             for place in self._rollups.unsure():
                 self._sites.load(*place)
             while not self._writer.stopping:
-                for message in self._inbox.take(0.0 if self._sites.busy else _IDLE_S):
+                messages = self._inbox.take(0.0 if self._sites.busy else _IDLE_S)
+                for message in messages:
                     self._receive(message)
                     if self._groups.waited_s(now := time.monotonic()) >= _OVERDUE_S:
                         self._work(now)
-                self._work(time.monotonic())
+                self._work(time.monotonic(), idle=not messages)
             self._commit_all()
         except Stopped:
             return  # the store was away: what waits was not acked and comes again
@@ -183,8 +188,8 @@ class Pipeline:
         self._writer.stop()
         self._inbox.wake()
 
-    def _work(self, now: float) -> None:
-        """Do what is due, live before late before roll-ups."""
+    def _work(self, now: float, *, idle: bool = False) -> None:
+        """Do what is due, live before late before roll-ups; `idle`: nothing came."""
         self._metas.keep()  # before readings that were taken under them
         prompt = self._groups.prompt(now)
         if prompt:
@@ -192,6 +197,7 @@ class Pipeline:
         late = self._groups.late(now)
         if late:
             self._commit(late)
+        self._writer.insist(self._repeats.examine)
         self._answers.send()  # what follows may take a while, and no ack depends on it
         for job in self._jobs.take():
             self._do(job)
@@ -199,7 +205,7 @@ class Pipeline:
         if now - self._states_kept >= _STATES_S:
             self._states_kept = now
             self._keep_states()
-        self._rounds.work()
+        self._rounds.work(idle=idle and self._groups.empty)
         self._writer.insist(self._rollups.catch_up)  # a piece at a time, after what is live
         self._keep_information()
 
@@ -207,12 +213,13 @@ class Pipeline:
         for arrivals in self._groups.rest():
             self._commit(arrivals)
         self._answers.send()
-        self._rounds.finish()
         self._keep_states()
         self._metas.keep()
+        self._rounds.finish()  # may take longer than whoever stops us waits; marks stand then
 
     def _round(self) -> Iterator[int]:
         """Integrate the rates that came, then sum up what has changed, a piece at a time."""
+        began_ms = self._time_ms()
         for part in self._book.integration.touched():
             redone = self._writer.insist(partial(self._book.remade, *part))
             if redone is not None:
@@ -221,10 +228,11 @@ class Pipeline:
                 self._sites.write(changed, restate)
         days = self._book.integration.done()
         self._writer.insist(lambda: self._rollups.needless(days))
-        yield from self._writer.each(self._rollups.pieces)
         if self._arrivals is not None:
             self._writer.points(self._writer.insist(self._arrivals.points))
             self._arrivals.written()
+        yield from self._writer.each(self._rollups.pieces)
+        self._live.roll_up(began_ms)
 
     def _keep_states(self) -> None:
         """Write what edges last said of themselves: one transaction for all of them."""
@@ -293,12 +301,9 @@ class Pipeline:
     def _receive_data(self, address: Address, message: Message) -> None:
         batch = decode_batch(message.payload)
         source = self._assembler.source(address, batch.outbox)
-        if (source, batch.seq) in self._groups:
-            self._events.count(Counter.DUPLICATES)
-            return
-        if self._answers.is_settled(source, batch.seq):
-            self._events.count(Counter.DUPLICATES)
-            self._answers.owe(address, source)
+        waits = (source, batch.seq) in self._groups
+        if waits or self._answers.is_settled(source, batch.seq):
+            self._repeats.receive(address, message, batch, settled=not waits)
             return
         if (address, batch.meta) not in self._metas:
             self._events.count(Counter.META_UNKNOWN)
@@ -307,7 +312,8 @@ class Pipeline:
         arrival = self._assembler.assemble(address, batch, self._time_ms())
         if arrival.refused_at_door:
             # What is not kept is not acknowledged either: its edge sends it again.
-            if not self._records.keep_misdated(message.payload, message.topic, self._time_ms()):
+            now_ms = self._time_ms()
+            if not self._records.keep(message.payload, message.topic, IMPOSSIBLE_TIME, now_ms):
                 return
             self._events.count(Counter.DOOR, arrival.refused_at_door)
             self._releases.note(address)
@@ -321,6 +327,7 @@ class Pipeline:
         self._sites.load(address.region, address.site)
         late = self._book.is_late(arrival.cumulative)
         self._groups.add(address, arrival, time.monotonic(), late=late)
+        self._repeats.note(source, batch)
 
     def _say_once(self, said: set[str], key: str, event: Event) -> None:
         """Emit an event unless it is said already."""
@@ -346,7 +353,7 @@ class Pipeline:
         self,
         parts: Sequence[Arrival | Release],
         receipts: Mapping[Source, Ranges],
-        restate: Callable[[IntervalColumns, str], None],
+        restate: Callable[[IntervalColumns, str], IntervalColumns],
         *,
         late: bool = False,
     ) -> int:
@@ -370,10 +377,11 @@ class Pipeline:
         advanced = self._book.advance(newer_ones)
         intervals = IntervalColumns.concatenate([recomputed, advanced])
 
-        def keep_records() -> None:
-            restate(recomputed, "late readings")
+        def keep_records() -> IntervalColumns:
+            then = restate(recomputed, "late readings")
             # A register that was silent over a settled day's end tells now what it counted.
-            restate(advanced, "newer readings")
+            newer = restate(advanced, "newer readings")
+            return IntervalColumns.concatenate([then, newer])
 
         verdicts = self._writer.insist(lambda: self._book.verdicts(cumulative))
         dirty, reverse = self._book.integration.touch(instantaneous)

@@ -22,7 +22,10 @@ class TakeIn(Protocol):
     """Makes readings durable with the intervals they touch; how many of these."""
 
     def __call__(
-        self, parts: Sequence[Release], restate: Callable[[IntervalColumns, str], None], /
+        self,
+        parts: Sequence[Release],
+        restate: Callable[[IntervalColumns, str], IntervalColumns],
+        /,
     ) -> int: ...
 
 
@@ -102,8 +105,8 @@ class Releases:
             self._use_meta(one.address, one.meta, one.newest_ms)
         edges = {one.address.edge for one in group}
 
-        def restate(intervals: IntervalColumns, _cause: str) -> None:
-            self._amendments.restate_released(intervals, edges)
+        def restate(intervals: IntervalColumns, _cause: str) -> IntervalColumns:
+            return self._amendments.restate_released(intervals, edges)
 
         changed = self._take_in(group, restate)
         self._events.count(Counter.RELEASED, sum(map(len, group)))

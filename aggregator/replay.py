@@ -116,8 +116,7 @@ class Replayer:
 
     def _loaded(self, region: str, site: str, figures: IntervalColumns) -> int:
         """Write what a site's heads say when they are loaded, as the pipeline does."""
-        self._amendments.restate_loaded(region, site, figures)
-        return self._catch_up(figures)
+        return self._catch_up(self._amendments.restate_loaded(region, site, figures))
 
     def _catch_up(self, figures: IntervalColumns) -> int:
         if self._put(figures):
@@ -182,7 +181,7 @@ class Replayer:
         return made
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
-        redone = self._book.remade(series, part.from_ms, part.to_ms)
+        redone = self._book.remade(series, part.from_ms, part.to_ms, measures=True)
         self._check_made()
         told: set[_Figure] = set()
         made = Made()

@@ -131,7 +131,9 @@ class Sites:
             if not done.done():
                 done.set_exception(CancelledError("the pipeline has ended"))
 
-    def write(self, figures: IntervalColumns, restate: Callable[[], None] | None = None) -> None:
+    def write(
+        self, figures: IntervalColumns, restate: Callable[[], IntervalColumns] | None = None
+    ) -> None:
         """Write intervals that come from readings in the store, and the verdicts there."""
         nothing = ReadingColumns.empty(cumulative=True)
         verdicts = self._writer.insist(lambda: self._book.verdicts(nothing))

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from simulators.noise import PPM, smooth, uniform
 from simulators.solar import elevation_sine_ppm
 from simulators.weather import BEIJING_MINUTES, DAY_MINUTES, Weather, beijing_date, cloud_percent
+
+if TYPE_CHECKING:
+    from simulators import photovoltaics
 
 FULL_SUN_PPM = 850_000  # of the module's rating, at the zenith under a clear sky
 
@@ -30,10 +34,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a site lies [1/1000 degree]."""
+    """Where a site lies [1/1000 degree]. sky: seed of the clouds over all that stands there."""
 
     latitude_mdeg: int
     longitude_mdeg: int
+    sky: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,23 @@ def _hash_noise(seed: int, minute: int, percent: int) -> int:
     return PPM + uniform(seed, minute, -percent * 10_000, percent * 10_000)
 
 
-def _shift_table(shifts: object, weekend: object) -> Callable[[int], bool]:
-    """From [[8, 20], ...] a function: does the shift run in this minute?"""
+def _shift_table(shifts: object, weekend: object, overhaul: object = None) -> Callable[[int], bool]:
+    """From [[8, 20], ...] a function: does the shift run in this minute?
+
+    overhaul: month and day of the first and the last day of a yearly stop.
+    """
     if not isinstance(shifts, Sequence) or not isinstance(weekend, bool):
         raise ValueError("shifts must be a list of [start hour, end hour], weekend true or false")
     spans = [(int(start) * 60, int(end) * 60) for start, end in shifts]
     if any(not 0 <= start < end <= 2 * DAY_MINUTES for start, end in spans):
         raise ValueError(f"shifts {shifts} must run forward from 0 to at most 48 hours")
+    stops = None if overhaul is None else _month_days("overhaul", overhaul)
 
     def runs(minute: int) -> bool:
+        if stops is not None:
+            date = beijing_date(minute)
+            if stops[0] <= (date.month, date.day) <= stops[1]:
+                return False
         _, of_day, is_weekend = _local(minute)
         _, _, was_weekend = _local(minute - DAY_MINUTES)
         for start, end in spans:
@@ -82,6 +95,13 @@ def _shift_table(shifts: object, weekend: object) -> Callable[[int], bool]:
         return False
 
     return runs
+
+
+def _month_days(name: str, value: object) -> tuple[tuple[int, int], tuple[int, int]]:
+    """From [1, 20, 2, 23] the first and the last (month, day)."""
+    if not isinstance(value, Sequence) or len(value) != 4:
+        raise ValueError(f"{name} must be [month, day, month, day]")
+    return (int(value[0]), int(value[1])), (int(value[2]), int(value[3]))
 
 
 def _steady(context: Context, *, level: int = 80, wobble: int = 10) -> Shape:
@@ -144,9 +164,11 @@ def _heats(
     return shape
 
 
-def _compressor(context: Context, *, shifts: object, weekend: bool = True) -> Shape:
+def _compressor(
+    context: Context, *, shifts: object, weekend: bool = True, overhaul: object = None
+) -> Shape:
     """Screw compressor: loaded and unloaded by turns inside the shifts, a third when unloaded."""
-    runs = _shift_table(shifts, weekend)
+    runs = _shift_table(shifts, weekend, overhaul)
     seed = context.seed
 
     def shape(minute: int) -> int:
@@ -182,9 +204,16 @@ def _batches(
     return shape
 
 
-def _belt(context: Context, *, shifts: object, weekend: bool = True, on_min: int = 35) -> Shape:
+def _belt(
+    context: Context,
+    *,
+    shifts: object,
+    weekend: bool = True,
+    on_min: int = 35,
+    overhaul: object = None,
+) -> Shape:
     """Coal belt: fills the bunker for `on_min` minutes in each hour of a shift, then stands."""
-    runs = _shift_table(shifts, weekend)
+    runs = _shift_table(shifts, weekend, overhaul)
     seed = context.seed
 
     def shape(minute: int) -> int:
@@ -216,7 +245,7 @@ def _solar(context: Context) -> Shape:
         sun = elevation_sine_ppm(minute, place.latitude_mdeg, place.longitude_mdeg)
         if sun <= 0:
             return 0
-        cloud = cloud_percent(seed, minute)
+        cloud = cloud_percent(place.sky, minute)
         clear = FULL_SUN_PPM * sun // PPM
         return clear * (100 - cloud) // 100 * _hash_noise(seed + 2, minute, 1) // PPM
 
@@ -245,10 +274,8 @@ def _heating(
     """
     from simulators import bdew  # noqa: PLC0415  # pandas, only where a district asks for it
 
-    if not isinstance(season, Sequence) or len(season) != 4:
-        raise ValueError("season must be [month, day, month, day]")
     weather, seed = context.must_have_weather(), context.seed
-    first, last = tuple(season[:2]), tuple(season[2:])
+    first, last = _month_days("season", season)
     bdew.heat_ppm(building, weather, 0)
 
     def shape(minute: int) -> int:
@@ -261,18 +288,21 @@ def _heating(
     return shape
 
 
-def _plant(context: Context, *, tilt: float = 25, azimuth: float = 180) -> Shape:
-    """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
+def modules(context: Context, *, tilt: float = 25, azimuth: float = 180) -> photovoltaics.Plant:
+    """The PV modules of a load of shape `plant`, whose parameters these are."""
     from simulators import photovoltaics  # noqa: PLC0415  # scipy, only where a district asks
 
-    plant = photovoltaics.Plant(
-        context.place.latitude_mdeg / 1000,
-        context.place.longitude_mdeg / 1000,
-        tilt,
-        azimuth,
-        context.must_have_weather(),
-        context.seed,
+    place, weather = context.place, context.must_have_weather()
+    return photovoltaics.Plant(
+        place.latitude_mdeg / 1000, place.longitude_mdeg / 1000, tilt, azimuth, weather, place.sky
     )
+
+
+def _plant(context: Context, **parameters: Any) -> Shape:
+    """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
+    from simulators import photovoltaics  # noqa: PLC0415  # as in modules
+
+    plant = modules(context, **parameters)
 
     def shape(minute: int) -> int:
         day, of_day = divmod(minute, DAY_MINUTES)

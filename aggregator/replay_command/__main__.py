@@ -57,9 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="nenghao replay",
         description="Makes intervals, hours, days, months and what is made of them for nodes, "
         "regions and balances anew from raw readings, under the register, events, factors and "
-        "tariffs of today. What is right already is not written. Changed figures of channels on "
-        "settled days leave restatement records. No aggregator may "
-        "run meanwhile. An interrupted run is continued by the same call.",
+        "tariffs of today. What is right already is not written. Changed figures of settled days "
+        "leave restatement records. No aggregator may run meanwhile. An interrupted run is "
+        "continued by the same call.",
     )
     parser.add_argument("--config", type=Path, required=True, help="TOML file of the aggregator")
     parser.add_argument("--site", help="only this site")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from simulators.demo.processes import ProcessFailedError
 from simulators.district import find_district, load_district
 
 MOST_SHOWN = 40
+FORESEEN = (ChaosError, ControlError, ProcessFailedError, OSError, httpx.HTTPError)
+"""What says by itself what did not work; of anything else problems.txt has the traceback too."""
 
 
 class UsageError(ValueError):
@@ -83,9 +87,11 @@ async def _prove(
     say(f"seed {setting.seed}: {len(faults)} faults; {setting.broker}, store {setting.store}")
     try:
         result = await Run(setting, faults, say).prove()
-    except (ChaosError, ControlError, ProcessFailedError, OSError, httpx.HTTPError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the recipe follows
         problems: tuple[str, ...] = (f"{type(error).__name__}: {error}",)
+        where = "" if isinstance(error, FORESEEN) else traceback.format_exc()
     else:
+        where = ""
         problems = result.problems
         say(str(result))
     if not problems:
@@ -93,7 +99,9 @@ async def _prove(
         if not arguments.keep:
             shutil.rmtree(setting.folder)
         return True
-    (setting.folder / "problems.txt").write_text("\n".join(problems) + "\n", "utf-8")
+    with contextlib.suppress(OSError):  # of a full disk too the last line is the recipe
+        text = "\n".join([*problems, where])
+        (setting.folder / "problems.txt").write_text(text, "utf-8")
     for problem in problems[:MOST_SHOWN]:
         say(problem)
     if len(problems) > MOST_SHOWN:
@@ -110,7 +118,10 @@ def _narrator(folder: Path) -> Callable[[str], None]:
     def say(text: str) -> None:
         line = f"{time.monotonic() - began_s:6.1f} s  {text}"
         print(line, flush=True)
-        with (folder / "chaos.log").open("a", encoding="utf-8") as log:
+        with (
+            contextlib.suppress(OSError),
+            (folder / "chaos.log").open("a", encoding="utf-8") as log,
+        ):
             print(line, file=log)
 
     return say

@@ -1,5 +1,6 @@
 """`nenghao replay` on ledgers that the real book made: damaged, then right to the last bit."""
 
+import io
 import json
 import os
 import random
@@ -387,6 +388,26 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(config: Path, capsys):
     assert 2 <= done < months
     assert same(now(config), right)
     assert not file.exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_it_is_and_is_left_clean(config: Path, monkeypatch):
+    live(config, 15)  # October and November of two sites
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    assert main([*CALL, str(config)]) == 0
+    shown = [one.removesuffix("\x1b[K") for one in screen.getvalue().split("\r") if one]
+    assert shown == [
+        "[..............................] 0/4 hall 2025-10",
+        "[#######.......................] 1/4 hall 2025-11",
+        "[###############...............] 2/4 works 2025-10",
+        "[######################........] 3/4 works 2025-11",
+        "",
+    ]
+    assert screen.getvalue().endswith("\r\x1b[K")
 
 
 def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_with(

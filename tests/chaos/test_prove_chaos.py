@@ -99,6 +99,31 @@ def test_a_run_that_fails_says_how_to_repeat_it_and_keeps_logs_and_outboxes(tmp_
     assert processes_of(folder) == []
 
 
+def test_an_error_that_nobody_foresaw_ends_in_the_recipe_too(tmp_path):
+    """Somebody writes into a file of the run, which then is no JSON."""
+    command = [*RUN, "--seed", "9", "--broker", "embedded", "--folder", str(tmp_path)]
+    folder = tmp_path / "seed-9"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        said = [run.stdout.readline()]
+        (folder / "ports.json").write_text("{")  # the meters write theirs a second later
+        said += run.stdout
+        assert run.wait(WITHIN_S) == 1
+        assert run.stderr.read() == ""
+    reason = "JSONDecodeError: Expecting property name enclosed in double quotes"
+    assert reason in said[-3]
+    assert said[-1].split("again: ")[1].rstrip() == (
+        "nenghao prove-chaos --seed 9 --minutes 1 --store embedded --broker embedded"
+    )
+    problems = (folder / "problems.txt").read_text("utf-8")
+    assert problems.startswith(reason)
+    assert "in read_ports" in problems, "where it happened"
+    assert processes_of(folder) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

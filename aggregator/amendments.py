@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from aggregator.batch import Int32, IntervalColumns, overlaid
+from aggregator.batch import Int32, IntervalColumns, found_in, overlaid, with_measures_kept
 from aggregator.book import Book
 from aggregator.changes import Change, changes_between
 from aggregator.details import Batch, batches_text
@@ -227,8 +227,11 @@ class Amendments:
 
     def restate(
         self, intervals: IntervalColumns, cause: str, arrivals: Sequence[Arrival] = ()
-    ) -> None:
-        """Keep what the readings of batches change in settled days; before they are written."""
+    ) -> IntervalColumns:
+        """Keep what the readings of batches change in settled days; return what is to be written.
+
+        Those measures of settled days stay whose amount does: readings apply no other factors.
+        """
         batches: dict[SeriesKey, list[Batch]] = defaultdict(list)
 
         def caused(change: Change) -> tuple[str, str, str]:
@@ -236,10 +239,10 @@ class Amendments:
                 self._list_batches(arrivals, batches)
             return cause, "", batches_text(batches[change.key])
 
-        self._restate_settled(intervals, caused)
+        return self._restate_settled(intervals, caused)
 
-    def restate_loaded(self, region: str, site: str, intervals: IntervalColumns) -> None:
-        """Keep what loading a site's heads changes in settled days; before it is written.
+    def restate_loaded(self, region: str, site: str, intervals: IntervalColumns) -> IntervalColumns:
+        """Keep what loading a site's heads changes in settled days; as `restate`.
 
         That is what a stop between readings and figures left out, or a row of the register.
         """
@@ -253,10 +256,12 @@ class Amendments:
                 return "recovery", "figures that a stop had left out", ""
             return (*cause_of(key, applied), "")
 
-        self._restate_settled(intervals, caused)
+        return self._restate_settled(intervals, caused)
 
-    def restate_released(self, intervals: IntervalColumns, edges: Collection[str]) -> None:
-        """Keep what readings of some edges change that clock events let in; before written."""
+    def restate_released(
+        self, intervals: IntervalColumns, edges: Collection[str]
+    ) -> IntervalColumns:
+        """Keep what readings of some edges change that clock events let in; as `restate`."""
 
         @cache
         def clocks(region: str, site: str) -> tuple[str, str, str]:
@@ -269,20 +274,24 @@ class Amendments:
             cause = f"event {ids[0]}" if len(ids) == 1 else f"events {' '.join(ids)}"
             return cause, "; ".join(one.event.reason for one in told), ""
 
-        self._restate_settled(intervals, lambda change: clocks(change.region, change.site))
+        return self._restate_settled(intervals, lambda change: clocks(change.region, change.site))
 
-    def _restate_settled(self, intervals: IntervalColumns, caused: Caused) -> None:
+    def _restate_settled(self, intervals: IntervalColumns, caused: Caused) -> IntervalColumns:
         now_ms = self._time_ms()
         if len(intervals) == 0 or not is_settled(day_start(int(intervals.start_ms.min())), now_ms):
-            return
+            return intervals
+        kept = []
         days = {day_start(at): None for at in np.unique(intervals.start_ms).tolist()}
         settled = [day_ms for day_ms in days if is_settled(day_ms, now_ms)]
         for day_ms in settled:
             inside = (intervals.start_ms >= day_ms) & (intervals.start_ms < day_ms + DAY_MS)
-            new = intervals.take(inside)
-            series: Int32 = np.unique(new.series)
+            fresh = overlaid(intervals.take(inside))
+            series: Int32 = np.unique(fresh.series)
             old = self._store.intervals(Level.INTERVAL, series, day_ms, day_ms + DAY_MS)
-            self._restate(old, overlaid(new, old), caused)
+            new = with_measures_kept(old, overlaid(fresh, old))
+            self._restate(old, new, caused)
+            kept.append(new.take(found_in(fresh, new)))
+        return overlaid(*kept, intervals)
 
     def _restate(self, old: IntervalColumns, new: IntervalColumns, caused: Caused) -> None:
         now_ms = self._time_ms()

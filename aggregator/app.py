@@ -22,6 +22,7 @@ from aggregator.api.main import build_app
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.api.writer import PipelineLedgerWriter
 from aggregator.arrivals import Arrivals
+from aggregator.basis import bases
 from aggregator.book import Book
 from aggregator.closings import Closings
 from aggregator.config import Config, StoreSection
@@ -32,6 +33,7 @@ from aggregator.events import (
     AggregatorStarted,
     AggregatorStopped,
     Events,
+    FactorsNotApplied,
     RegisterImported,
     SecretExposed,
 )
@@ -116,8 +118,10 @@ class Tables:
     tariffs: TariffLibrary
 
 
-def load_tables(config: Config, events: Events) -> Tables:
+def load_tables(config: Config, events: Events, *, read_only: bool = False) -> Tables:
     """Bring the register's folder into its database, where there is one, and load all of it.
+
+    read_only: load what that would give, and leave the database as it is.
 
     Raises:
         DatabaseError, RegisterError, TableError, OSError: named with file, row and column.
@@ -127,6 +131,10 @@ def load_tables(config: Config, events: Events) -> Tables:
     judge = Judge(settings.factor_set, settings.grid_ms)
     with RegisterDatabase(settings.database_url(), judge) as database:
         database.open()
+        if folder and read_only:
+            register, documents = database.with_folder(Path(folder))
+            libraries = load_documents(documents)
+            return Tables(register, libraries.factors, libraries.tariffs)
         if folder:
             changes = database.import_folder(Path(folder), author="start", now_ms=wall_ms())
             if changes:
@@ -167,6 +175,11 @@ def run(config: Config) -> int:
     closings, tokens = Closings(database_url), Tokens(database_url)
     for place in facts.sites():
         parameters.declare(*place, facts.declared(*place))
+    basis = bases(register, factor_set, tariffs)
+    keys = store.directory.series.keys()
+    not_applied = facts.begin_bases(basis, {key.site for key in keys})
+    if not_applied:
+        events.emit(FactorsNotApplied(factor_set.name, len(not_applied), min(not_applied)))
     book = Book(store, parameters, Measures(store.directory, parameters, factor_set, tariffs))
     pipeline = Pipeline(
         store=store,
@@ -204,6 +217,7 @@ def run(config: Config) -> int:
         counters=events.counts,
         now_ms=wall_ms,
         quarantine=records,
+        not_applied=not_applied,
     )
     writer = PipelineLedgerWriter(facts, restatements, pipeline.amend, wall_ms)
     keeper = Doorkeeper(tokens, config.api.local, wall_ms)

@@ -4,7 +4,7 @@ Arrays are made read-only when a batch is built, so a batch may be handed from t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -211,6 +211,19 @@ def differing(old: IntervalColumns, new: IntervalColumns) -> NDArray[np.bool_]:
         same &= (was == there) | ((was != was) & (there != there))  # noqa: PLR0124 - NaN
     differs[at] = ~same
     return differs
+
+
+def with_measures_kept(old: IntervalColumns, new: IntervalColumns) -> IntervalColumns:
+    """Return ``new`` with the measures of ``old`` where the amount they are of is as it was.
+
+    Both sorted by (series, start); ``new`` has all of ``old``.
+    """
+    at = found_in(old, new)
+    same = old.amount == new.amount[at]
+    kept = {name: getattr(new, name).copy() for name in _MEASURES}
+    for name, column in kept.items():
+        column[at[same]] = getattr(old, name)[same]
+    return replace(new, **kept)
 
 
 def _keys(rows: IntervalColumns) -> NDArray[np.void]:

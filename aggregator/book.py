@@ -21,6 +21,7 @@ from aggregator.batch import (
     Redone,
     differing,
     overlaid,
+    with_measures_kept,
 )
 from aggregator.directory import Directory
 from aggregator.heads import Heads
@@ -216,16 +217,24 @@ class Book:
         ]
         return np.array(chosen, np.int32)
 
-    def remade(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
+    def remade(
+        self, series: Int32, start_ms: int, end_ms: int, *, measures: bool = False
+    ) -> Redone | None:
         """Make whole days of some registered channels anew; None when they are stored so already.
 
-        Heads are not touched, and need not be loaded.
+        Heads are not touched, and need not be loaded. measures: of amounts that are right too.
         """
         self._heads.grow()
-        return self._redone(series, start_ms, end_ms)
+        return self._redone(series, start_ms, end_ms, measures=measures)
 
-    def _redone(self, series: Int32, start_ms: int, end_ms: int) -> Redone | None:
-        """Compare whole days as stored with what readings and facts say now."""
+    def _redone(
+        self, series: Int32, start_ms: int, end_ms: int, *, measures: bool = False
+    ) -> Redone | None:
+        """Compare whole days as stored with what readings and facts say now.
+
+        What is declared of meters changes amounts. Measures whose amount stays are none of its
+        business: other factors or prices are only ever applied because somebody asks for it.
+        """
         metered = series[~self._parameters.integrated[series]]
         self._vee.note(metered.tolist(), start_ms, end_ms)
         old = self._store.intervals(Level.INTERVAL, series, start_ms, end_ms)
@@ -237,6 +246,7 @@ class Book:
             self.integration.made(series, start_ms, end_ms, old),
             self._measures.of_nothing(old, self._store.grid_ms),
         )
+        new = new if measures else with_measures_kept(old, new)
         differs = differing(old, new)
         return Redone(old, new, new.take(differs)) if differs.any() else None
 
@@ -333,14 +343,26 @@ def _joined(parts: list[IntervalColumns]) -> IntervalColumns:
 
 
 def _clusters(readings: ReadingColumns) -> Iterator[ReadingColumns]:
-    """Split readings where nothing lies within six hours."""
+    """Split readings where nothing lies within six hours.
+
+    Only channels with readings of about the same times are taken together: else those of one site
+    would fill the gaps of another's, and all of both would be made anew.
+    """
     if len(readings) == 0:
         return
-    order = np.argsort(readings.time_ms, kind="stable")
-    times = readings.time_ms[order]
-    borders = np.flatnonzero(np.diff(times) > _CLUSTER_MS) + 1
-    for rows in np.split(order, borders):
-        yield readings.take(rows)
+    series, row = np.unique(readings.series, return_inverse=True)
+    first = np.full(len(series), np.iinfo(np.int64).max)
+    last = np.full(len(series), np.iinfo(np.int64).min)
+    np.minimum.at(first, row, readings.time_ms)
+    np.maximum.at(last, row, readings.time_ms)
+    times = np.stack([first // _CLUSTER_MS, last // _CLUSTER_MS])
+    kinds, kind = np.unique(times, axis=1, return_inverse=True)
+    for number in range(kinds.shape[1]):
+        own = readings.take(kind.ravel()[row] == number)
+        order = np.argsort(own.time_ms, kind="stable")
+        borders = np.flatnonzero(np.diff(own.time_ms[order]) > _CLUSTER_MS) + 1
+        for rows in np.split(order, borders):
+            yield own.take(rows)
 
 
 def _frozen_last(readings: ReadingColumns) -> Int32:

@@ -12,11 +12,12 @@ from aggregator.kernels.rollup import fixed_starts, runs
 from aggregator.restatements import Restatement, is_settled, known_or_none
 from aggregator.rollups import summed
 from contract.interval import DAY_MS, HOUR_MS
-from contract.stored import MEASURE_FIELDS
+from contract.stored import AMOUNT_FIELDS, MEASURE_FIELDS
 from contract.units import MICRO
 
-AMOUNTS = ("amount", "amount_held")
-FIGURES = (*AMOUNTS, *MEASURE_FIELDS)
+FIGURES = (*AMOUNT_FIELDS, "measured_ms", *MEASURE_FIELDS)
+"""What of a settled day does not change without a record: the other durations and the counts of
+readings follow from these and from what came late, which is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Change:
     channel: str
     day_ms: int
     measure: str
-    """Stored field; amounts are given in the channel's unit."""
+    """Stored field, one of FIGURES; amounts are given in the channel's unit."""
     intervals: int
     """How many of the day's intervals change."""
     from_value: float | None
@@ -112,7 +113,7 @@ def days_of(rows: IntervalColumns, grid_ms: int) -> IntervalColumns:
 
 
 def _shown(name: str, value: float) -> float | None:
-    return int(value) / MICRO if name in AMOUNTS else known_or_none(float(value))
+    return int(value) / MICRO if name in AMOUNT_FIELDS else known_or_none(float(value))
 
 
 def _differs(a: Float64 | Int64, b: Float64 | Int64) -> NDArray[np.bool_]:

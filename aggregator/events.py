@@ -30,6 +30,8 @@ class Counter(StrEnum):
     UNDECODABLE = "undecodable_messages"
     BATCHES = "committed_batches"
     DUPLICATES = "duplicate_batches"
+    OTHER_CONTENT = "other_content_batches"
+    """Batches under the number of another one: kept in quarantine."""
     META_UNKNOWN = "unknown_meta_batches"
     VOIDED = "voided_batches"
     """Sequence numbers that edges gave up or let fall below their floor unseen."""
@@ -42,7 +44,8 @@ class Counter(StrEnum):
     QUARANTINE_EVICTED = "evicted_quarantined_payloads"
     """Undecodable payloads and refused lines that left the quarantine for want of room."""
     NO_ROOM = "unkept_misdated_batches"
-    """Batches with impossible times that found no room in the quarantine: not acknowledged."""
+    """Batches with impossible times, or with other content under a settled number, that found no
+    room in the quarantine: not acknowledged."""
     RECORDS_FAILED = "failed_record_writes"
     """Metas, states and quarantined payloads that the records did not take: metas are asked for
     again, states written again, batches with impossible times not acknowledged; payloads that break
@@ -99,6 +102,20 @@ class RegisterImported(Event):
 
     changed: str
     """Number of changed rows per table."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorsNotApplied(Event):
+    """Stored measures of some sites were made with other rows of factors or prices, or other
+    measured values, than are configured: `nenghao factors apply` makes them anew.
+    """
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    factor_set: str
+    """Configured."""
+    sites: int
+    first: str
+    """One of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +213,19 @@ class TimesQuarantined(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NumberReused(Event):
+    """A batch brings other content under the number of one that is settled; kept in quarantine.
+
+    Said once per edge; every batch is counted.
+    """
+
+    level: ClassVar[Literal["warning"]] = "warning"
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantineFull(Event):
-    """No more batches with impossible times are kept; what comes is not acknowledged."""
+    """No more batches that edges could let go of are kept; what comes is not acknowledged."""
 
     level: ClassVar[Literal["error"]] = "error"
     topic: str

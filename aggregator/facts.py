@@ -7,14 +7,15 @@ one transaction. Errors: StoreRetriable when the database does not do what it is
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from aggregator.basis import Basis, outdated
 from aggregator.databases import Database, lock_writing
 from aggregator.directory import SeriesKey
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers, from_text, to_text
-from aggregator.register.schema import APPLIED, AUDIT, METER_EVENT
+from aggregator.register.schema import APPLIED, AUDIT, BASIS, METER_EVENT
 from aggregator.register_changes import FOLLOWED, RegisterChange
 
 _SAID = [METER_EVENT.c[field.name] for field in fields(MeterEvent)]
@@ -159,6 +160,33 @@ class Facts(Database):
                 if row is not None:
                     said = to_text(replace(from_text(row.registers), edges=declared.edges))
                     db.execute(update(APPLIED).filter_by(**key._asdict()).values(registers=said))
+
+    def bases(self) -> Mapping[str, Basis]:
+        """Return by site what its stored measures were made with, where that is noted."""
+        with self._transaction() as db:
+            return {
+                row.site: Basis(row.factor_set, row.digest) for row in db.execute(select(BASIS))
+            }
+
+    def begin_bases(self, now: Mapping[str, Basis], known: Collection[str]) -> Collection[str]:
+        """Note what measures of sites are made with that have none, or of which it is not noted.
+
+        known: sites with data. Returns those whose stored measures were made with something else.
+        """
+        noted = self.bases()
+        empty = {one for one in now if one not in known and noted.get(one) != now[one]}
+        self.put_bases({one: now[one] for one in now if one in empty or one not in noted})
+        return outdated(noted, now, known)
+
+    def put_bases(self, bases: Mapping[str, Basis]) -> None:
+        """Note what the stored measures of some sites were made with."""
+        rows = [{"site": site, **basis._asdict()} for site, basis in bases.items()]
+        if not rows:
+            return
+        with self._transaction() as db:
+            before = delete(BASIS).where(BASIS.c.site == bindparam("noted"))
+            db.execute(before, [{"noted": row["site"]} for row in rows])
+            db.execute(insert(BASIS), rows)
 
     def add_applied(self, registers: Mapping[SeriesKey, Registers]) -> None:
         """Note what the figures of new channels follow; one that is noted stays as it is."""

@@ -33,6 +33,7 @@ class Live:
         self._times = np.empty(0, np.int64)
         self._states: dict[Address, EdgeState] = {}
         self._arrivals: deque[tuple[int, int]] = deque()
+        self._rolled_up_ms: int | None = None
 
     def take(self, readings: ReadingColumns, count: int, now_ms: int) -> None:
         """Note instantaneous readings in any order, and how many readings of all kinds came."""
@@ -73,6 +74,15 @@ class Live:
         since = now_ms - RATE_WINDOW_MS
         total = sum(count for time_ms, count in tuple(self._arrivals) if time_ms >= since)
         return total * 1_000 / RATE_WINDOW_MS
+
+    @property
+    def rolled_up_ms(self) -> int | None:
+        """Hours, days and months hold what was committed before [ms]; None: not known yet."""
+        return self._rolled_up_ms
+
+    def roll_up(self, began_ms: int) -> None:
+        """Note a round of roll-ups that is done, by when it began."""
+        self._rolled_up_ms = began_ms
 
     def _grow(self, size: int) -> None:
         if size > len(self._times):

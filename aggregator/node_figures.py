@@ -16,7 +16,7 @@ import numpy as np
 
 from aggregator.balance import CarrierBalance, MeterBalance, NodeBalance, balance
 from aggregator.batch import IntervalColumns
-from aggregator.node_rows import of_region, taken_back
+from aggregator.node_rows import of_region, taken_back, unlike
 from aggregator.nodes import (
     OF_REGIONS,
     Nodes,
@@ -39,6 +39,7 @@ from contract.stored import (
     NODE_PLAN,
     PROOF_DAY,
     TARIFF_DAY,
+    THE_REGION,
     TOTAL,
     Level,
 )
@@ -46,6 +47,8 @@ from contract.stored import (
 _ALL_TIME_MS = 2**62
 _LOOK_BACK_DAYS = 7
 """Days over while no aggregator ran whose balance is made at the start."""
+_BALANCES = 100
+"""So many are made at once."""
 _PPM_PER_PERCENT = 10_000
 
 Steps = Sequence[tuple[int, str]]
@@ -117,51 +120,54 @@ class NodeFigures:
 
     def keep_tariffs(
         self, places: Sequence[Place], hours: IntervalColumns, from_ms: int, to_ms: int
-    ) -> None:
+    ) -> int:
         """Write what sites bought by period of their tariffs on the days in [from_ms, to_ms).
 
         hours: all hour figures of their cumulative channels that start there, by series.
         """
         if self._tariffs is None:
-            return
+            return 0
         regions, sites = {region for region, _ in places}, {site for _, site in places}
         where = {"region": regions, "site": sites}
         old = self._store.points(TARIFF_DAY, from_ms, to_ms, where)
-        self._write(taken_back(old, self._tariffs.points(places, hours, from_ms, to_ms)))
+        return self._right(old, self._tariffs.points(places, hours, from_ms, to_ms))
 
     def keep_region(self, region: str, day_ms: int, from_ms: int, to_ms: int) -> None:
         """Sum a region's sites: the hours in [from_ms, to_ms), and their day."""
         self._sum_region(Level.HOUR, region, from_ms, to_ms)
         self._sum_region(Level.DAY, region, day_ms, day_ms + DAY_MS)
 
-    def keep_region_month(self, region: str, month_ms: int) -> None:
+    def keep_region_month(self, region: str, month_ms: int) -> int:
         """Sum a region's sites over a month."""
-        self._sum_region(Level.MONTH, region, month_ms, next_month(month_ms))
+        return self._sum_region(Level.MONTH, region, month_ms, next_month(month_ms))
 
-    def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> None:
+    def _sum_region(self, level: Level, region: str, from_ms: int, to_ms: int) -> int:
         where = {"region": [region], "node": OF_REGIONS}
         found = self._store.points(NODE_FIGURES[level], from_ms, to_ms, where)
         summed, grid_ms = of_region(level, found), self._store.grid_ms
-        self._write(with_silent(self._nodes, level, region, found, summed, grid_ms))
+        made = with_silent(self._nodes, level, region, found, summed, grid_ms)
+        own = np.array([tags[1] == THE_REGION for tags in found.keys], np.bool_)
+        return self._right(found.take(own[found.key]), made)
 
-    def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> None:
+    def keep_balances(self, touched: Iterable[tuple[Place, int]]) -> Iterator[int]:
         """Write balances of (site, day) pairs whose day is over, and of those open until now.
 
-        A settled day is due to be proved again.
+        Yields after each some sites, how many. A settled day is due to be proved again.
         """
         now_ms = self._time_ms()
         if self._open is None:
             self._open = self._left_open(now_ms)
         self._open |= set(touched)
-        over = {pair for pair in self._open if pair[1] + DAY_MS <= now_ms}
-        for level, starts in (
-            (Level.DAY, over),
-            (Level.MONTH, {(place, month_start(day_ms)) for place, day_ms in over}),
-        ):
-            found = [row for place, at in sorted(starts) for row in self._balance(level, place, at)]
-            self._write(Points.of_rows(BALANCES[level], found))
+        over = sorted(pair for pair in self._open if pair[1] + DAY_MS <= now_ms)
+        months = sorted({(place, month_start(day_ms)) for place, day_ms in over})
+        for level, starts in ((Level.DAY, over), (Level.MONTH, months)):
+            for first in range(0, len(starts), _BALANCES):
+                some = starts[first : first + _BALANCES]
+                found = [row for place, at in some for row in self._balance(level, place, at)]
+                self._write(Points.of_rows(BALANCES[level], found))
+                yield len(some)
         self._due_to_be_proved(over)
-        self._open -= over
+        self._open -= set(over)
 
     def _left_open(self, now_ms: int) -> set[tuple[Place, int]]:
         """Return the days with figures and without balance that an earlier process left."""
@@ -185,7 +191,7 @@ class NodeFigures:
             self.follow([self._unseen.popleft()])
         elif self._months:
             place, month_ms = self._months[0]
-            self._redo(place, month_ms)
+            self._redo(place, month_ms, next_month(month_ms))
             for day_ms in range(month_ms, next_month(month_ms), DAY_MS):
                 self._regions[place[0], day_ms] = None
             self._months.popleft()
@@ -213,6 +219,12 @@ class NodeFigures:
         months: dict[int, set[int]] = defaultdict(set)
         for index, month_ms in zip(found.series.tolist(), found.start_ms.tolist(), strict=True):
             months[index].add(month_ms)
+        # Of what is new there may be days, and their month is still to be made.
+        open_ms = month_start(self._time_ms())
+        unlisted = [i for i in series.tolist() if open_ms not in months[i]]
+        found = self._store.intervals(Level.DAY, np.array(unlisted, np.int32), 0, _ALL_TIME_MS)
+        for index, day_ms in zip(found.series.tolist(), found.start_ms.tolist(), strict=True):
+            months[index].add(month_start(day_ms))
         for plan in plans:
             spans = list(_differing(_steps(self._noted.get(plan.place)), plan.steps))
             own = set().union(*(months.get(index, ()) for index in plan.series.tolist()))
@@ -220,15 +232,26 @@ class NodeFigures:
                 if any(low < next_month(month_ms) and high > month_ms for low, high in spans):
                     yield plan.place, month_ms
 
-    def redo(self, place: Place, month_ms: int) -> None:
-        """Make a site's month again, all of whose channels' figures are right, and its region's."""
+    def redo(self, place: Place, from_ms: int, to_ms: int, *, changed: bool) -> int:
+        """Make a site's figures in part of a month again, and its month's; how many were wrong.
+
+        Its channels' are right. Where those were `changed`, or any is wrong, settled days are due
+        to be proved again.
+        """
         self.follow([place])
-        days = self._redo(place, month_ms)
-        for day_ms in days:
-            self._sum_region(Level.HOUR, place[0], day_ms, day_ms + DAY_MS)
-        self._sum_region(Level.DAY, place[0], month_ms, next_month(month_ms))
-        self.keep_region_month(place[0], month_ms)
-        self._due_to_be_proved((place, day_ms) for day_ms in days)
+        wrong = self._redo(place, from_ms, to_ms)
+        if changed or wrong:
+            series = self._nodes.plan(place).series
+            days = np.unique(self._store.intervals(Level.DAY, series, from_ms, to_ms).start_ms)
+            self._due_to_be_proved((place, day_ms) for day_ms in days.tolist())
+        return wrong
+
+    def redo_region(self, region: str, from_ms: int, to_ms: int) -> int:
+        """Sum a region's sites again over part of a month, and its month; how many were wrong."""
+        days = range(from_ms, to_ms, DAY_MS)
+        wrong = sum(self._sum_region(Level.HOUR, region, at, at + DAY_MS) for at in days)
+        wrong += self._sum_region(Level.DAY, region, from_ms, to_ms)
+        return wrong + self.keep_region_month(region, month_start(from_ms))
 
     def _due_to_be_proved(self, days: Iterable[tuple[Place, int]]) -> None:
         now_ms = self._time_ms()
@@ -236,53 +259,69 @@ class NodeFigures:
         rows = [(place, at, again) for place, at in sorted(days) if is_settled(at, now_ms)]
         self._write(Points.of_rows(PROOF_DAY, rows))
 
-    def _redo(self, place: Place, month_ms: int) -> Sequence[int]:
-        """Return the days with figures."""
-        plan, end_ms = self._nodes.plan(place), next_month(month_ms)
+    def _redo(self, place: Place, from_ms: int, to_ms: int) -> int:
+        plan, month_ms = self._nodes.plan(place), month_start(from_ms)
+        month = month_ms, next_month(month_ms)
         days: list[int] = []
+        wrong = 0
         where = {"region": [place[0]], "site": [place[1]]}
         for level in (Level.MONTH, Level.DAY, Level.HOUR, Level.INTERVAL):
-            rows = self._store.intervals(level, plan.series, month_ms, end_ms)
+            low_ms, high_ms = month if level is Level.MONTH else (from_ms, to_ms)
+            rows = self._store.intervals(level, plan.series, low_ms, high_ms)
             if level is Level.DAY:
                 days = np.unique(rows.start_ms).tolist()
-            made = self._nodes.figures(level, [place], rows, month_ms, end_ms)
-            old = self._store.points(NODE_FIGURES[level], month_ms, end_ms, where)
-            self._write(taken_back(old, made))
+            made = self._nodes.figures(level, [place], rows, low_ms, high_ms)
+            old = self._store.points(NODE_FIGURES[level], low_ms, high_ms, where)
+            wrong += self._right(old, made)
             if level is Level.HOUR:
-                self.keep_tariffs([place], rows, month_ms, end_ms)
+                wrong += self.keep_tariffs([place], rows, low_ms, high_ms)
         now_ms = self._time_ms()
         over = [day_ms for day_ms in days if day_ms + DAY_MS <= now_ms]
-        for level, starts in ((Level.DAY, over), (Level.MONTH, [month_ms] if over else [])):
+        for level, starts, span in (
+            (Level.DAY, over, (from_ms, to_ms)),
+            (Level.MONTH, [month_ms] if month_ms + DAY_MS <= now_ms else [], month),
+        ):
             rows_ = [row for at in starts for row in self._balance(level, place, at)]
-            old = self._store.points(BALANCES[level], month_ms, end_ms, where)
-            self._write(taken_back(old, Points.of_rows(BALANCES[level], rows_)))
-        return days
+            old = self._store.points(BALANCES[level], *span, where)
+            wrong += self._right(old, Points.of_rows(BALANCES[level], rows_))
+        return wrong
 
     # ------------------------------------------------------------------ balances
 
     def _balance(
         self, level: Level, place: Place, start_ms: int
     ) -> Iterator[tuple[Tags, int, Mapping[str, Any]]]:
-        """Yield the rows of one site and period: the code and the rules of the API's /balance."""
+        """Yield the rows of one site and period: the code and the rules of the API's /balance.
+
+        Of a month that is not over, its days that are.
+        """
         register, plan = self._nodes.register, self._nodes.plan(place)
         site = register.sites.get(place[1])
         if site is None or not plan.spans:
             return
+        now_ms = self._time_ms()
         end_ms = next_month(start_ms) if level is Level.MONTH else start_ms + DAY_MS
+        limit_month, end_ms = _month(end_ms - 1), min(end_ms, day_start(now_ms))
+        if end_ms <= start_ms:
+            return
         borders = register.tree_borders(site.id, start_ms, end_ms)
-        finest = level_with_borders(level, self._store.grid_ms, borders)
+        finest = level_with_borders(level, self._store.grid_ms, [*borders, end_ms])
         rows = self._store.intervals(finest, plan.series, start_ms, end_ms)
-        until_ms = min(end_ms, self._time_ms())
-        month = _month(end_ms - 1)
         channels = self._nodes.channels(plan.series)
-        for one in balance(register, site.id, channels, rows, start_ms, end_ms, until_ms):
-            limit = limit_of(register, site, one.carrier, month)
+        for one in balance(register, site.id, channels, rows, start_ms, end_ms, end_ms):
+            limit = limit_of(register, site, one.carrier, limit_month)
             row = partial(_row, place, one, limit, start_ms)
             yield row(TOTAL, "", *_node(one.site, limit))
             for node in one.nodes:
                 yield row(node.node, "", *_node(node, limit))
             for meter in one.meters:
                 yield row("", meter.meter, *_meter(meter, limit))
+
+    def _right(self, old: Points, made: Points) -> int:
+        """Write what is stored otherwise than made; return how many points that were."""
+        wrong = unlike(old, taken_back(old, made))
+        self._write(wrong)
+        return len(wrong)
 
     def _write(self, points: Points) -> None:
         if len(points):

@@ -26,6 +26,8 @@ SUMMED = (
 
 
 Signs = NDArray[np.int8]
+_ALIKE = 1e-9
+"""Of a measure, and absolute [kg, CNY]: what remains of sums that cancel out."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,29 @@ def of_region(level: Level, points: Points) -> Points:
     columns["flags"] = np.bitwise_or.reduceat(rows.columns["flags"][order], first)
     columns |= dict(zip(MEASURE_FIELDS, totals, strict=True))
     return Points(of, tuple(index), key[first], times[first], columns)
+
+
+def unlike(old: Points, new: Points) -> Points:
+    """Return those of the new points that are not stored like that.
+
+    Measures are sums of floats in an order that nobody promises: they are alike to 1e-9.
+    """
+    at = {
+        (old.keys[k], t): row
+        for row, (k, t) in enumerate(zip(old.key.tolist(), old.time_ms.tolist(), strict=True))
+    }
+    keys = zip(new.key.tolist(), new.time_ms.tolist(), strict=True)
+    rows = np.array([at.get((new.keys[k], t), -1) for k, t in keys], np.int64)
+    known = np.flatnonzero(rows >= 0)
+    same = np.zeros(len(new), np.bool_)
+    same[known] = True
+    for name, column in new.columns.items():
+        was, now = old.columns[name][rows[known]], column[known]
+        if column.dtype.kind == "f":
+            same[known] &= np.isclose(was, now, rtol=_ALIKE, atol=_ALIKE, equal_nan=True)
+        else:
+            same[known] &= was == now
+    return new.take(~same)
 
 
 def taken_back(old: Points, new: Points) -> Points:

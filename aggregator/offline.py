@@ -4,7 +4,7 @@ The command owns the store for the time it runs (`aggregator.owned`).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from aggregator.amendments import Amendments
 from aggregator.api.reader import StoreLedgerReader
 from aggregator.app import load_tables, wall_ms
+from aggregator.basis import Basis, bases, outdated
 from aggregator.book import Book
 from aggregator.config import Config
 from aggregator.dead_letters import DeadLetters
@@ -51,6 +52,9 @@ class Parts:
     restatements: Restatements
     rollups: Rollups
     reader: StoreLedgerReader
+    facts: Facts
+    bases: Mapping[str, Basis]
+    """By site what measures made here are made with."""
 
     def sites(self, site: str | None) -> list[tuple[str, str]]:
         """Return the (region, site) pairs with data that the register knows, ascending.
@@ -94,17 +98,23 @@ class Parts:
 
 @contextmanager
 def opened(
-    config: Config, owner: str, events: Events, factor_set_name: str = ""
+    config: Config,
+    owner: str,
+    events: Events,
+    factor_set_name: str = "",
+    *,
+    read_only: bool = False,
 ) -> Iterator[Parts]:
     """Open the store of a configuration; StoreOwned while an aggregator has it.
 
-    factor_set_name: make measures with another set than the configured one.
+    factor_set_name: make measures with another set than the configured one. read_only: take the
+    register's folder for imported, and import nothing.
     """
     Path(config.aggregator.data_dir).mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
         # Before the register: what is imported beside an aggregator it would not know of.
         store = closing.enter_context(owned_store(config, owner))
-        tables = load_tables(config, events)
+        tables = load_tables(config, events, read_only=read_only)
         factor_set = tables.factors.choose(factor_set_name or config.aggregator.factor_set)
         tariffs = SiteTariffs(tables.register, tables.tariffs, config.aggregator.grid_ms)
         url = config.aggregator.database_url()
@@ -132,6 +142,8 @@ def opened(
             wall_ms,
             Stuck(store, parameters),
         )
+        basis = bases(tables.register, factor_set, tariffs)
+        known = store.directory.series.keys()
         rollups.refused_to(DeadLetters(Recorder(records, events), events, wall_ms).note)
         yield Parts(
             store=store,
@@ -152,7 +164,10 @@ def opened(
                 facts=parameters.facts,
                 counters=events.counts,
                 now_ms=wall_ms,
+                not_applied=outdated(facts.bases(), basis, {key.site for key in known}),
             ),
+            facts=facts,
+            bases=basis,
         )
 
 

@@ -33,9 +33,9 @@ class Recorder:
             self._events.emit(RecordsBack())
         return result
 
-    def keep_misdated(self, payload: bytes, topic: str, now_ms: int) -> bool:
-        """Keep a batch of which the door refused some readings; False: it is not kept."""
-        kept = self.attempt(lambda to: to.keep_misdated(payload, topic, now_ms))
+    def keep(self, payload: bytes, topic: str, reason: str, now_ms: int) -> bool:
+        """Keep a batch aside that its edge may let go of; False: it is not kept."""
+        kept = self.attempt(lambda to: to.keep(payload, topic, reason, now_ms))
         if kept is False:
             self._events.count(Counter.NO_ROOM)
             if not self._full:

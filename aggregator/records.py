@@ -34,6 +34,10 @@ from contract.topics import Address, MessageKind, parse_topic, topic
 
 IMPOSSIBLE_TIME = "impossible time"
 """Why a batch is in quarantine of which the door refused some readings."""
+OTHER_CONTENT = "other content under a settled number"
+"""Why a batch is in quarantine whose number another has."""
+_LET_GO = (IMPOSSIBLE_TIME, OTHER_CONTENT)
+"""Why batches are in quarantine that were acknowledged."""
 _OF_EDGE = ("region", "site", "edge")
 _TOGETHER = 500
 """Payloads of a site that are read at once: 32 MB at most."""
@@ -100,14 +104,14 @@ class Records(Database):
         *,
         max_quarantined: int = 10_000,
         max_quarantine_bytes: int = 64_000_000,
-        max_misdated_bytes: int = 1_000_000_000,
+        max_kept_bytes: int = 1_000_000_000,
     ) -> None:
         super().__init__(url)
         self._max_quarantined = max_quarantined
         self._max_quarantine_bytes = max_quarantine_bytes
-        self._max_misdated_bytes = max_misdated_bytes
+        self._max_kept_bytes = max_kept_bytes
         self._kept: dict[bool, tuple[int, int]] | None = None
-        """Payloads and bytes in quarantine, by whether they are there for impossible times: counted
+        """Payloads and bytes in quarantine, by whether their edges have let go of them: counted
         once, and followed from then on, as a count would read through a gigabyte."""
 
     @contextmanager
@@ -154,7 +158,7 @@ class Records(Database):
         """Keep a payload that could not be taken; return how many older ones made room for it.
 
         The same payload again only counts up. A payload above the cap by itself is kept cut off.
-        What `keep_misdated` keeps has room of its own.
+        What `keep` keeps has room of its own.
         """
         name, payload = _name(payload), payload[: self._max_quarantine_bytes]
         gone: Sequence[Row[Any]] = ()
@@ -169,18 +173,18 @@ class Records(Database):
         self._follow(False, 1 - len(gone), len(payload) - sum(row.size for row in gone))
         return len(gone)
 
-    def keep_misdated(self, payload: bytes, topic: str, now_ms: int) -> bool:
-        """Keep a batch of which the door refused some readings; False: there is no room for it.
+    def keep(self, payload: bytes, topic: str, reason: str, now_ms: int) -> bool:
+        """Keep a batch that its edge may let go of then; False: there is no room for it.
 
-        None that is kept ever makes room for another: their edges have let go of them.
+        reason: one of `_LET_GO`. None that is kept ever makes room for another.
         """
         name = _name(payload)
         with self._transaction() as db:
-            if _came_again(db, name, IMPOSSIBLE_TIME, now_ms):
+            if _came_again(db, name, reason, now_ms):
                 return True
-            if self._totals(db)[True][1] + len(payload) > self._max_misdated_bytes:
+            if self._totals(db)[True][1] + len(payload) > self._max_kept_bytes:
                 return False
-            row = _row(name, payload, topic, IMPOSSIBLE_TIME, now_ms)
+            row = _row(name, payload, topic, reason, now_ms)
             db.execute(insert(QUARANTINE).values(row))
         self._follow(True, 1, len(payload))
         return True
@@ -190,10 +194,10 @@ class Records(Database):
             self._kept = _totals(db)
         return self._kept
 
-    def _follow(self, misdated: bool, count: int, size: int) -> None:  # noqa: FBT001 - a key
+    def _follow(self, let_go: bool, count: int, size: int) -> None:  # noqa: FBT001 - a key
         if self._kept is not None:
-            old = self._kept[misdated]
-            self._kept[misdated] = old[0] + count, old[1] + size
+            old = self._kept[let_go]
+            self._kept[let_go] = old[0] + count, old[1] + size
 
     def _has_room(self, db: Connection, size: int) -> bool:
         count, total = self._totals(db)[False]
@@ -202,14 +206,14 @@ class Records(Database):
     def _oldest(self, db: Connection, size: int) -> Sequence[Row[Any]]:
         """Return the oldest payloads, so many that a twentieth more than is needed gets free.
 
-        To find them those that are kept for impossible times are passed by: not each time.
+        To find them those that edges have let go of are passed by: not each time.
         """
         count, total = self._totals(db)[False]
         most = self._max_quarantined - 1 - self._max_quarantined // 20
         most_bytes = self._max_quarantine_bytes - size - self._max_quarantine_bytes // 20
         oldest = (
             select(QUARANTINE.c.hash, QUARANTINE.c.size)
-            .where(QUARANTINE.c.reason != IMPOSSIBLE_TIME)
+            .where(QUARANTINE.c.reason.not_in(_LET_GO))
             .order_by(QUARANTINE.c.first_seen_ms, QUARANTINE.c.hash)
         )
         gone: list[Any] = []
@@ -362,12 +366,12 @@ def _came_again(db: Connection, name: str, reason: str, now_ms: int) -> bool:
     again = update(QUARANTINE).where(QUARANTINE.c.hash == name)
     told = QUARANTINE.c.reason  # what an edge has let go of stays what it is
     seen = {"last_seen_ms": now_ms, "seen": QUARANTINE.c.seen + 1}
-    seen["reason"] = case((told == IMPOSSIBLE_TIME, told), else_=reason)
+    seen["reason"] = case((told.in_(_LET_GO), told), else_=reason)
     return db.execute(again.values(seen)).rowcount > 0
 
 
 def _totals(db: Connection) -> dict[bool, tuple[int, int]]:
-    misdated = QUARANTINE.c.reason == IMPOSSIBLE_TIME
-    query = select(misdated, func.count(), func.sum(QUARANTINE.c.size)).group_by(misdated)
+    let_go = QUARANTINE.c.reason.in_(_LET_GO)
+    query = select(let_go, func.count(), func.sum(QUARANTINE.c.size)).group_by(let_go)
     found = {bool(key): (int(count), int(size)) for key, count, size in db.execute(query)}
     return {key: found.get(key, (0, 0)) for key in (False, True)}

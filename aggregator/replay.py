@@ -1,9 +1,10 @@
-"""Makes stored figures of a range anew from raw readings: intervals, then hours, days and months.
+"""Makes stored figures of a range anew from raw readings: channels, then nodes and regions.
 
-Works on a site's Beijing month at a time. What is stored as it should be is not written, so a
-repeated run changes nothing; one that was interrupted is simply repeated. Records of settled days
-are kept before their figures are written, and intervals carry the mark of their day until its
-roll-ups are right.
+Works on a site's Beijing month at a time: intervals, hours, days, months, then what is made of them
+for nodes, balances and tariffs' periods; regions when all of their sites are done. What is stored
+as it should be is not written, so a repeated run changes nothing; one that was interrupted is
+simply repeated. Records of settled days are kept before their figures are written, and intervals
+carry the mark of their day until its roll-ups are right.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from aggregator.restatements import Restatements, is_settled
 from aggregator.rollups import Rollups, days_of, summed
 from aggregator.store.base import NO_TIME, Commit, DirtyDay, Store
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
-from contract.stored import MEASURE_FIELDS, Level
+from contract.stored import MEASURE_FIELDS, THE_REGION, Level
 
 CAUSE = "replay"
 _TOGETHER = 16
@@ -33,8 +34,14 @@ class Part(NamedTuple):
 
     region: str
     site: str
+    """`_region`: the sums of the region's sites."""
     from_ms: int
     to_ms: int
+
+    @property
+    def name(self) -> str:
+        """Return the id of the site or region."""
+        return self.region if self.site == THE_REGION else self.site
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +53,15 @@ class Made:
     """Hour, day and month figures."""
     records: int = 0
     """Figures of settled days: each left a restatement record."""
+    nodes: int = 0
+    """Figures of nodes, regions and tariffs' periods, and balances."""
 
     def __add__(self, other: "Made") -> "Made":
         return Made(
             self.intervals + other.intervals,
             self.rollups + other.rollups,
             self.records + other.records,
+            self.nodes + other.nodes,
         )
 
 
@@ -94,16 +104,19 @@ class Replayer:
                     changed += self._catch_up(figures)
         for part in self._book.integration.touched():
             redone = self._book.remade(*part)
-            changed += self._catch_up(redone.changed) if redone is not None else 0
+            if redone is not None:
+                self._amendments.restate(redone.changed, "late readings")
+                changed += self._catch_up(redone.changed)
         self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
+        while self._rollups.catch_up():  # what a changed register asks for
+            pass
         self._check_made()
         return changed
 
     def _loaded(self, region: str, site: str, figures: IntervalColumns) -> int:
         """Write what a site's heads say when they are loaded, as the pipeline does."""
-        self._amendments.restate_loaded(region, site, figures)
-        return self._catch_up(figures)
+        return self._catch_up(self._amendments.restate_loaded(region, site, figures))
 
     def _catch_up(self, figures: IntervalColumns) -> int:
         if self._put(figures):
@@ -114,7 +127,11 @@ class Replayer:
     def parts(
         self, sites: Sequence[tuple[str, str]], from_ms: int | None, to_ms: int | None
     ) -> Iterator[Part]:
-        """Yield what is to be replayed: Beijing days that touch [from_ms, to_ms) and have data."""
+        """Yield what is to be replayed: Beijing days that touch [from_ms, to_ms) and have data.
+
+        The regions of these sites come last.
+        """
+        extents: dict[str, tuple[int, int]] = {}
         for region, site in sites:
             series = self._channels(region, site)
             if len(series) == 0:
@@ -130,10 +147,12 @@ class Replayer:
             low, high = min(low for low, _ in spans), max(high for _, high in spans)
             low = low if from_ms is None else max(low, day_start(from_ms))
             high = high if to_ms is None else min(high, day_start(to_ms - 1) + DAY_MS)
-            while low < high:
-                end_ms = min(next_month(low), high)
-                yield Part(region, site, low, end_ms)
-                low = end_ms
+            if low < high:
+                yield from _months(region, site, low, high)
+                first_ms, last_ms = extents.get(region, (low, high))
+                extents[region] = min(first_ms, low), max(last_ms, high)
+        for region, (low, high) in sorted(extents.items()):
+            yield from _months(region, THE_REGION, low, high)
 
     def replay(self, part: Part) -> Made:
         """Make one part right; durable when it returns.
@@ -143,19 +162,26 @@ class Replayer:
             StoreRefused: it refused a figure, which keeps its old value though a record names it,
                 and nobody keeps such lines (`Rollups.refused_to`).
         """
-        series = self._channels(part.region, part.site)
+        region, site, from_ms, to_ms = part
+        nodes = self._rollups.nodes
+        if site == THE_REGION:
+            return Made(nodes=nodes.redo_region(region, from_ms, to_ms) if nodes else 0)
+        series = self._channels(region, site)
         made = Made()
         for first in range(0, len(series), _TOGETHER):
             made += self._channels_of(part, series[first : first + _TOGETHER])
-        if made != Made():  # figures of nodes and regions follow, then the marks go
-            month_ms = month_start(part.from_ms)
-            self._rollups.redo_nodes(part.region, part.site, month_ms)
-            days = {month_ms, *range(part.from_ms, part.to_ms, DAY_MS)}
-            self._store.clear_dirty(DirtyDay(part.region, part.site, day) for day in days)
+        if nodes is not None:
+            changed = made != Made()
+            made += Made(nodes=nodes.redo((region, site), from_ms, to_ms, changed=changed))
+        if made != Made():
+            if nodes is not None:  # at once: without marks nobody may ever do it
+                nodes.redo_region(region, from_ms, to_ms)
+            days = {month_start(from_ms), *range(from_ms, to_ms, DAY_MS)}
+            self._store.clear_dirty(DirtyDay(region, site, day) for day in days)
         return made
 
     def _channels_of(self, part: Part, series: Int32) -> Made:
-        redone = self._book.remade(series, part.from_ms, part.to_ms)
+        redone = self._book.remade(series, part.from_ms, part.to_ms, measures=True)
         self._check_made()
         told: set[_Figure] = set()
         made = Made()
@@ -251,6 +277,13 @@ class _Figure(NamedTuple):
     measure: str
     day_ms: int
     month: bool
+
+
+def _months(region: str, site: str, from_ms: int, to_ms: int) -> Iterator[Part]:
+    while from_ms < to_ms:
+        end_ms = min(next_month(from_ms), to_ms)
+        yield Part(region, site, from_ms, end_ms)
+        from_ms = end_ms
 
 
 def _starts(figures: IntervalColumns, length_ms: int) -> Int64:

@@ -17,7 +17,8 @@ from aggregator.measures import Measures
 from aggregator.restatements import Restatements
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store
-from contract.interval import DAY_MS, day_start, next_month
+from contract.interval import DAY_MS, day_start, month_start, next_month
+from contract.reading import MAX_TIME_MS
 from contract.stored import MEASURE_FIELDS, Level
 
 _PARTS = 500
@@ -44,6 +45,15 @@ class Restater:
         """Return the (region, site) pairs that the store knows, ascending."""
         keys = self._store.directory.series.keys()
         return sorted({(key.region, key.site) for key in keys})
+
+    def extent(self, sites: Sequence[tuple[str, str]]) -> tuple[int, int]:
+        """Return from when to when some sites may have figures [ms]; (0, 0): they have none."""
+        series = [self._store.directory.cumulative_of_site(*pair) for pair in sites]
+        own: Int32 = np.sort(np.concatenate(series))
+        found = np.unique(self._store.intervals(Level.MONTH, own, 0, MAX_TIME_MS).start_ms).tolist()
+        chosen = set(sites)  # days that are not summed up yet carry a mark
+        found += [one.day_ms for one in self._store.dirty_days() if one[:2] in chosen]
+        return (min(found), next_month(month_start(max(found)))) if found else (0, 0)
 
     def plan(
         self, sites: Sequence[tuple[str, str]], from_ms: int, to_ms: int, now_ms: int

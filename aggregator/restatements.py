@@ -37,7 +37,8 @@ class Restatement:
     day_ms: int
     """Start of the Beijing day."""
     measure: str
-    """Stored field: amount, amount_held [unit], kgce_*, co2_kg [kg], cost_cny [CNY]."""
+    """Stored field: amount, amount_estimated, amount_held [unit], measured_ms, kgce_*, co2_kg [kg],
+    cost_cny [CNY]."""
     from_value: float | None
     """None: was not determined."""
     to_value: float | None

@@ -8,6 +8,7 @@ and regions are made with them (`aggregator.node_figures`), before the marks go.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import groupby
 
 import numpy as np
@@ -21,7 +22,7 @@ from aggregator.node_rows import SUMMED
 from aggregator.nodes import Nodes
 from aggregator.register.model import Register
 from aggregator.site_tariffs import SiteTariffs
-from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, refuse
+from aggregator.store.base import Commit, CommitResult, DirtyDay, Store, StoreRetriable, refuse
 from aggregator.stuck import Stuck
 from aggregator.tariff_days import TariffDays
 from contract.interval import DAY_MS, HOUR_MS, hour_start, month_start, next_month
@@ -63,7 +64,10 @@ class Rollups:
         """(region, site) of days that a crash may have left without some of their intervals."""
         if not store.atomic:
             self._unsure = {(day.region, day.site) for day in self._marked}
-        self._most = self._portion = together
+        self._most, self._portion = together, min(together, _FEWEST)
+        """Nothing is known yet of how long a piece takes."""
+        self._waiting: set[DirtyDay] = set()
+        """Days marked for readings of which no figure is made yet."""
         self._redone: dict[DirtyDay, tuple[int, int]] = {}
         """Days whose marks stand until the figures made of several sites are right too."""
 
@@ -110,8 +114,13 @@ class Rollups:
             low, high = self._marked.get(day, (first_ms, last_ms))
             self._marked[day] = min(low, first_ms), max(high, last_ms)
 
-    def needless(self, days: Iterable[DirtyDay]) -> None:
-        """Forget marks of days of which no figure has changed."""
+    def wait_for(self, days: Iterable[DirtyDay]) -> None:
+        """Let marks stand until figures are made of what was read, and `needless` says so."""
+        self._waiting.update(days)
+
+    def needless(self, days: AbstractSet[DirtyDay]) -> None:
+        """Forget marks of days whose figures are made; of those that changed they stand."""
+        self._waiting -= days
         waiting = self._marked.keys() | self._redone.keys()
         if needless := [day for day in days if day not in waiting]:
             self._store.clear_dirty(needless)
@@ -127,12 +136,16 @@ class Rollups:
     def pieces(self) -> Iterator[int]:
         """Redo what is marked now but days of unsure sites, yielding after each piece of it.
 
-        Yields how many series a piece was of. Between two pieces anything may be committed: what
+        Yields how much a piece was of. Between two pieces anything may be committed: what
         that marks is for the next time. StoreRetriable: begin again; nothing is forgotten.
         """
         for days, series in self._portions():
             began_s = time.monotonic()
-            self._redo(days, series)
+            try:
+                self._redo(days, series)
+            except StoreRetriable:  # it may have been too much at once
+                self._portion = max(self._portion // 2, 1)
+                raise
             self._fit(len(series), time.monotonic() - began_s)
             for day in days:
                 span = self._marked.pop(day)
@@ -142,16 +155,16 @@ class Rollups:
             yield len(series)
         yield from self._keep_months()
         if self._nodes is not None:
-            self._keep_regions(self._nodes)
-            self._nodes.keep_balances(((d.region, d.site), d.day_ms) for d in self._redone)
-        if right := self._redone.keys() - self._marked.keys():
+            yield from self._keep_regions(self._nodes)
+            yield from self._nodes.keep_balances([(d[:2], d.day_ms) for d in self._redone])
+        if right := self._redone.keys() - self._marked.keys() - self._waiting:
             self._store.clear_dirty(right)
         self._redone.clear()
 
-    def redo_nodes(self, region: str, site: str, month_ms: int) -> None:
-        """Make node figures of a site's month whose channels' figures were made elsewhere."""
-        if self._nodes is not None:
-            self._nodes.redo((region, site), month_ms)
+    @property
+    def nodes(self) -> NodeFigures | None:
+        """What keeps figures of nodes, for whoever makes those of channels elsewhere."""
+        return self._nodes
 
     def catch_up(self) -> bool:
         """Do one piece of what a change of the register asks for; False when nothing is left."""
@@ -171,14 +184,16 @@ class Rollups:
                     self._nodes.keep(Level.MONTH, places, month, month_ms, end_ms)
                 yield len(series)
 
-    def _keep_regions(self, nodes: NodeFigures) -> None:
+    def _keep_regions(self, nodes: NodeFigures) -> Iterator[int]:
         spans: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         for day, span in self._redone.items():
             spans[day.region, day.day_ms].append(span)
         for (region, day_ms), found in spans.items():
             nodes.keep_region(region, day_ms, *_hours(day_ms, found))
+            yield len(found)
         for region, month_ms in {(region, month_start(day_ms)) for region, day_ms in spans}:
             nodes.keep_region_month(region, month_ms)
+            yield 1
 
     def _portions(self) -> Iterator[tuple[list[DirtyDay], Int32]]:
         """Yield the sites of one Beijing day, some at once."""
@@ -194,19 +209,21 @@ class Rollups:
         """Yield sites with their series, as many at once as memory may hold."""
         some: list[tuple[str, str]] = []
         parts: list[Int32] = []
+        count = 0
         for place in places:
             some.append(place)
             parts.append(self._store.directory.cumulative_of_site(*place))
-            if sum(map(len, parts)) >= self._portion:
+            count += len(parts[-1])
+            if count >= self._portion:
                 yield some, np.concatenate(parts)
-                some, parts = [], []
+                some, parts, count = [], [], 0
         if some:
             yield some, np.concatenate(parts)
 
     def _fit(self, count: int, took_s: float) -> None:
         """Fit the size of pieces to what one took: a server takes longer than a file."""
         fitting = int(count * _PIECE_S / max(took_s, 1e-3))
-        if count >= self._portion or fitting < self._portion:
+        if count >= self._portion or took_s > _PIECE_S:  # else it was a small rest
             self._portion = min(max(fitting, _FEWEST), self._most)
 
     def _redo(self, days: list[DirtyDay], series: Int32) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 _SHARE = 0.2
-"""Of the pipeline's time, at most, while readings come."""
+"""Of the pipeline's time, at most, while there is something else to do."""
 
 
 class Rounds:
@@ -28,20 +28,22 @@ class Rounds:
         self._began_s = clock_s()
         self._rest_until_s = 0.0
 
-    def work(self) -> None:
-        """Do one piece, if it is time for one."""
+    def work(self, *, idle: bool = False) -> None:
+        """Do one piece, if it is time for one; `idle`: nobody else needs the time."""
         now_s = self._clock_s()
         if self._round is None:
             if now_s - self._began_s < self._every_s:
                 return
             self._began_s = now_s
             self._round = self._pieces()
-        if now_s < self._rest_until_s:
+        if now_s < self._rest_until_s and not idle:
             return
         if next(self._round, self) is self:
             self._round = None
         ended_s = self._clock_s()
-        self._rest_until_s = ended_s + (ended_s - now_s) * (1 / _SHARE - 1)
+        rest_s = (ended_s - now_s) * (1 / _SHARE - 1)
+        # A store that was away for an hour has not worked for one.
+        self._rest_until_s = ended_s + min(rest_s, self._every_s)
 
     def finish(self) -> None:
         """Do a whole round at once: nothing is left out."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
+from aggregator.batch import IntervalColumns
 from aggregator.dead_letters import DeadLetters
 from aggregator.events import Counter, Events, StoreBack, StoreLost
 from aggregator.points import Points
@@ -88,18 +89,20 @@ class Writer:
         while found := self.insist(following):
             yield found[0]
 
-    def commit(self, commit: Commit, restate: Callable[[], None] | None) -> None:
+    def commit(self, commit: Commit, restate: Callable[[], IntervalColumns] | None) -> None:
         """Commit, and see to the roll-ups of its intervals' days, which become dirty.
 
         Records of settled days are kept before each try: a day may settle while the store is away.
+        restate: keeps them, and returns the intervals as they are to be written then.
         """
         days = days_of(self._store.directory, commit.intervals)
+        self._rollups.wait_for(commit.dirty)
         commit = replace(commit, dirty=days | commit.dirty)
 
         def attempt() -> CommitResult:
-            if restate is not None:
-                restate()
-            return self._store.commit(commit)
+            if restate is None:
+                return self._store.commit(commit)
+            return self._store.commit(replace(commit, intervals=restate()))
 
         self._dead_letters.note(self.insist(attempt))
         starts = commit.intervals.start_ms

@@ -263,9 +263,9 @@ RESTATEMENT = Measurement(
     texts=("cause", "why", "details"),
     optional=("from_value", "to_value"),
 )
-"""A settled day's figure that changed (measure: the stored field; amounts in units, not micro).
-Its time is the day's start plus the record's number in ms (modulo a day), so that changes of one
-figure stand side by side."""
+"""A settled day's figure that changed (measure: the stored field; amounts in units, not micro,
+durations in ms). Its time is the day's start plus the record's number in ms (modulo a day), so that
+changes of one figure stand side by side."""
 ARRIVAL_DAY = Measurement(
     "arrival_day", (REGION, SITE, EDGE), integers=("readings", "late", "longest_ms")
 )

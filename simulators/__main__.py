@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.interval import DAY_MS, day_start
-from simulators.bench import DEFECTS, FAULTS, build_bench, spoil
+from simulators.bench import build_bench, spoil
 from simulators.district import (
     District,
     districts_folder,
@@ -21,6 +21,7 @@ from simulators.district import (
 )
 from simulators.fleet.__main__ import add_arguments as add_fleet_arguments
 from simulators.fleet.__main__ import run_fleet
+from simulators.named_faults import DEFECTS, FAULTS
 from simulators.scenario import find_scenario, load_scenario, scenarios_folder
 from simulators.server import RECORD_COLUMNS, read_ports, serve_district
 from simulators.wire import SimulatedWire
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NUMBER=KIND",
         help=f"what is wrong with meter NUMBER (from 1): {', '.join([*FAULTS, *DEFECTS])}; may be "
-        "repeated",
+        "repeated; one of the first with a share of the answers in percent: 2=garbled:3",
     )
     add_fleet_arguments(
         commands.add_parser(
@@ -144,6 +145,19 @@ def _parser() -> argparse.ArgumentParser:
         default=LIVE_S,
         metavar="N",
         help="how long it stays live, in the console too, before it looks (default: %(default)s)",
+    )
+    run.add_argument(
+        "--store",
+        choices=("embedded", "influx"),
+        default="embedded",
+        help="influx: Debian's influxd, started for the run, which Grafana can ask (default: "
+        "%(default)s)",
+    )
+    run.add_argument(
+        "--store-port",
+        type=int,
+        metavar="N",
+        help="port of influxd (default: a free one, which is printed)",
     )
     run.add_argument("--work-dir", type=Path, default=Path("var/scenario"), metavar="D")
     run.add_argument("--keep", action="store_true", help="keep the work dir")
@@ -248,6 +262,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from simulators.demo.__main__ import PLAIN_WIDTH, until_signal
     from simulators.demo.checks import check
     from simulators.demo.conductor import Options
+    from simulators.demo.processes import free_port
     from simulators.demo.rehearsal import rehearse
 
     path = find_scenario(arguments.scenario)
@@ -263,7 +278,8 @@ def _run(arguments: argparse.Namespace) -> int:
         picture=None,
     )
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    return asyncio.run(until_signal(rehearse(scenario, path.resolve(), options, console)))
+    port = (arguments.store_port or free_port()) if arguments.store == "influx" else None
+    return asyncio.run(until_signal(rehearse(scenario, path.resolve(), options, console, port)))
 
 
 def _list() -> int:

@@ -6,19 +6,19 @@ For trying a gateway, a configuration or a protocol without a district around it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from simulators import named_faults
 from simulators.devices import load_device
 from simulators.images import meter_address, station
 from simulators.meter import MeterIdentity, SimulatedMeter
-from simulators.meter_faults import REVERSED_A, SWAPPED_B_C, Defects
 from simulators.quantities import Flows, TariffHours
 from simulators.rtu_meter import RtuStation
 from simulators.signal import Signal, rate_from_milli_per_hour, surplus
-from simulators.wire import Faults, Station
+from simulators.wire import Station
 
 SITE = "bench"
 TARIFF: TariffHours = {
@@ -29,50 +29,12 @@ TARIFF: TariffHours = {
 }
 FULL_MILLI = 16_000
 
-FAULTS = {
-    "silent": Faults(silent=True),
-    "garbled": Faults(broken_checksum=True),
-    "short": Faults(cut_short=2),
-    "late": Faults(delay_s=3.0),
-    "noise": Faults(before=b"\x00\xff\x55\x68\x10", after=b"\xaa"),
-}
-"""Faults of the wire by name, for the command line."""
-
-
-def _swap(defects: Defects, now_ms: int) -> None:
-    defects.phase_powers = SWAPPED_B_C
-
-
-def _reverse(defects: Defects, now_ms: int) -> None:
-    defects.phase_powers = REVERSED_A
-
-
-def _mismatch(defects: Defects, now_ms: int) -> None:
-    defects.ratio_ppm = 100_000
-
-
-def _stick(defects: Defects, now_ms: int) -> None:
-    defects.stuck_from_ms = now_ms
-
-
-DEFECTS: Mapping[str, Callable[[Defects, int], None]] = {
-    "stuck": _stick,
-    "reset": Defects.reset,
-    "swapped": _swap,
-    "reversed": _reverse,
-    "ratio": _mismatch,
-}
-"""Defects of a meter by name: what to do to it, and when [ms UTC]."""
-
 
 def spoil(bench: Bench, number: int, kind: str, now_ms: int) -> None:
     """Let something be wrong with meter `number` (from 1); ValueError for what is not known."""
-    if not 0 < number <= len(bench.meters) or kind not in {*FAULTS, *DEFECTS}:
-        raise ValueError(f"{number}={kind}: NUMBER=KIND, one of {', '.join([*FAULTS, *DEFECTS])}")
-    if kind in FAULTS:
-        bench.stations[number - 1].faults = FAULTS[kind]
-    else:
-        DEFECTS[kind](bench.meters[number - 1].defects, now_ms)
+    if not 0 < number <= len(bench.meters):
+        raise ValueError(f"{number}={kind}: NUMBER=KIND, numbers 1 to {len(bench.meters)}")
+    named_faults.spoil(bench.meters[number - 1], kind, now_ms)
 
 
 def load_rate(minute: int) -> int:
@@ -103,7 +65,9 @@ def bench_station(meter: SimulatedMeter, now_ms: Callable[[], int]) -> Station:
     def read(function: int, address: int, count: int) -> bytes:
         return meter.read(function, address, count, now_ms())
 
-    return RtuStation(meter.identity.unit, read)
+    rtu = RtuStation(meter.identity.unit, read)
+    rtu.faults = meter.faults
+    return rtu
 
 
 @dataclass(frozen=True, slots=True)

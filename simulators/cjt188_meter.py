@@ -42,6 +42,15 @@ class Cjt188Station:
     def spoil(self, answer: bytes) -> bytes:
         return answer[:-2] + bytes(((answer[-2] + 1) % 256,)) + answer[-1:]
 
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        sequence = answer[13:14] if answer[11] & 0x40 else answer[15:16]
+        return self._frame(answer[11] | 0x40, sequence + bytes((code, 0x80)))
+
+    def foreign(self, answer: bytes) -> bytes:
+        """Of the address whose lowest digits are the complement of this one's."""
+        body = answer[2:4] + bytes((0x99 - answer[4],)) + answer[5:-2]
+        return body + bytes((sum(body) % 256, 0x16))
+
     def _answer(self, control: int, content: bytes) -> Iterator[bytes]:
         values = self._image() if content[:2] == self._data_id else None
         if control == 0x01 and values is not None:

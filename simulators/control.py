@@ -6,6 +6,9 @@
     {"power": true}                       true net rate of every meter now
     {"exchange": "site/meter", "shown_micro": N}
                                           put another meter in its place; what the old one shows
+    {"fault": "site/meter", "kind": K}    let something be wrong with it from now on: K as of
+                                          `simulate wire --fault`, such as "stuck", "garbled:3"
+    {"heal": "site/meter"}                take off all that was put on; a reset stays
     {"ping": true}                        groups, and whether the port is alive
 
 A group is a site or one of its edges. Each edge also has a control port of its own, where its
@@ -22,6 +25,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 
+from simulators import named_faults
 from simulators.meter import SimulatedMeter
 from simulators.timeline import TimeError, Timeline
 
@@ -75,11 +79,16 @@ class ControlPort:
             return {"power": [self._power_row(meter) for meter in self._meters]}
         if isinstance(request.get("exchange"), str):
             return self._exchange(str(request["exchange"]), request.get("shown_micro"))
+        if isinstance(request.get("fault"), str):
+            return self._fault(str(request["fault"]), str(request.get("kind")))
+        if isinstance(request.get("heal"), str):
+            return self._heal(str(request["heal"]))
         if request.get("ping") is True:
             return {"groups": list(self._timeline.edges)}
         group, time_ms = request.get("group"), request.get("time_ms")
         if not isinstance(group, str):
-            raise TimeError('a request names "group", "served", "power" or "ping"')
+            known = "group, served, power, exchange, fault, heal or ping"
+            raise TimeError(f"a request names one of {known}")
         edges = self._timeline.edges_of(group)
         if self._edge is not None:
             edges = tuple(edge for edge in edges if edge == self._edge)
@@ -96,12 +105,29 @@ class ControlPort:
     def _exchange(self, name: str, shown_micro: object) -> dict[str, object]:
         if not isinstance(shown_micro, int) or isinstance(shown_micro, bool) or shown_micro < 0:
             raise TimeError('"shown_micro" must be what the new meter shows')
+        meter, time_ms = self._meter(name)
+        final = meter.shown_micro(time_ms)
+        meter.defects.exchange(time_ms, shown_micro)
+        return {"time_ms": time_ms, "final": final}
+
+    def _fault(self, name: str, kind: str) -> dict[str, object]:
+        meter, time_ms = self._meter(name)
+        try:
+            named_faults.spoil(meter, kind, time_ms)
+        except ValueError as error:
+            raise TimeError(f'"kind": {error}') from error
+        return {"time_ms": time_ms}
+
+    def _heal(self, name: str) -> dict[str, object]:
+        meter, time_ms = self._meter(name)
+        named_faults.heal(meter, time_ms)
+        return {"time_ms": time_ms}
+
+    def _meter(self, name: str) -> tuple[SimulatedMeter, int]:
+        """The meter called `name`, and what time it is for it."""
         for meter in self._meters:
             if f"{meter.identity.site}/{meter.identity.id}" == name:
-                time_ms = self._timeline.now_ms(meter.identity.edge)
-                final = meter.shown_micro(time_ms)
-                meter.defects.exchange(time_ms, shown_micro)
-                return {"time_ms": time_ms, "final": final}
+                return meter, self._timeline.now_ms(meter.identity.edge)
         raise TimeError(f"no meter {name!r}")
 
     def _power_row(self, meter: SimulatedMeter) -> dict[str, object]:

@@ -173,7 +173,10 @@ def load_district(path: Path) -> District:
 
 
 def _with_included(district: District, include: object, path: Path) -> District:
-    """Sites of other districts, with the profiles these know, before the district's own."""
+    """Sites of other districts, with the profiles these know, before the district's own.
+
+    Where there is weather, their roofs are pvlib's as all others are.
+    """
     if not isinstance(include, Mapping):
         raise DistrictError(f"{path.name}: include must name districts and lists of their sites")
     for name, sites in include.items():
@@ -183,7 +186,15 @@ def _with_included(district: District, include: object, path: Path) -> District:
             profiles={**other.profiles, **district.profiles},
             sites=other.sites + district.sites,
         )
-    return district
+    return district if district.weather is None else _under_pvlibs_sun(district)
+
+
+def _under_pvlibs_sun(district: District) -> District:
+    def lit(load: Load) -> Load:
+        return replace(load, shape="plant") if load.shape == "solar" else load
+
+    sites = (replace(site, loads=tuple(map(lit, site.loads))) for site in district.sites)
+    return replace(district, sites=tuple(sites))
 
 
 def _profile(name: str, row: Mapping[str, list[int]]) -> Profile:
@@ -255,9 +266,16 @@ def _check_site(site: Site) -> None:
                 raise DistrictError(f"{where}: load {name!r} is {loads[name].carrier}")
 
 
+def context_of(district: District, site: Site, load: Load) -> Context:
+    """What the shape of a load may look at."""
+    sky = derive_seed(district.seed, f"{site.id} sky")
+    place = Place(round(site.latitude * 1000), round(site.longitude * 1000), sky)
+    seed = derive_seed(district.seed, f"{site.id}/{load.id}")
+    return Context(seed, place, district.profiles, district.weather)
+
+
 def site_signals(district: District, site: Site, origin_ms: int) -> Mapping[str, Signal]:
     """The signal of every load of a site, counting from origin_ms."""
-    place = Place(round(site.latitude * 1000), round(site.longitude * 1000))
     signals: dict[str, Signal] = {}
     for load in site.loads:
         where = f"{site.id}/{load.id}"
@@ -269,11 +287,8 @@ def site_signals(district: District, site: Site, origin_ms: int) -> Mapping[str,
                 signals[load.derived_from], ratio_ppm, origin_ms, 60 * load.delay_h
             )
             continue
-        context = Context(
-            derive_seed(district.seed, where), place, district.profiles, district.weather
-        )
         try:
-            shape = build_shape(load.shape, context, load.parameters)
+            shape = build_shape(load.shape, context_of(district, site, load), load.parameters)
         except ValueError as error:
             raise DistrictError(f"{where}: {error}") from error
         full = rate_from_milli_per_hour(round(load.rated * 1000))

@@ -46,6 +46,14 @@ class Dlt645Station:
     def spoil(self, answer: bytes) -> bytes:
         return answer[:-2] + bytes(((answer[-2] + 1) % 256,)) + answer[-1:]
 
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        return self._frame(answer[10] & 0x9F | 0xC0, bytes((code,)))
+
+    def foreign(self, answer: bytes) -> bytes:
+        """Of the address whose lowest digits are the complement of this one's."""
+        body = answer[2:3] + bytes((0x99 - answer[3],)) + answer[4:-2]
+        return body + bytes((sum(body) % 256, 0x16))
+
     def _answer(self, address: bytes, control: int, content: bytes) -> Iterator[bytes]:
         if address == b"\x99" * 6 and control == 0x08:
             self.time_told = content

@@ -39,6 +39,12 @@ def meter_address(protocol: str, site: str, meter: str) -> str:
 
 def station(meter: SimulatedMeter, now_ms: Now) -> Station:
     """A station of the meter's protocol; ValueError for a protocol without one."""
+    made = _station(meter, now_ms)
+    made.faults = meter.faults
+    return made
+
+
+def _station(meter: SimulatedMeter, now_ms: Now) -> Station:
     protocol = meter.device.protocol
     address = meter_address(protocol, meter.identity.site, meter.identity.id)
     match protocol:

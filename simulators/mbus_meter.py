@@ -12,6 +12,8 @@ from simulators.wire import Faults
 
 ACK = b"\xe5"
 SELECTED = 253
+LAST_PRIMARY = 250
+ERROR = 0x70
 LONG_HEAD = 4
 
 
@@ -77,6 +79,17 @@ class MbusStation:
         spoiled[at] ^= 0x01
         return bytes(spoiled)
 
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        """A telegram of the application's error; an acknowledgement stays, as it says no more."""
+        return answer if answer == ACK else _long(answer[4:6] + bytes((ERROR, code)))
+
+    def foreign(self, answer: bytes) -> bytes:
+        """With other addresses; nothing for an acknowledgement, which names nobody."""
+        if answer == ACK:
+            return b""
+        primary, number = answer[5] % LAST_PRIMARY + 1, 0x99 - answer[7]
+        return _long(answer[4:5] + bytes((primary, answer[6], number)) + answer[8:-2])
+
     def _frame_at(self, at: int) -> tuple[int, bytes]:
         """Length and body of the whole frame that begins at `at`; an empty body when none does."""
         head = self._buffer[at : at + LONG_HEAD]
@@ -122,5 +135,8 @@ class MbusStation:
                 self._readout, self._at = list(self._telegrams()), 0
         more = b"\x1f" if self._at + 1 < len(self._readout) else b""
         head = self._secondary + bytes((self._at, 0, 0, 0))
-        body = bytes((0x08, self._primary, 0x72)) + head + self._readout[self._at] + more
-        return bytes((0x68, len(body), len(body), 0x68)) + body + bytes((sum(body) % 256, 0x16))
+        return _long(bytes((0x08, self._primary, 0x72)) + head + self._readout[self._at] + more)
+
+
+def _long(body: bytes) -> bytes:
+    return bytes((0x68, len(body), len(body), 0x68)) + body + bytes((sum(body) % 256, 0x16))

@@ -18,7 +18,7 @@ from simulators.encode import (
     shown_micro,
     step_micro,
 )
-from simulators.meter_faults import Defects
+from simulators.meter_faults import WHOLE, Defects
 from simulators.noise import derive_seed, uniform
 from simulators.quantities import (
     Flows,
@@ -28,6 +28,7 @@ from simulators.quantities import (
     usual_share_ppm,
 )
 from simulators.signal import Signal
+from simulators.wire import Faults
 
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
@@ -130,6 +131,8 @@ class SimulatedMeter:
         """Told the channel and what was answered, each time a counter is encoded for an answer."""
         self._flows = flows
         self._seed = derive_seed(seed, f"{identity.site}/{identity.id}")
+        self.faults = Faults(seed=self._seed)
+        """Of whatever station speaks for this meter."""
         self._registers = {register.address: register for register in device.registers}
         self._legal = _legal_words(device)
         self._counters: dict[str, _Counter] = {}
@@ -223,27 +226,27 @@ class SimulatedMeter:
     def _instantaneous(self, register: Register, time_ms: int) -> float:
         defects = self.defects
         channel = register.channel
+        moment = defects.moment(time_ms)
+        wiring = defects.wiring(moment)
         value = instantaneous_value(
-            channel, self._flows, defects.moment(time_ms), self.identity.multiplier, self._seed
+            channel, self._flows, moment, self.identity.multiplier, self._seed
         )
         if channel.startswith(_OF_CURRENT) and channel != "power_factor":
-            value *= defects.ratio_ppm / 1_000_000
-        return value * defects.share(channel)
+            value *= wiring.ratio_ppm / 1_000_000
+        return value * wiring.share(channel)
 
     def _unwrapped(self, counter: _Counter, time_ms: int) -> int:
         """What the display would stand at if it never wrapped [micro-units]."""
         defects = self.defects
         moment = defects.moment(time_ms)
-        start = defects.start_before(moment)
-        true_micro = counter.signal.amount_micro(moment)
-        begin_micro = counter.start_micro + defects.ahead_micro
+        channel, amount = counter.register.channel, counter.signal.amount_micro
+        counted = defects.counted(channel, amount, moment)
+        begin_micro = counter.start_micro
+        start = defects.start_before(moment, counter.modulus_micro)
         if start is not None:
-            true_micro -= counter.signal.amount_micro(start.time_ms)
-            begin_micro = start.shown_micro
-        measured = true_micro * defects.ratio_ppm // 1_000_000
-        if counter.register.channel.startswith("energy_"):
-            measured = measured * max(0, sum(defects.phase_powers)) // 3_000_000
-        return begin_micro + measured // self.identity.multiplier
+            start_ms, begin_micro = start
+            counted -= defects.counted(channel, amount, start_ms)
+        return begin_micro + counted // (WHOLE * self.identity.multiplier)
 
     def _note(self, counter: _Counter, time_ms: int, unwrapped: int, served_micro: int) -> None:
         wraps = 0 if counter.modulus_micro is None else unwrapped // counter.modulus_micro

@@ -2,6 +2,9 @@
 
 Written out instead of using a library's server, because a district is stepped through a day at
 one poll a minute on a small machine: one answer costs a few microseconds beside the encoding.
+
+The faults are those of the serial meters. TCP brings bytes whole, so what stands for a broken
+checksum is an answer that contradicts itself, as a gateway sends that does not check its wire.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import struct
 from collections.abc import Callable
 
 from simulators.meter import ILLEGAL_FUNCTION, IllegalRequestError, SimulatedMeter
+from simulators.wire import faulty
 
 MBAP = struct.Struct(">HHHB")
 READ = struct.Struct(">BHH")
@@ -24,6 +28,7 @@ class ModbusServer(asyncio.Protocol):
 
     def __init__(self, meter: SimulatedMeter, now_ms: Callable[[], int]) -> None:
         self._meter = meter
+        self.faults = meter.faults
         self._now_ms = now_ms
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -47,9 +52,27 @@ class ModbusServer(asyncio.Protocol):
             pdu = self._buffer[MBAP.size : end]
             self._buffer = self._buffer[end:]
             answer = self._answer(unit, pdu)
-            if self._transport is not None:
-                header = MBAP.pack(transaction, 0, len(answer) + 1, unit)
-                self._transport.write(header + answer)
+            header = MBAP.pack(transaction, 0, len(answer) + 1, unit)
+            frame, late_s = faulty(self, header + answer)
+            if late_s:
+                asyncio.get_running_loop().call_later(late_s, self._write, frame)
+            else:
+                self._write(frame)
+
+    def _write(self, frame: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def spoil(self, answer: bytes) -> bytes:
+        """The byte after the function, a count or a code, is wrong."""
+        return answer[:8] + bytes((answer[8] ^ 0xFF,)) + answer[9:]
+
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        return answer[:4] + bytes((0, 3, answer[6], answer[7] | 0x80, code))
+
+    def foreign(self, answer: bytes) -> bytes:
+        """Of another unit, to another transaction."""
+        return bytes((answer[0] ^ 0xFF,)) + answer[1:6] + bytes((answer[6] ^ 0xFF,)) + answer[7:]
 
     def _answer(self, unit: int, pdu: bytes) -> bytes:
         function = pdu[0]

@@ -12,6 +12,7 @@ ReadWords = Callable[[int, int, int], bytes]
 
 REQUEST_BYTES = 8
 LONGEST = 256
+LAST_UNIT = 247
 
 
 def crc(data: bytes) -> bytes:
@@ -32,8 +33,6 @@ class RtuStation:
 
     def __init__(self, unit: int, read: ReadWords) -> None:
         self.faults = Faults()
-        self.exception = 0
-        """Modbus exception code every request is answered with; 0 = none."""
         self._unit = unit
         self._read = read
         self._buffer = b""
@@ -55,12 +54,18 @@ class RtuStation:
     def spoil(self, answer: bytes) -> bytes:
         return answer[:-1] + bytes((answer[-1] ^ 0xFF,))
 
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        body = bytes((answer[0], answer[1] | 0x80, code))
+        return body + crc(body)
+
+    def foreign(self, answer: bytes) -> bytes:
+        body = bytes((answer[0] % LAST_UNIT + 1,)) + answer[1:-2]
+        return body + crc(body)
+
     def _answer(self, frame: bytes) -> bytes:
         function = frame[1]
         head = bytes((self._unit, function))
         try:
-            if self.exception:
-                raise IllegalRequestError(self.exception)
             if function not in (3, 4):
                 raise IllegalRequestError(ILLEGAL_FUNCTION)
             address, count = int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")

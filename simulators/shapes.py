@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from simulators.noise import PPM, smooth, uniform
 from simulators.solar import elevation_sine_ppm
 from simulators.weather import BEIJING_MINUTES, DAY_MINUTES, Weather, beijing_date, cloud_percent
+
+if TYPE_CHECKING:
+    from simulators import photovoltaics
 
 FULL_SUN_PPM = 850_000  # of the module's rating, at the zenith under a clear sky
 
@@ -30,10 +34,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a site lies [1/1000 degree]."""
+    """Where a site lies [1/1000 degree]. sky: seed of the clouds over all that stands there."""
 
     latitude_mdeg: int
     longitude_mdeg: int
+    sky: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +245,7 @@ def _solar(context: Context) -> Shape:
         sun = elevation_sine_ppm(minute, place.latitude_mdeg, place.longitude_mdeg)
         if sun <= 0:
             return 0
-        cloud = cloud_percent(seed, minute)
+        cloud = cloud_percent(place.sky, minute)
         clear = FULL_SUN_PPM * sun // PPM
         return clear * (100 - cloud) // 100 * _hash_noise(seed + 2, minute, 1) // PPM
 
@@ -283,18 +288,21 @@ def _heating(
     return shape
 
 
-def _plant(context: Context, *, tilt: float = 25, azimuth: float = 180) -> Shape:
-    """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
+def modules(context: Context, *, tilt: float = 25, azimuth: float = 180) -> photovoltaics.Plant:
+    """The PV modules of a load of shape `plant`, whose parameters these are."""
     from simulators import photovoltaics  # noqa: PLC0415  # scipy, only where a district asks
 
-    plant = photovoltaics.Plant(
-        context.place.latitude_mdeg / 1000,
-        context.place.longitude_mdeg / 1000,
-        tilt,
-        azimuth,
-        context.must_have_weather(),
-        context.seed,
+    place, weather = context.place, context.must_have_weather()
+    return photovoltaics.Plant(
+        place.latitude_mdeg / 1000, place.longitude_mdeg / 1000, tilt, azimuth, weather, place.sky
     )
+
+
+def _plant(context: Context, **parameters: Any) -> Shape:
+    """A PV plant under seeded clouds, by pvlib; its rating is that of the modules."""
+    from simulators import photovoltaics  # noqa: PLC0415  # as in modules
+
+    plant = modules(context, **parameters)
 
     def shape(minute: int) -> int:
         day, of_day = divmod(minute, DAY_MINUTES)

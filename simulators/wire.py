@@ -3,6 +3,9 @@
 Every station hears all that is sent and answers what is meant for it. On a wire with a baud rate
 a request is heard only when its last character could have come, and answers leave in pieces no
 faster than the rate. `Faults` say how a station or the wire misbehaves.
+
+A pseudo-terminal keeps the rate its user set, but no parity: the kernel clears PARENB, so that a
+wrong parity goes unnoticed here.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from simulators.noise import PPM, uniform
+
 BITS_PER_CHARACTER = 11
 PIECE = 16
 """Characters sent at once on a wire with a baud rate."""
@@ -32,26 +37,77 @@ class Faults:
     silent: bool = False
     delay_s: float = 0.0
     """Answers come so much later [s]."""
+    spread_s: float = 0.0
+    """And up to so much more, drawn for each [s]."""
+    exception: int = 0
+    """Whatever is asked is refused, in the protocol's own way with this code; 0 = not."""
     broken_checksum: bool = False
     cut_short: int = 0
     """So many bytes are missing at the end of an answer."""
+    foreign: bool = False
+    """A whole answer of a unit that nobody asked comes just before."""
     before: bytes = b""
-    """Noise, or a foreign frame, just before the answer."""
+    """Noise just before the answer."""
     after: bytes = b""
+    share_ppm: int = PPM
+    """Of so many answers all this is true; the others are right and in time."""
+    seed: int = 0
+    """For what is drawn: the same seed, the same answers."""
+    answers: int = 0
+    """How many there were."""
+
+    def strike(self) -> bool:
+        """Whether the next answer is one of the share."""
+        self.answers += 1
+        return self.share_ppm >= PPM or uniform(self.seed, self.answers, 1, PPM) <= self.share_ppm
+
+    def late_s(self) -> float:
+        """How much later this answer comes [s]."""
+        if not self.spread_s:
+            return self.delay_s
+        return self.delay_s + self.spread_s * uniform(self.seed, -self.answers, 0, PPM) / PPM
 
 
-class Station(Protocol):
-    """One device on a wire."""
+class Speaker(Protocol):
+    """One device, and how its protocol says what is wrong."""
 
     faults: Faults
+
+    def spoil(self, answer: bytes) -> bytes:
+        """The answer with a wrong checksum, or what stands for one."""
+        ...
+
+    def refuse(self, answer: bytes, code: int) -> bytes:
+        """The error answer in place of `answer`."""
+        ...
+
+    def foreign(self, answer: bytes) -> bytes:
+        """The same answer of another unit."""
+        ...
+
+
+class Station(Speaker, Protocol):
+    """One device on a wire."""
 
     def hear(self, data: bytes) -> Iterable[bytes]:
         """Take bytes from the wire; the answers to whole requests among them."""
         ...
 
-    def spoil(self, answer: bytes) -> bytes:
-        """The answer with a wrong checksum."""
-        ...
+
+def faulty(speaker: Speaker, answer: bytes) -> tuple[bytes, float]:
+    """What the faults make of an answer, empty when it does not come; how much later it is [s]."""
+    faults = speaker.faults
+    if not faults.strike():
+        return answer, 0.0
+    if faults.silent:
+        return b"", 0.0
+    foreign = speaker.foreign(answer) if faults.foreign else b""
+    if faults.exception:
+        answer = speaker.refuse(answer, faults.exception)
+    if faults.broken_checksum:
+        answer = speaker.spoil(answer)
+    answer = answer[: len(answer) - faults.cut_short]
+    return faults.before + foreign + answer + faults.after, faults.late_s()
 
 
 class SimulatedWire:
@@ -168,26 +224,21 @@ class SimulatedWire:
             write(data)
         due = [(station, answer) for station in self.stations for answer in station.hear(data)]
         self.requests += len(due)
-        heard = [(one, self._faulty(one, answer)) for one, answer in due if not one.faults.silent]
-        if len({id(station) for station, _ in heard}) > 1:
-            heard = [(heard[0][0], _collided([answer for _, answer in heard]))]
-        for station, answer in heard:
-            task = asyncio.create_task(self._answer(len(data), answer, station, write))
+        heard = [(station, *faulty(station, answer)) for station, answer in due]
+        heard = [one for one in heard if one[1]]
+        if len({id(station) for station, _, _ in heard}) > 1:
+            station, _, late_s = heard[0]
+            heard = [(station, _collided([answer for _, answer, _ in heard]), late_s)]
+        for _, answer, late_s in heard:
+            task = asyncio.create_task(self._answer(len(data), answer, late_s, write))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    @staticmethod
-    def _faulty(station: Station, answer: bytes) -> bytes:
-        faults = station.faults
-        if faults.broken_checksum:
-            answer = station.spoil(answer)
-        return faults.before + answer[: len(answer) - faults.cut_short] + faults.after
-
     async def _answer(
-        self, asked_bytes: int, answer: bytes, station: Station, write: Callable[[bytes], object]
+        self, asked_bytes: int, answer: bytes, late_s: float, write: Callable[[bytes], object]
     ) -> None:
         character_s = BITS_PER_CHARACTER / self.baud if self.baud else 0.0
-        await asyncio.sleep(asked_bytes * character_s + station.faults.delay_s)
+        await asyncio.sleep(asked_bytes * character_s + late_s)
         step = PIECE if self.baud else max(1, len(answer))
         for at in range(0, len(answer), step):
             piece = answer[at : at + step]

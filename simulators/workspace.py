@@ -15,6 +15,7 @@ from pathlib import Path
 from simulators.devices import load_device
 from simulators.district import MODBUS_UNIT, District, Meter, Row, Site, plausible_rate
 from simulators.images import meter_address
+from simulators.theoretical import theoretical_output
 
 Ports = Mapping[tuple[str, str], int]
 """(site, meter) -> TCP port."""
@@ -41,8 +42,11 @@ DEMO_TARIFFS = {
 """Carrier -> the aggregator's built-in tariff labelled 演示."""
 
 
-def write_register(district: District, folder: Path) -> None:
-    """Write the aggregator's register folder; each site is a legal person of its own."""
+def write_register(district: District, folder: Path, played: tuple[int, int] | None = None) -> None:
+    """Write the aggregator's register folder; each site is a legal person of its own.
+
+    played: from when to when [UTC ms, whole minutes] PV plants tell their theoretical output.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(
         folder / "sites.csv",
@@ -100,7 +104,10 @@ def write_register(district: District, folder: Path) -> None:
         ),
     )
     sites = {site.id for site in district.sites}
-    for table, rows in district.register.items():
+    tables = dict(district.register)
+    if played and (told := list(theoretical_output(district, *played))):
+        tables["production"] = [*tables.get("production", ()), *told]
+    for table, rows in tables.items():
         if own := [row for row in rows if _of(row) <= sites]:
             _write_rows(folder / f"{table}.csv", own)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aggregator.api.accounts import CarrierAccount, SiteAccount
 from aggregator.api.corrections import (
@@ -50,6 +50,8 @@ class FindingRow(Shape):
     changed it."""
     days: int
     amount: Amounts
+    estimated: Amounts
+    """Part of the amount."""
     held: Amounts
     kgce_calorific: float | None = None
     kgce_equivalent: float | None = None
@@ -97,6 +99,12 @@ class ChannelFigures(Shape):
     missing_s: float
     received: int
     expected: int
+    open_amount: Amounts
+    """Part of `amount_estimated` for the time after the register's last reading."""
+    open_s: float
+    """That time, part of `estimated_s`."""
+    open_estimation: Literal["same quarters of four weeks"] | None
+    """How that part was estimated; null: there is none."""
 
 
 class ChannelRow(Shape):
@@ -287,6 +295,7 @@ def _finding(finding: Finding, authors: Mapping[str, str]) -> FindingRow:
         author=authors.get(finding.cause, "") or signer(finding.cause, finding.why),
         days=finding.days,
         amount=Amounts.of(finding.amounts),
+        estimated=Amounts.of(finding.estimated),
         held=Amounts.of(finding.held),
         **_shown(finding.measures),
     )
@@ -329,6 +338,9 @@ def _channel_figures(figures: Figures, unit: str) -> ChannelFigures:
         missing_s=integers["missing_ms"] / 1000,
         received=integers["received"],
         expected=integers["expected"],
+        open_amount=Amounts.of({unit: integers["open_amount"]}),
+        open_s=integers["open_ms"] / 1000,
+        open_estimation="same quarters of four weeks" if integers["open_ms"] else None,
     )
 
 

@@ -20,7 +20,9 @@ from contract.interval import day_start
 from contract.stored import INTEGER_FIELDS, MEASURE_FIELDS
 from contract.units import from_micro, to_micro
 
-CONSUMPTION, HELD = "amount", "amount_held"
+CONSUMPTION, ESTIMATED, HELD = "amount", "amount_estimated", "amount_held"
+_INTEGERS = (*INTEGER_FIELDS, "open_amount", "open_ms")
+_IN_ACCOUNTS = {CONSUMPTION, ESTIMATED, HELD, *MEASURE_FIELDS}
 WITHDRAWN = "open register"
 """Cause: what was estimated up to the month's end is withdrawn, for the register was read again."""
 
@@ -29,7 +31,7 @@ WITHDRAWN = "open register"
 class Figures:
     """What one channel gave in a month: integers as stored, measures NaN when not determined."""
 
-    integers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(INTEGER_FIELDS, 0))
+    integers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_INTEGERS, 0))
     measures: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MEASURE_FIELDS, 0.0))
 
     @classmethod
@@ -37,7 +39,7 @@ class Figures:
         """Return the sum of parts."""
         figures = cls()
         for part in parts:
-            for name in INTEGER_FIELDS:
+            for name in _INTEGERS:
                 figures.integers[name] += getattr(part, name)
             for name in MEASURE_FIELDS:
                 value = getattr(part, name)
@@ -57,6 +59,7 @@ class Finding:
     """Days of the month that they changed."""
     amounts: Mapping[str, int]
     """Unit -> booked amount [micro-units]."""
+    estimated: Mapping[str, int]
     held: Mapping[str, int]
     measures: Mapping[str, float]
     """Only those that changed; NaN when one was, or is, not determined."""
@@ -112,13 +115,14 @@ def estimates_withdrawn(
         site, meter, channel, from_ms = key
         own = [one.found_ms for one in restated if (one.meter, one.channel) == (meter, channel)]
         if was != is_:
-            found.append(
+            found += [
                 Restatement(
-                    closing.region, site, meter, channel, from_ms, CONSUMPTION,
+                    closing.region, site, meter, channel, from_ms, figure,
                     from_micro(was), from_micro(is_), WITHDRAWN, "",
                     max(own, default=closing.closed_ms),
                 )
-            )  # fmt: skip
+                for figure in (CONSUMPTION, ESTIMATED)
+            ]  # fmt: skip
     return found
 
 
@@ -243,9 +247,12 @@ def _findings(records: Sequence[tuple[Restatement, Term | None]]) -> Sequence[Fi
     }
     single = []
     for record, term in records:
+        if record.measure not in _IN_ACCOUNTS:
+            continue
         unit = str(catalogue()[record.channel].unit)
         sign = _sign(record.measure, term)
         amounts = {unit: sign * _micro(record)} if record.measure == CONSUMPTION else {}
+        estimated = {unit: _micro(record)} if record.measure == ESTIMATED else {}
         held = {unit: _micro(record)} if record.measure == HELD else {}
         measures = {}
         if record.measure in MEASURE_FIELDS and sign:
@@ -253,7 +260,16 @@ def _findings(records: Sequence[tuple[Restatement, Term | None]]) -> Sequence[Fi
             nothing = record.from_value is None and _occasion(record) in new_days
             before = 0.0 if nothing else _known(record.from_value)
             measures = {record.measure: sign * (_known(record.to_value) - before)}
-        finding = Finding(record.found_ms, record.cause, record.why, 1, amounts, held, measures)
+        finding = Finding(
+            found_ms=record.found_ms,
+            cause=record.cause,
+            why=record.why,
+            days=1,
+            amounts=amounts,
+            estimated=estimated,
+            held=held,
+            measures=measures,
+        )
         single.append((record.day_ms, finding))
     groups: dict[tuple[int, str, str], tuple[set[int], list[Finding]]] = {}
     for day_ms, finding in single:
@@ -296,6 +312,7 @@ def _merged(findings: Sequence[Finding], days: int) -> Finding:
         why=first.why,
         days=days,
         amounts=_total(one.amounts for one in findings),
+        estimated=_total(one.estimated for one in findings),
         held=_total(one.held for one in findings),
         measures={
             name: math.fsum(one.measures[name] for one in findings if name in one.measures)

@@ -19,7 +19,7 @@ from contract.reading import MAX_TIME_MS, MIN_TIME_MS
 
 By = Literal["all", "month", "day"]
 _SETTLING_MS = 120_000
-"""How long rates may be stored before they are integrated: twice the roll-ups' pace."""
+"""How long rates may be stored before they are integrated, as far as is known."""
 Span = tuple[int | None, int | None]
 """From, included, to, excluded [ms]; None: the first reading, the last reading."""
 
@@ -164,7 +164,9 @@ def _integrated(
     low = spans[0][0] if spans[0][0] is not None else MIN_TIME_MS
     high = spans[-1][1] if spans[-1][1] is not None else MAX_TIME_MS
     read = reader.rates(found.index, low - gap_ms, high + gap_ms)
-    sure_ms = reader.now_ms() - gap_ms - _SETTLING_MS - reader.grid_ms
+    rolled_up_ms = reader.live.rolled_up_ms  # rates are integrated when a round begins
+    settled_ms = reader.now_ms() - _SETTLING_MS if rolled_up_ms is None else rolled_up_ms
+    sure_ms = settled_ms - gap_ms - reader.grid_ms
     made = {
         start: amount
         for start, amount in integrals(read, gap_ms, reader.grid_ms).items()

@@ -75,6 +75,11 @@ class LiveValues(Protocol):
         """Return the readings committed per second, lately; None to who may not know it."""
         ...
 
+    @property
+    def rolled_up_ms(self) -> int | None:
+        """Hours, days and months hold what was committed before [ms]; None: not known yet."""
+        ...
+
 
 class Quarantine(Protocol):
     """What the API asks of `Records`; RecordsUnavailable."""
@@ -98,12 +103,20 @@ class LedgerReader(Protocol):
 
     @property
     def factor_set(self) -> FactorSet:
-        """The set that stored measures were made with."""
+        """The set that stored measures are made with; but see `not_applied`."""
         ...
 
     @property
     def tariffs(self) -> SiteTariffs:
         """The tariffs that stored costs were made with."""
+        ...
+
+    @property
+    def not_applied(self) -> Collection[str]:
+        """Sites of which some stored measures were made with other rows or measured values.
+
+        They wait for `nenghao factors apply`.
+        """
         ...
 
     @property
@@ -212,8 +225,10 @@ class StoreLedgerReader:
         counters: Callable[[], Mapping[str, int]],
         now_ms: Callable[[], int],
         quarantine: Quarantine | None = None,
+        not_applied: Collection[str] = (),
     ) -> None:
         self._quarantine = quarantine
+        self.not_applied = not_applied
         self.register = register
         self.factor_set = factor_set
         self.tariffs = tariffs

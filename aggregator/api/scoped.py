@@ -55,6 +55,10 @@ class ScopedLive:
     def readings_per_s(self, now_ms: int) -> float | None:
         return self._inner.readings_per_s(now_ms) if visitor.get().everything else None
 
+    @property
+    def rolled_up_ms(self) -> int | None:
+        return self._inner.rolled_up_ms
+
 
 class ScopedReader:
     """LedgerReader of sites in scope. Figures are asked for by series, which come by site."""
@@ -85,6 +89,11 @@ class ScopedReader:
     @property
     def tariffs(self) -> SiteTariffs:
         return self._inner.tariffs
+
+    @property
+    def not_applied(self) -> Collection[str]:
+        found = self._inner.not_applied
+        return [site for site in found if site in self.register.sites] if found else found
 
     @property
     def live(self) -> LiveValues:

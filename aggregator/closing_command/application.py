@@ -93,6 +93,14 @@ def close_month(
         with opened(config, _OWNER, events) as parts:
             sites = [site for site in parts.register.sites.values() if site.region == region]
             pairs = [(region, site.id) for site in sites]
+            if behind := sorted({site.id for site in sites} & {*parts.reader.not_applied}):
+                raise ClosingError(
+                    f"stored measures of {behind[0]}"
+                    + (f" and {len(behind) - 1} other sites" if behind[1:] else "")
+                    + " were made with other factors, prices or measured calorific values than "
+                    f"are configured (set {parts.reader.factor_set.name}): "
+                    "`nenghao factors apply` first"
+                )
             # What is frozen follows the register and what was told, as after the next start.
             parts.replayer().catch_up(pairs)
             frozen = [part for site in sites for part in month_parts(parts.reader, site, month_ms)]

@@ -205,7 +205,7 @@ def _applied(arguments: argparse.Namespace) -> int:
 
     from_ms, to_ms = day_ms(arguments.from_day), day_ms(arguments.to_day)
     now_ms = wall_ms()
-    with opened(config, name, Events(wall_ms)) as application:
+    with opened(config, name, Events(wall_ms), read_only=not arguments.yes) as application:
         if arguments.yes:
             done = application.apply(arguments.site, from_ms, to_ms, now_ms, signed(arguments))
         else:
@@ -215,7 +215,11 @@ def _applied(arguments: argparse.Namespace) -> int:
                 print(json.dumps(asdict(change), ensure_ascii=False))
             return 0
         found = totals(done)
+    behind = sorted(application.behind)
     print(f"factor set {name}, {arguments.from_day} to {arguments.to_day} (excluded)")
+    if behind:
+        others = f" and {len(behind) - 1} more" if behind[1:] else ""
+        print(f"On other days, measures of {behind[0]}{others} still differ from this set.")
     if not found:
         print("Nothing differs: the stored measures are those of this set.")
         return 0

@@ -4,14 +4,16 @@ The command owns the store for the time it runs (`aggregator.owned`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aggregator import offline
+from aggregator.basis import Basis
 from aggregator.changes import Change
 from aggregator.config import Config
 from aggregator.events import Events
+from aggregator.facts import Facts
 from aggregator.refusals import NothingThereError
 from aggregator.restate import Restater
 from aggregator.restatements import Restatements
@@ -28,6 +30,11 @@ class Application:
     restatements: Restatements
     rollups: Rollups
     set_name: str
+    facts: Facts
+    bases: Mapping[str, Basis]
+    """By site what the set's measures are made with."""
+    behind: set[str] = field(default_factory=set)
+    """Sites that `apply` found to have other measures outside what it was asked for."""
 
     def sites(self, site: str | None) -> Sequence[tuple[str, str]]:
         """Return the (region, site) pairs asked for; NothingThereError when there is none."""
@@ -44,9 +51,10 @@ class Application:
     def apply(
         self, site: str | None, from_ms: int, to_ms: int, now_ms: int, why: str
     ) -> Iterator[Change]:
-        """Change it."""
-        return self.restater.apply(
-            self.sites(site),
+        """Change it; then note the sites all of whose measures are the set's now."""
+        chosen = self.sites(site)
+        yield from self.restater.apply(
+            chosen,
             from_ms,
             to_ms,
             now_ms,
@@ -55,14 +63,23 @@ class Application:
             cause=f"factors {self.set_name}",
             why=why,
         )
+        low_ms, high_ms = self.restater.extent(chosen)
+        for outside in ((low_ms, min(from_ms, high_ms)), (max(to_ms, low_ms), high_ms)):
+            self.behind.update(one.site for one in self.restater.plan(chosen, *outside, now_ms))
+        done = {pair[1] for pair in chosen} - self.behind
+        self.facts.put_bases({one: self.bases[one] for one in sorted(done & self.bases.keys())})
 
 
 @contextmanager
-def opened(config: Config, set_name: str, events: Events) -> Iterator[Application]:
+def opened(
+    config: Config, set_name: str, events: Events, *, read_only: bool
+) -> Iterator[Application]:
     """Open the store of a configuration for one run; StoreOwned while an aggregator has it."""
-    with offline.opened(config, _OWNER, events, set_name) as parts:
+    with offline.opened(config, _OWNER, events, set_name, read_only=read_only) as parts:
         restater = Restater(parts.store, parts.measures)
-        yield Application(restater, parts.restatements, parts.rollups, set_name)
+        yield Application(
+            restater, parts.restatements, parts.rollups, set_name, parts.facts, parts.bases
+        )
 
 
 @dataclass(slots=True)

@@ -51,6 +51,11 @@ class Groups:
         """A batch has been committed."""
         self._waiting.discard((arrival.source, arrival.seq))
 
+    @property
+    def empty(self) -> bool:
+        """Whether no batch waits."""
+        return not (self._prompt.arrivals or self._due.arrivals or self._late)
+
     def waited_s(self, now: float) -> float:
         """Return how long the first of the live batches has waited [s]."""
         return now - self._prompt.since if self._prompt.arrivals else 0.0
@@ -70,6 +75,8 @@ class Groups:
         """
         pace = self._pace
         for site, group in list(self._late.items()):
+            if self._due.readings >= pace.commit_readings:
+                break
             if (
                 now - group.since >= pace.late_debounce_s
                 or now - group.latest >= pace.late_quiet_s

@@ -67,7 +67,7 @@ def _fit(config: "Config", arguments: argparse.Namespace) -> int:
     from aggregator.register.tables import TABLES
 
     span = day_ms(arguments.from_day), day_ms(arguments.to_day)
-    with opened(config, "nenghao profiles", Events(wall_ms)) as parts:
+    with opened(config, "nenghao profiles", Events(wall_ms), read_only=not arguments.keep) as parts:
         if arguments.site not in parts.register.sites:
             raise FitError(f"no site {arguments.site!r} in the register")
         found = fitted(parts.reader, arguments.site, arguments.meter, arguments.carrier, *span)

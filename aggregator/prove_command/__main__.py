@@ -114,7 +114,9 @@ def _source(
         return
     with ExitStack() as stack:
         try:
-            parts = stack.enter_context(opened(config, "nenghao prove", Events(wall_ms)))
+            parts = stack.enter_context(
+                opened(config, "nenghao prove", Events(wall_ms), read_only=True)
+            )
         except StoreOwned as error:
             address = address_of(error.owner)
             if address is None:

@@ -111,6 +111,20 @@ class RegisterDatabase:
         with snapshot(self._engine) as db:
             return _documents(db)
 
+    def with_folder(self, folder: Path) -> tuple[Register, dict[str, str]]:
+        """Return register and documents as they would be after an import; writes nothing.
+
+        RegisterError: as `import_folder`.
+        """
+        contents, problems = _read(folder)
+        with snapshot(self._engine) as db:
+            rows, kept = _rows(db), _documents(db)
+        merged, texts = self._judged(rows, kept, contents, problems)
+        register = build_register(
+            {name: [line.row for line in lines] for name, lines in merged.items()}
+        )
+        return register, texts
+
     def import_folder(
         self, folder: Path, *, author: str, now_ms: int, note: str = "", write: bool = True
     ) -> tuple[Change, ...]:
@@ -121,9 +135,7 @@ class RegisterDatabase:
         Raises:
             RegisterError: everything wrong with the folder, or between it and tables it has not.
         """
-        contents, problems = read_folder(folder)
-        if not contents.tables and not any(contents.documents.values()):
-            problems.append(Problem(str(folder), 0, "", "holds no file of a register"))
+        contents, problems = _read(folder)
         with self._engine.begin() as db:
             _lock(db)
             return self._put(db, _rows(db), contents, problems, author, note, now_ms, write=write)
@@ -159,17 +171,28 @@ class RegisterDatabase:
         *,
         write: bool,
     ) -> tuple[Change, ...]:
-        merged = _merged(rows, contents)
-        problems += check(merged)
-        if self._judge is not None and not problems:
-            problems += self._judge(merged, _merged_texts(_documents(db), contents))
-        if problems:
-            raise RegisterError(problems)
+        self._judged(rows, _documents(db), contents, problems)
         changes = tuple(_apply(db, rows, contents, write=write))
         if changes and write:
             db.execute(update(REVISION).values(number=REVISION.c.number + 1))
             db.execute(insert(AUDIT), [_record(c, author, note, now_ms) for c in changes])
         return changes
+
+    def _judged(
+        self,
+        rows: Mapping[str, Sequence[Row]],
+        documents: Mapping[str, str],
+        contents: Contents,
+        problems: Sequence[Problem],
+    ) -> tuple[dict[str, Sequence[Line]], dict[str, str]]:
+        """Return tables and documents as they will be; RegisterError where they cannot be so."""
+        merged, texts = _merged(rows, contents), _merged_texts(documents, contents)
+        found = [*problems, *check(merged)]
+        if self._judge is not None and not found:
+            found += self._judge(merged, texts)
+        if found:
+            raise RegisterError(found)
+        return merged, texts
 
     def export_folder(self, folder: Path) -> None:
         """Write the register's normal form into a folder; see `write_folder`."""
@@ -195,6 +218,13 @@ class RegisterDatabase:
             )
             for row in reversed(found)
         )
+
+
+def _read(folder: Path) -> tuple[Contents, list[Problem]]:
+    contents, problems = read_folder(folder)
+    if not contents.tables and not any(contents.documents.values()):
+        problems.append(Problem(str(folder), 0, "", "holds no file of a register"))
+    return contents, problems
 
 
 def _lock(db: Connection) -> None:

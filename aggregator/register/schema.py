@@ -186,6 +186,15 @@ APPLIED = Table(
 )
 """What was declared of each channel when its stored figures were made."""
 
+BASIS = Table(
+    "basis",
+    METADATA,
+    Column("site", String(63), primary_key=True),
+    Column("factor_set", String(63), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+"""What the stored measures of each site were made with, as far as anybody applied it."""
+
 CLOSING = Table(
     "closing",
     METADATA,

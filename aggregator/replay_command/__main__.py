@@ -55,10 +55,11 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nenghao replay",
-        description="Makes intervals, hours, days and months of a range anew from raw readings, "
-        "under the register, events, factors and tariffs of today. What is right already is not "
-        "written. Changed figures of settled days leave restatement records. No aggregator may "
-        "run meanwhile. An interrupted run is continued by the same call.",
+        description="Makes intervals, hours, days, months and what is made of them for nodes, "
+        "regions and balances anew from raw readings, under the register, events, factors and "
+        "tariffs of today. What is right already is not written. Changed figures of settled days "
+        "leave restatement records. No aggregator may run meanwhile. An interrupted run is "
+        "continued by the same call.",
     )
     parser.add_argument("--config", type=Path, required=True, help="TOML file of the aggregator")
     parser.add_argument("--site", help="only this site")
@@ -114,10 +115,10 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
     with Progress(file, asked, restart=arguments.restart) as progress:
         earlier = sum(part in progress.done for part in parts)
         if earlier:
-            print(f"Going on: {earlier} of {len(parts)} months of sites are done.")
+            print(f"Going on: {earlier} of {len(parts)} months of sites and regions are done.")
         try:
             for i, part in enumerate(parts):
-                bar.show(i, f"{part.site} {month_text(part.from_ms)}")
+                bar.show(i, f"{part.name} {month_text(part.from_ms)}")
                 if part not in progress.done:
                     progress.add(part, replayer.replay(part))
         finally:
@@ -127,17 +128,22 @@ def _replay(config: "Config", opened: "Parts", arguments: argparse.Namespace) ->
     for part, made in done:
         if made != Made():
             print(
-                f"{part.site} {month_text(part.from_ms)}: {made.intervals} intervals, "
-                f"{made.rollups} hours, days and months changed, {made.records} restatement records"
+                f"{part.name} {month_text(part.from_ms)}: {made.intervals} intervals, "
+                f"{made.rollups} hours, days and months, {made.nodes} figures of nodes changed, "
+                f"{made.records} restatement records"
             )
     if total == Made() and due:
-        print(f"{len(parts)} months of sites: all other figures were right.")
+        print(f"{len(parts)} months of sites and regions: all other figures were right.")
     elif total == Made():
-        print(f"{len(parts)} months of sites: all figures were right; nothing was changed.")
+        print(
+            f"{len(parts)} months of sites and regions: all figures were right; "
+            "nothing was changed."
+        )
     else:
         print(
-            f"{len(parts)} months of sites: {total.intervals} intervals and {total.rollups} hours, "
-            f"days and months were changed; {total.records} restatement records."
+            f"{len(parts)} months of sites and regions: {total.intervals} intervals, "
+            f"{total.rollups} hours, days and months and {total.nodes} figures of nodes were "
+            f"changed; {total.records} restatement records."
         )
     return 0
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -83,4 +84,4 @@ class Bar:
 
 
 def _pair(made: Made) -> list[int]:
-    return [made.intervals, made.rollups, made.records]
+    return list(astuple(made))

@@ -573,7 +573,10 @@ def _among(cursor: duckdb.DuckDBPyConnection, series: Int32) -> Iterator[str]:
     elif len(series) <= _MAX_LISTED:
         yield f"series IN ({', '.join(map(str, series.tolist()))})"
     else:
-        cursor.register("wanted", {"series": series})
+        try:
+            cursor.register("wanted", {"series": series})
+        except duckdb.Error as error:
+            raise _translated("embedded store", error) from error
         try:
             yield (
                 f"series BETWEEN {low} AND {high} AND series IN (SELECT w.series FROM wanted AS w)"

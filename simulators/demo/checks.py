@@ -19,6 +19,7 @@ from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_mont
 from simulators.demo.clients import Api
 from simulators.district import Row
 from simulators.scenario import Scenario, ScenarioError, time_ms
+from simulators.theoretical import PRODUCT
 
 BEIJING_MS = 8 * HOUR_MS
 MICRO = 1_000_000
@@ -86,6 +87,22 @@ async def _ratio(
     figures = {**row, **nodes}
     value = _figure(figures[of])[0] / _figure(figures[over])[0]
     return _within(f"{site}: {what} {value:.3f} {_span(begin, end)}", value, between)
+
+
+async def _performance(
+    api: Api, scenario: Scenario, *, site: str, month: int, between: Sequence[float]
+) -> Finding:
+    """PV: what was generated over what the light on the modules should have given."""
+    rows = await api.get("/api/v1/plans", site=site)
+    ideal = next(
+        row["value"] for row in rows if row["indicator"] == PRODUCT and row["start_ms"] == month
+    )
+    begin = max(month, scenario.begin_ms)
+    end = min(next_month(month), scenario.end_ms)
+    made = _figure((await _consumption(api, site, "electricity", begin, end))["own_generation"])[0]
+    value = made / ideal
+    text = f"{site}: {made:,.0f} of {ideal:,.0f} kWh, performance ratio {value:.3f}"
+    return _within(f"{text} {_span(begin, end)}", value, between)
 
 
 async def _lost(
@@ -216,6 +233,7 @@ async def _months_close(api: Api, scenario: Scenario, *, site: str) -> Finding:
 CHECKS: Mapping[str, Check] = {
     "amount": _amount,
     "ratio": _ratio,
+    "performance": _performance,
     "lost": _lost,
     "without_data": _without_data,
     "night_flow": _night_flow,

@@ -106,7 +106,9 @@ class Demo:
         edges: Sequence[EdgeFiles] = write_edges(
             self._district, ports.meters, broker, folder / "edges", self._pace
         )
-        write_register(self._district, folder / "register")
+        spans = self._steps()[2].values()
+        played = min(span[0][0] for span in spans), max(span[-1][1] for span in spans)
+        write_register(self._district, folder / "register", played)
         api_port = free_port()
         api = Api(f"http://{HOST}:{api_port}")
         shown = showing(self._scene, api, self._console, live=self._options.live_view)
@@ -149,6 +151,10 @@ class Demo:
         span = [(to_ms - BACKLOG_MS, to_ms)]
         edges = [edge for site in self._district.sites for edge in site.edges]
         return "a day without network", STEP_S, dict.fromkeys(edges, span)
+
+    async def _store(self, folder: Path) -> str:
+        """[store] of the aggregator, which runs; none: the embedded one."""
+        return ""
 
     async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
         """The edges that go live."""
@@ -196,7 +202,10 @@ class Demo:
         self._scene.phase = "starting the aggregator"
         config = folder / "aggregator.toml"
         config.write_text(
-            aggregator_config(self._district.region, folder, broker, api_port), encoding="utf-8"
+            aggregator_config(
+                self._district.region, folder, broker, api_port, store=await self._store(folder)
+            ),
+            encoding="utf-8",
         )
         child = await self._start("aggregator", "aggregator", ["--config", str(config)])
         await self._processes.until_ready(child, api.healthy, READY_S)

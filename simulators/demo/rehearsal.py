@@ -17,25 +17,38 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from simulators.chaos.servers import find_program, influxd_config
 from simulators.demo.checks import Finding, see
 from simulators.demo.clients import Api
-from simulators.demo.conductor import Demo, DemoFailedError, Options
-from simulators.demo.processes import Child, OnLine, ProcessFailedError
+from simulators.demo.conductor import HOST, READY_S, Demo, DemoFailedError, Options
+from simulators.demo.processes import Child, OnLine, ProcessFailedError, free_port, listens
 from simulators.demo.proof import Booked, Served, Verdict
 from simulators.district import District
 from simulators.scenario import Scenario
 from simulators.workspace import EdgeFiles, Pace
 
+DATABASE = "scenario"
 SEEN_S = 60.0
 GONE_S = 90.0
 
 
 class Rehearsal(Demo):
-    """One scenario. `run` returns 0 when everything expected was seen and the proof holds."""
+    """One scenario. `run` returns 0 when everything expected was seen and the proof holds.
 
-    def __init__(self, scenario: Scenario, path: Path, options: Options, console: Console) -> None:
+    influx_port: Debian's influxd listens there and is the store; None: the embedded one.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        path: Path,
+        options: Options,
+        console: Console,
+        influx_port: int | None = None,
+    ) -> None:
         self._scenario = scenario
         self._path = path
+        self._influx_port = influx_port
         self._offset_ms = 0
         self._findings: list[Finding] = []
         super().__init__(options, console)
@@ -67,6 +80,32 @@ class Rehearsal(Demo):
         edges = [edge for site in self._district.sites for edge in site.edges]
         spans = {edge: self._scenario.spans(edge) for edge in edges}
         return self._scenario.name_en, self._scenario.step_s, spans
+
+    async def _store(self, folder: Path) -> str:
+        """Debian's influxd, empty, for dashboards to ask; it ends with the run."""
+        port = self._influx_port
+        if port is None:
+            return ""
+        program = find_program("influxd")
+        if program is None:
+            raise DemoFailedError("influxd is not installed (apt install influxdb)")
+        if await listens(HOST, port):
+            raise DemoFailedError(f"port {port} for influxd is taken")
+        config = folder / "influxdb.conf"
+        config.write_text(
+            influxd_config((folder / "influxdb").resolve(), port, free_port()), "utf-8"
+        )
+        arguments = [program, "run", "-config", str(config)]
+        child = await self._processes.start("influxd", "--", arguments)
+        await self._processes.until_ready(child, lambda: listens(HOST, port), READY_S)
+        self._parts.append(child)
+        url = f"http://{HOST}:{port}"
+        span = f"from={self._scenario.begin_ms}&to={self._scenario.end_ms}"
+        self._console.print(
+            f"store for Grafana: {url} database {DATABASE}, its time range: {span}",
+            markup=False, soft_wrap=True, highlight=False,
+        )  # fmt: skip
+        return f'[store]\nkind = "influx1"\nurl = "{url}"\ndatabase = "{DATABASE}"\n'
 
     async def _part_from(self, edges: Sequence[EdgeFiles], api: Api) -> Sequence[EdgeFiles]:
         """What an edge that is lost had sent by then; then it is gone without a word.
@@ -157,11 +196,17 @@ class Rehearsal(Demo):
             await asyncio.sleep(0.2)
 
 
-async def rehearse(scenario: Scenario, path: Path, options: Options, console: Console) -> int:
+async def rehearse(
+    scenario: Scenario,
+    path: Path,
+    options: Options,
+    console: Console,
+    influx_port: int | None = None,
+) -> int:
     """Play a scenario; says on stderr what went wrong. Returns the exit code."""
     console.print(f"{scenario.name_zh} {scenario.name_en}: {scenario.about}", highlight=False)
     try:
-        return await Rehearsal(scenario, path, options, console).run()
+        return await Rehearsal(scenario, path, options, console, influx_port).run()
     except* (ProcessFailedError, DemoFailedError, httpx.HTTPError, OSError) as group:
         for error in group.exceptions:
             print(f"nenghao simulate: {error}", file=sys.stderr)

@@ -7,10 +7,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulators.fleet.plan import Plan, plan_fleet
 
-EXIT_DIFFERS = 1
+if TYPE_CHECKING:
+    from simulators.fleet.run import Report
+
+EXIT_DIFFERS, EXIT_NOT_HELD = 1, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,12 +93,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", type=Path, metavar="OUT", help="folder for report.json and report.html"
     )
     parser.add_argument(
+        "--aligned",
+        action="store_true",
+        help="all edges read and send at once, on whole periods, instead of evenly spread",
+    )
+    parser.add_argument(
+        "--outage",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="a share of the edges is silent so long, after the first third of the measured time, "
+        "and then sends its backlog",
+    )
+    parser.add_argument(
+        "--outage-share",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="of the edges, 0 to 1 (%(default)s)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="make the fleet, say what it is and the time and memory it takes, and end",
+    )
+    parser.add_argument(
         "--no-live-view", action="store_true", help="lines of text also on a terminal"
     )
 
 
 def run_fleet(arguments: argparse.Namespace) -> int:
-    """Run it. Exit code 1: truth and ledger differ, or batches were not acknowledged."""
+    """Run it. Exit code 1: truth and ledger differ, or acks are missing; 3: the lag grew."""
+    began_s = time.monotonic()
     plan = plan_of(arguments, time.time_ns() // 1_000_000)
     if arguments.register is not None:
         from simulators.fleet.register import write_register
@@ -102,6 +132,8 @@ def run_fleet(arguments: argparse.Namespace) -> int:
         write_register(plan, arguments.register)
         print(f"{plan.edges} sites, {plan.meters} meters: {arguments.register}")
         return 0
+    if arguments.dry_run:
+        return _stand(plan, began_s)
     host, _, port = arguments.broker.rpartition(":")
     if not (host and port.isdecimal()):
         raise ValueError(f"--broker {arguments.broker}: HOST:PORT expected")
@@ -122,6 +154,8 @@ def run_fleet(arguments: argparse.Namespace) -> int:
         drain_s=arguments.drain_s,
         probes_per_s=arguments.probes_per_s,
         checked_sites=arguments.check,
+        outage_s=arguments.outage,
+        outage_share=arguments.outage_share,
         patience=Patience(1_000 * arguments.ack_timeout_s, 10_000 * arguments.ack_timeout_s),
     )
     try:
@@ -137,8 +171,30 @@ def run_fleet(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         write(report, arguments.report)
         print(f"report: {arguments.report / 'report.html'}")
-    right = report.truth is None or report.truth.holds
-    return 0 if report.complete and right else EXIT_DIFFERS
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """Of a load test: whether the ledger was right, and then whether the rate was held."""
+    if not report.complete or not (report.truth is None or report.truth.holds):
+        return EXIT_DIFFERS
+    return 0 if report.pace.sustained else EXIT_NOT_HELD
+
+
+def _stand(plan: Plan, began_s: float) -> int:
+    from simulators.fleet.edges import Edges, Patience
+    from simulators.fleet.messages import Messages
+    from simulators.fleet.run import peak_rss_bytes
+
+    before = peak_rss_bytes()
+    Edges(plan, Messages(plan, "0" * 8), lambda *_: None, Patience())
+    took_s, rss = time.monotonic() - began_s, peak_rss_bytes()
+    print(
+        f"{plan.edges:,} edges, {plan.meters:,} meters, {plan.readings_per_s:,.0f} readings/s in "
+        f"batches of {plan.readings_per_batch:,}; made in {took_s:.1f} s, {rss / 1e6:.0f} MB, of "
+        f"which {(rss - before) / 1e6:.0f} MB are the fleet's"
+    )
+    return 0
 
 
 def plan_of(arguments: argparse.Namespace, now_ms: int) -> Plan:
@@ -152,4 +208,5 @@ def plan_of(arguments: argparse.Namespace, now_ms: int) -> Plan:
         samples=arguments.samples,
         seed=arguments.seed,
         region=arguments.region,
+        aligned=arguments.aligned,
     )

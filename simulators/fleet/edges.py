@@ -2,15 +2,18 @@
 
 Open loop: what is due comes from the plan alone. A batch that cannot leave, because eight of its
 edge are on the way or the broker is gone, waits as in an outbox; its delay counts from when it was
-due. Times are ms of one clock that never goes back.
+due. Whether a batch is measured is decided by when it was due, not by when its ack came: else the
+slowest would be left out. Times are ms of one clock that never goes back.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from contract.ack import decode_ack
 from contract.topics import MessageKind
@@ -22,9 +25,24 @@ WINDOW = 8
 STATE_MS = 30_000
 META_PAUSE_MS = 5_000
 LATE_MS = 100
+_DUE_AT_ONCE = 256
+"""Most batches that become due in one tick: acks are to be read in between, and the time."""
 
 Send = Callable[[int, MessageKind, bytes], None]
 """Edge, kind, payload."""
+
+
+class Probes(Protocol):
+    """Is told of every batch, and looks for some of them in the ledger."""
+
+    def due(self, number: int, seq: int, due_ms: float) -> None:
+        """A batch became due."""
+
+    def sent(self, number: int, seq: int, now_ms: float) -> None:
+        """It was sent for the first time."""
+
+    def acked(self, number: int, seq: int, now_ms: float) -> None:
+        """It was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,17 @@ class _Edge:
     """Sent, not acknowledged in time, and not sent again yet."""
     meta_ms: float = -META_PAUSE_MS
     up: bool = False
+    """Whether its connection stands."""
+    silent: bool = False
+    """Whether it is cut off although its connection stands."""
+    backlog_upto: int = 0
+    """Up to this seq, what was not settled when it was heard again is its backlog."""
+    heard_ms: float = 0.0
+    """When it was heard again."""
+
+    @property
+    def speaks(self) -> bool:
+        return self.up and not self.silent
 
 
 @dataclass(slots=True)
@@ -72,10 +101,21 @@ class Tally:
     lateness: Delays = field(default_factory=Delays)
     """From due to sent for the first time."""
     due_to_ack: Delays = field(default_factory=Delays)
+
+
+@dataclass(slots=True)
+class Measured:
+    """Delays of the batches that became due from `from_ms` on, whenever they were settled."""
+
+    from_ms: float = math.inf
+    lateness: Delays = field(default_factory=Delays)
+    due_to_ack: Delays = field(default_factory=Delays)
     sent_to_ack: Delays = field(default_factory=Delays)
-    """From sent for the first time."""
+    """From sent for the first time; of what was never sent there is none."""
     reading_to_ack: Delays = field(default_factory=Delays)
     """One count per row of readings: rows wait for their batch to be full."""
+    outage_to_ack: Delays = field(default_factory=Delays)
+    """Of backlogs, which are in none of the others: from the end of the outage."""
 
 
 class Edges:
@@ -92,10 +132,11 @@ class Edges:
         self._expiries: list[tuple[float, int, int, int]] = []
         """(deadline, edge, seq, tries) of what is on the way; stale ones are passed over."""
         self._draw = random.Random(plan.seed)
-        self._watched: dict[int, Callable[[int, float], None]] = {}
+        self.probes: Probes | None = None
         self.unsettled = 0
         """Batches that became due and are not acknowledged."""
         self.tally = Tally()
+        self.measured = Measured()
 
     def begin(self, plan: Plan) -> None:
         """Take the same plan with another start, before anything is due."""
@@ -110,8 +151,9 @@ class Edges:
         for number in chosen:
             edge = self._edges[number]
             edge.up = True
-            self._publish_meta(number, now_ms)
-            self._publish_state(number, now_ms)
+            if edge.speaks:
+                self._publish_meta(number, now_ms)
+                self._publish_state(number, now_ms)
         for number in chosen:
             self._pump(number, now_ms)
 
@@ -123,9 +165,31 @@ class Edges:
             edge.again.update(edge.flying)
             edge.flying.clear()
 
+    def silence(self, numbers: Iterable[int], now_ms: float) -> None:
+        """Cut edges off: they go on reading, and neither send nor hear. Their wills speak."""
+        payload = self._messages.offline(int(now_ms))
+        for number in numbers:
+            edge = self._edges[number]
+            if edge.up:
+                self._send(number, MessageKind.STATE, payload)
+            edge.silent = True
+            edge.again.update(edge.flying)
+            edge.flying.clear()
+
+    def unsilence(self, numbers: Iterable[int], now_ms: float) -> None:
+        """End it: what they have made meanwhile leaves as their windows go."""
+        chosen = list(numbers)
+        for number in chosen:
+            edge = self._edges[number]
+            edge.silent = False
+            edge.backlog_upto, edge.heard_ms = edge.made, now_ms
+        self.connected((number for number in chosen if self._edges[number].up), now_ms)
+
     def take_ack(self, number: int, payload: bytes, now_ms: float) -> None:
         """An ack to an edge came in. DecodeError: it breaks the contract."""
         edge, ack = self._edges[number], decode_ack(payload)
+        if edge.silent:
+            return
         self.tally.acks += 1
         settled = ack.outboxes.get(self._messages.outbox(number))
         if settled is not None:
@@ -148,9 +212,9 @@ class Edges:
     # ----------------------------------------------------------------------------- the clock
 
     def tick(self, now_ms: float, until_ms: float) -> None:
-        """Send what is due now; nothing becomes due from `until_ms` on."""
+        """Send what is due now, or a part of it; nothing becomes due from `until_ms` on."""
         plan, tally = self._plan, self.tally
-        while True:
+        for _ in range(_DUE_AT_ONCE):
             number, seq = plan.turn(self._turn)
             due_ms = plan.due_ms(number, seq)
             if due_ms > now_ms or due_ms >= until_ms:
@@ -159,6 +223,8 @@ class Edges:
             self._edges[number].made = seq
             self.unsettled += 1
             tally.due_batches += 1
+            if self.probes is not None:
+                self.probes.due(number, seq, due_ms)
             self._pump(number, now_ms)
         while self._expiries and self._expiries[0][0] <= now_ms:
             _, number, seq, tries = heapq.heappop(self._expiries)
@@ -169,7 +235,7 @@ class Edges:
                 self._pump(number, now_ms)
         states = int((now_ms - plan.start_ms) * plan.edges / STATE_MS)
         for turn in range(max(self._state_turn, states - plan.edges), states):
-            if self._edges[turn % plan.edges].up:
+            if self._edges[turn % plan.edges].speaks:
                 self._publish_state(turn % plan.edges, now_ms)
         self._state_turn = max(self._state_turn, states)
 
@@ -181,7 +247,7 @@ class Edges:
         """The last state of every edge that is connected."""
         payload = self._messages.offline(int(now_ms))
         for number, edge in enumerate(self._edges):
-            if edge.up:
+            if edge.speaks:
                 self._send(number, MessageKind.STATE, payload)
 
     # ------------------------------------------------------------------------------ looking on
@@ -190,26 +256,31 @@ class Edges:
         """Per edge the number of batches that became due."""
         return [edge.made for edge in self._edges]
 
-    def upcoming(self, ahead_ms: float) -> tuple[int, int]:
-        """Edge and seq of the batch that becomes due so much after the next one."""
-        plan = self._plan
-        return plan.turn(self._turn + int(ahead_ms * plan.edges / plan.commit_ms))
+    @property
+    def unsent(self) -> int:
+        """Batches that became due and were never sent."""
+        return sum(edge.made - edge.sent for edge in self._edges)
 
-    def idle(self, number: int, seq: int) -> bool:
-        """Whether all batches of an edge before `seq` are settled, and it is still to come."""
-        edge = self._edges[number]
-        return edge.upto == edge.made == seq - 1
+    def in_backlog(self, number: int, seq: int) -> bool:
+        """Whether a batch that is not settled, or is just being, was held up by an outage."""
+        return seq <= self._edges[number].backlog_upto
 
-    def watch(self, number: int, told: Callable[[int, float], None]) -> None:
-        """Call `told` with seq and time when the edge next sends a batch for the first time."""
-        self._watched[number] = told
+    def give_up(self, now_ms: float) -> None:
+        """Measure what is not settled by now: its delay is at least what it has waited."""
+        for number, edge in enumerate(self._edges):
+            for waiting in (edge.flying, edge.again):
+                for seq, flight in waiting.items():
+                    self._measure_ack(number, seq, flight.first_ms, now_ms, unsettled=True)
+            for seq in range(edge.sent + 1, edge.made + 1):
+                self._measure_lateness(number, seq, now_ms, unsettled=True)
+                self._measure_ack(number, seq, None, now_ms, unsettled=True)
 
     # --------------------------------------------------------------------------------- inside
 
     def _pump(self, number: int, now_ms: float) -> None:
         """Send what an edge has, as far as its window goes: what was cut off first."""
         edge, tally = self._edges[number], self.tally
-        while edge.up and len(edge.flying) < WINDOW:
+        while edge.speaks and len(edge.flying) < WINDOW:
             if edge.again:
                 seq = min(edge.again)
                 flight = edge.again.pop(seq)
@@ -234,21 +305,50 @@ class Edges:
     def _note_first(self, number: int, seq: int, now_ms: float) -> None:
         tally, late_ms = self.tally, now_ms - self._plan.due_ms(number, seq)
         tally.sent_batches += 1
-        tally.lateness.add(late_ms)
-        tally.late_batches += late_ms > LATE_MS
-        told = self._watched.pop(number, None)
-        if told is not None:
-            told(seq, now_ms)
+        if self.probes is not None:
+            self.probes.sent(number, seq, now_ms)
+        if not self.in_backlog(number, seq):
+            tally.lateness.add(late_ms)
+            tally.late_batches += late_ms > LATE_MS
+        self._measure_lateness(number, seq, now_ms)
 
     def _settle(self, number: int, seq: int, flight: _Flight, now_ms: float) -> None:
-        plan, tally = self._plan, self.tally
         self.unsettled -= 1
-        tally.acked_batches += 1
-        took_ms = now_ms - plan.due_ms(number, seq)
-        tally.due_to_ack.add(took_ms)
-        tally.sent_to_ack.add(now_ms - flight.first_ms)
-        for row in range(plan.samples):
-            tally.reading_to_ack.add(took_ms + row * plan.poll_ms)
+        self.tally.acked_batches += 1
+        self.tally.due_to_ack.add(now_ms - self._plan.due_ms(number, seq))
+        self._measure_ack(number, seq, flight.first_ms, now_ms)
+        if self.probes is not None:
+            self.probes.acked(number, seq, now_ms)
+
+    def _measure_lateness(
+        self, number: int, seq: int, now_ms: float, *, unsettled: bool = False
+    ) -> None:
+        due_ms = self._plan.due_ms(number, seq)
+        if due_ms >= self.measured.from_ms and not self.in_backlog(number, seq):
+            self.measured.lateness.add(now_ms - due_ms, unsettled=unsettled)
+
+    def _measure_ack(
+        self,
+        number: int,
+        seq: int,
+        first_ms: float | None,
+        now_ms: float,
+        *,
+        unsettled: bool = False,
+    ) -> None:
+        plan, measured = self._plan, self.measured
+        due_ms = plan.due_ms(number, seq)
+        if due_ms < measured.from_ms:
+            return
+        if self.in_backlog(number, seq):
+            took_ms = now_ms - self._edges[number].heard_ms
+            measured.outage_to_ack.add(took_ms, unsettled=unsettled)
+            return
+        measured.due_to_ack.add(now_ms - due_ms, unsettled=unsettled)
+        if first_ms is not None:
+            measured.sent_to_ack.add(now_ms - first_ms, unsettled=unsettled)
+        for waited_ms in plan.waits_ms():
+            measured.reading_to_ack.add(now_ms - due_ms + waited_ms, unsettled=unsettled)
 
     def _publish_meta(self, number: int, now_ms: float) -> None:
         self._edges[number].meta_ms = now_ms

@@ -1,9 +1,13 @@
-"""Delays counted in buckets: any number of them in little room, percentiles never understated."""
+"""Delays counted in buckets: any number of them in little room, percentiles never understated.
+
+What never came is counted with the time it has waited, and from there on a percentile is a bound:
+left out, the slowest would make the figures better.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _FINE_MS = 1_000
 
@@ -14,16 +18,27 @@ class Delays:
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self.count = 0
+        self.unsettled = 0
+        """How many of them had no end yet: they are at least as long."""
+        self._sure_ms: int | None = None
+        """The least of those; percentiles below it are exact."""
 
-    def add(self, delay_ms: float, times: int = 1) -> None:
+    def add(self, delay_ms: float, *, unsettled: bool = False) -> None:
         """Count a delay; one below zero, which clocks can make of nothing, counts as zero."""
-        self._buckets[_bucket(delay_ms)] += times
-        self.count += times
+        bucket = _bucket(delay_ms)
+        self._buckets[bucket] += 1
+        self.count += 1
+        if unsettled:
+            self.unsettled += 1
+            self._sure_ms = bucket if self._sure_ms is None else min(bucket, self._sure_ms)
 
     def merge(self, other: Delays) -> None:
         """Count what another has counted."""
         self._buckets.update(other._buckets)
         self.count += other.count
+        self.unsettled += other.unsettled
+        sure = [ms for ms in (self._sure_ms, other._sure_ms) if ms is not None]
+        self._sure_ms = min(sure, default=None)
 
     def percentile(self, percent: float) -> int | None:
         """The delay [ms] that `percent` of all do not exceed; None of nothing."""
@@ -43,7 +58,21 @@ class Delays:
     def summary(self) -> dict[str, int | None]:
         """What a report says of it [ms]."""
         named = {f"p{percent}": self.percentile(percent) for percent in (50, 90, 99)}
-        return {"count": self.count, **named, "max": self.largest}
+        return {
+            "count": self.count,
+            **named,
+            "max": self.largest,
+            "unsettled": self.unsettled,
+            "at_least_from": self._sure_ms,
+        }
+
+
+def shown(summary: Mapping[str, int | None], name: str) -> str:
+    """One figure of a summary for people; ≥: what still waited may make it any longer."""
+    value, sure_ms = summary[name], summary["at_least_from"]
+    if value is None:
+        return "–"
+    return f"{'≥ ' if sure_ms is not None and value >= sure_ms else ''}{value:,}"
 
 
 def _bucket(delay_ms: float) -> int:

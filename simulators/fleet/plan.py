@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from contract.topics import Address
@@ -43,6 +43,7 @@ class Plan:
     """`meters` in edges of `meters_per_edge`, each read every `poll_ms`, from `start_ms` on.
 
     samples: rows of readings in one batch, that is: an edge sends every samples x poll_ms.
+    aligned: all edges read and send at once, at whole multiples of their periods.
     """
 
     meters: int
@@ -52,6 +53,7 @@ class Plan:
     start_ms: int
     region: str = "370114"
     seed: int = 1
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         for name in ("meters", "meters_per_edge", "poll_ms", "samples"):
@@ -80,13 +82,24 @@ class Plan:
         """What the whole fleet offers."""
         return self.meters * CHANNELS * 1_000 / self.poll_ms
 
+    @property
+    def batches_per_s(self) -> float:
+        """What the whole fleet offers, in batches."""
+        return self.edges * 1_000 / self.commit_ms
+
     def address(self, edge: int) -> Address:
         """Where an edge stands."""
         return Address(self.region, f"fleet-{edge:06}", EDGE)
 
     def phase_ms(self, edge: int) -> int:
-        """How much later than the first edge one reads and sends: spread evenly, as polls are."""
-        return edge * self.commit_ms // self.edges
+        """How much later than the first edge one reads and sends: spread evenly, or not at all."""
+        return 0 if self.aligned else edge * self.commit_ms // self.edges
+
+    def begun(self, now_ms: int) -> Plan:
+        """The same plan from now on; aligned: such that batches are due at whole periods."""
+        if not self.aligned:
+            return replace(self, start_ms=now_ms)
+        return replace(self, start_ms=-(-now_ms // self.commit_ms) * self.commit_ms + self.poll_ms)
 
     def reading_ms(self, edge: int, row: int) -> int:
         """When the row-th reading of an edge, counted from 0 over all batches, was taken."""
@@ -95,6 +108,10 @@ class Plan:
     def due_ms(self, edge: int, seq: int) -> int:
         """When a batch, numbered from 1, is to be sent: with its last reading."""
         return self.reading_ms(edge, seq * self.samples - 1)
+
+    def waits_ms(self) -> range:
+        """How long each row of a batch waited until the batch was full [ms]."""
+        return range(0, self.commit_ms, self.poll_ms)
 
     def turn(self, number: int) -> tuple[int, int]:
         """Edge and seq of the number-th batch of the fleet, from 0, in order of due time."""
@@ -176,6 +193,7 @@ def plan_fleet(
     samples: int = 0,
     seed: int = 1,
     region: str = "370114",
+    aligned: bool = False,
 ) -> Plan:
     """Make a plan from a poll period [s] or a rate [readings/s], whichever is given.
 
@@ -188,4 +206,4 @@ def plan_fleet(
         raise PlanError("a meter cannot be read more often than each millisecond: more meters")
     if not samples:
         samples = min(max(1, round(_COMMIT_MS / poll_ms)), _MOST_SAMPLES)
-    return Plan(meters, meters_per_edge, poll_ms, samples, start_ms, region, seed)
+    return Plan(meters, meters_per_edge, poll_ms, samples, start_ms, region, seed, aligned)

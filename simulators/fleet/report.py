@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from contract.units import MICRO
 from simulators.fleet.chart import Line, line_chart, number
+from simulators.fleet.latency import shown
 from simulators.fleet.plan import CHANNELS
 from simulators.fleet.run import Report
 
@@ -20,6 +21,8 @@ DELAYS = {
     "sent_to_interval": "sent to seen in the base intervals, probed over the API",
     "due_to_ack": "due to ack",
     "reading_to_ack": "reading to ack: a row waits until its batch is full",
+    "reading_to_interval": "reading to seen in the base intervals",
+    "outage_to_ack": "end of the outage to ack, of its backlog alone",
 }
 
 
@@ -43,6 +46,8 @@ def document(report: Report) -> dict[str, Any]:
             "cpu_s_per_million": report.generator_cpu_s_per_million,
             "peak_rss_mb": round(report.generator_rss_mb, 1),
         },
+        "probes": dict(report.probes),
+        "outage": None if report.outage is None else dict(report.outage),
         "truth": None if report.truth is None else dataclasses.asdict(report.truth),
         "seconds": [dataclasses.asdict(second) for second in report.seconds],
         "freshness": [list(sample) for sample in report.freshness],
@@ -55,6 +60,7 @@ def lines(report: Report) -> Iterator[str]:
     yield (
         f"{plan.edges:,} edges, {plan.meters:,} meters, {plan.meters * CHANNELS:,} channels, read "
         f"each {plan.poll_ms / 1_000:g} s, batches of {plan.readings_per_batch:,} readings"
+        f"{', all edges at once' if plan.aligned else ''}"
     )
     yield (
         f"offered {pace.offered_per_s:,.0f} readings/s, acknowledged {pace.acked_per_s:,.0f}; lag "
@@ -65,9 +71,17 @@ def lines(report: Report) -> Iterator[str]:
         delay = report.delays_ms[name]
         if delay["count"]:
             yield (
-                f"{words}: p50 {delay['p50']} ms, p99 {delay['p99']} ms, max {delay['max']} ms "
-                f"({delay['count']})"
+                f"{words}: p50 {shown(delay, 'p50')} ms, p99 {shown(delay, 'p99')} ms, max "
+                f"{shown(delay, 'max')} ms ({delay['count']:,}"
+                f"{f', {left:,} still waiting' if (left := delay['unsettled']) else ''})"
             )
+    if report.outage is not None:
+        yield (
+            f"outage: {report.outage['edges']:,} edges silent for {report.outage['seconds']:g} s; "
+            "their backlog is in no other delay"
+        )
+    if report.probes:
+        yield probes_line(report.probes)
     cost = report.generator_cpu_s_per_million
     yield (
         f"{batches['acked_batches']:,} of {batches['due_batches']:,} batches acknowledged, "
@@ -77,6 +91,15 @@ def lines(report: Report) -> Iterator[str]:
         f"{report.generator_rss_mb:.0f} MB"
     )
     yield truth_line(report)
+
+
+def probes_line(probes: Mapping[str, int]) -> str:
+    """What became of the probes in one line."""
+    return (
+        f"{probes['taken']:,} probes taken of batches as they became due: {probes['seen']:,} seen, "
+        f"{probes['unsettled']:,} still waiting ({probes['unsent']:,} never sent), "
+        f"{probes['held_up']:,} in an outage's backlog; {probes['refused']:,} questions refused"
+    )
 
 
 def truth_line(report: Report) -> str:

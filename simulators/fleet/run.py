@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 import resource
 import secrets
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ from contract.wire import DecodeError
 from simulators.fleet.connection import Connection
 from simulators.fleet.edges import Edges, Patience, Tally
 from simulators.fleet.freshness import Prober
-from simulators.fleet.latency import Delays, merged
+from simulators.fleet.latency import Delays
 from simulators.fleet.messages import Messages
 from simulators.fleet.plan import Plan
 from simulators.fleet.samples import Pace, Second, pace
@@ -27,6 +28,8 @@ from simulators.fleet.truth import Verdict, check_truth
 _MOST_WAIT_S = 0.02
 _LEAD_MS = 500
 _SETTLED_S = 1.0
+_PERIODS = 3
+"""The lag is judged by thirds of the measured time: what comes in bursts needs one in each."""
 
 
 class FleetError(RuntimeError):
@@ -49,12 +52,15 @@ class Settings:
     probes_per_s: float = 1.0
     checked_sites: int = 50
     """How many sites are compared with the truth in the end; 0: all."""
+    outage_s: float = 0.0
+    """So long a share of the edges is silent, from the end of the first third of the measuring."""
+    outage_share: float = 0.1
     patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to. Delays are of the measured time; counts are of all of it."""
+    """What a run came to. Delays are of what became due in the measured time; counts of all."""
 
     plan: Plan
     run: str
@@ -68,6 +74,10 @@ class Report:
     generator_cpu_s_per_million: float | None
     """None when nothing was acknowledged."""
     generator_rss_mb: float
+    probes: Mapping[str, int]
+    """What became of the probes; empty without any."""
+    outage: Mapping[str, float] | None
+    """Seconds, and how many edges were silent."""
     truth: Verdict | None
     complete: bool
     """Whether everything that was due is acknowledged."""
@@ -81,13 +91,16 @@ class Run:
     """A run under way. wall_ms: the wall clock, read once; from there time is monotonic."""
 
     def __init__(self, plan: Plan, settings: Settings, wall_ms: Callable[[], int]) -> None:
+        """ValueError: what is to be measured does not fit into the measured time."""
+        _check(plan, settings)
         self.plan = plan
         self.settings = settings
         self.run = secrets.token_hex(4)
         self.phase = "connecting"
         self.seconds: list[Second] = []
         self.total = Tally()
-        self._measured: list[Tally] = []
+        self.silent: Sequence[int] = ()
+        """Edges that are silent now."""
         self._began_ms, self._began_s = wall_ms(), time.monotonic()
         self.edges = Edges(plan, Messages(plan, self.run), self._send, settings.patience)
         connections = min(settings.connections, plan.edges)
@@ -125,32 +138,35 @@ class Run:
         settings = self.settings
         try:
             self._connect(watch)
-            start_ms = int(self.now_ms()) + _LEAD_MS
-            self.plan = replace(self.plan, start_ms=start_ms)
+            self.plan = self.plan.begun(int(self.now_ms()) + _LEAD_MS)
+            start_ms = self.plan.start_ms
             self.edges.begin(self.plan)
             if settings.api and settings.probes_per_s > 0:
                 self.prober = Prober(
                     settings.api, self.plan, self.edges, self.now_ms, settings.probes_per_s
                 )
+                self.edges.probes = self.prober
                 self.prober.start()
             self._second_ms = start_ms + 1_000
             self._begin("warming up", watch)
             self._warm_up(start_ms + 1_000 * settings.warm_up_s, watch)
             self._end_second(measured=False)
-            end_ms = self.now_ms() + 1_000 * settings.measure_s
-            self._second_ms = self.now_ms() + 1_000
+            begun_ms = self.edges.measured.from_ms = self.now_ms()
+            end_ms = begun_ms + 1_000 * settings.measure_s
+            self._second_ms = begun_ms + 1_000
             self._begin("measuring", watch)
             used = _cpu_s()
-            if self.prober is not None:
-                self.prober.measuring = True
+            if settings.outage_s:
+                self._outage(begun_ms + 1_000 * settings.measure_s / _PERIODS, end_ms, watch)
             self._until(end_ms, end_ms, watch, measured=True)
             used = _cpu_s() - used
-            if self.prober is not None:
-                self.prober.stop()
             self._begin("waiting for the last acks", watch)
             drained_ms = self.now_ms() + 1_000 * settings.drain_s
-            while self.edges.unsettled and self.now_ms() < drained_ms:
+            while self._awaiting(end_ms) and self.now_ms() < drained_ms:
                 self._until(min(self.now_ms() + 100, drained_ms), end_ms, watch)
+            self.edges.give_up(self.now_ms())
+            if self.prober is not None:
+                self.prober.give_up(self.now_ms())
             self.edges.say_offline(self.now_ms())
             self._flush()
             self._begin("comparing with the truth", watch)
@@ -204,6 +220,24 @@ class Run:
         while self.edges.unsettled > held_up + 1 and self.now_ms() < latest_ms:
             self._until(self.now_ms() + 100, math.inf, watch)
 
+    def _outage(self, from_ms: float, end_ms: float, watch: Watcher) -> None:
+        """Work until the end of an outage that begins at `from_ms`."""
+        self._until(from_ms, end_ms, watch, measured=True)
+        chosen = silent_edges(self.plan, self.settings.outage_share)
+        self.edges.silence(chosen, self.now_ms())
+        self.silent = chosen
+        until_ms = self.now_ms() + 1_000 * self.settings.outage_s
+        self._until(until_ms, end_ms, watch, measured=True)
+        self.silent = ()
+        self.edges.unsilence(chosen, self.now_ms())
+
+    def _awaiting(self, end_ms: float) -> bool:
+        """Whether acks are still to come, or batches to leave, or probes to be answered."""
+        late = self.edges.next_due_ms() < end_ms
+        return (
+            late or self.edges.unsettled > 0 or (self.prober is not None and self.prober.open > 0)
+        )
+
     def _until(
         self, stop_ms: float, end_ms: float, watch: Watcher, *, measured: bool = False
     ) -> None:
@@ -238,7 +272,6 @@ class Run:
             setattr(self.total, name, getattr(self.total, name) + getattr(tally, name))
         if measured:
             self.seconds.append(second)
-            self._measured.append(tally)
         self.last = second
 
     def _send(self, edge: int, kind: MessageKind, payload: bytes) -> None:
@@ -263,11 +296,10 @@ class Run:
                 raise FleetError(f"{self.settings.api}: {error}") from None
         acked = sum(second.acked for second in self.seconds)
         delays = {
-            name: merged(getattr(tally, name) for tally in self._measured).summary()
-            for name in ("lateness", "sent_to_ack", "due_to_ack", "reading_to_ack")
+            name: getattr(source, name, Delays()).summary()
+            for source, names in ((self.edges.measured, _DELAYS), (self.prober, _PROBED))
+            for name in names
         }
-        probes = self.prober.delays if self.prober is not None else Delays()
-        delays["sent_to_interval"] = probes.summary()
         return Report(
             plan=self.plan,
             run=self.run,
@@ -276,9 +308,9 @@ class Run:
             batches={
                 **{name: getattr(self.total, name) for name in _COUNTS},
                 "unsettled_batches": self.edges.unsettled,
+                "unsent_batches": self.edges.unsent,
                 "undecodable_acks": self.undecodable,
                 "connects": sum(connection.connects for connection in self.connections),
-                "probes_given_up": self.prober.given_up if self.prober is not None else 0,
             },
             delays_ms=delays,
             freshness=[
@@ -286,7 +318,9 @@ class Run:
                 for at, delay in (self.prober.samples if self.prober is not None else ())
             ],
             generator_cpu_s_per_million=used_s / acked * 1e6 if acked else None,
-            generator_rss_mb=_peak_rss_bytes() / 1e6,
+            generator_rss_mb=peak_rss_bytes() / 1e6,
+            probes=self.prober.counts() if self.prober is not None else {},
+            outage=_outage_of(self.plan, self.settings),
             truth=truth,
             complete=complete,
         )
@@ -296,9 +330,42 @@ _COUNTS = (
     "due_batches", "sent_batches", "acked_batches", "resent_batches", "late_batches", "sent_bytes",
     "acks", "repeated_metas",
 )  # fmt: skip
+_DELAYS = ("lateness", "sent_to_ack", "due_to_ack", "reading_to_ack", "outage_to_ack")
+_PROBED = ("sent_to_interval", "reading_to_interval")
 
 
-def _peak_rss_bytes() -> int:
+def silent_edges(plan: Plan, share: float) -> Sequence[int]:
+    """The edges of an outage: a seeded sample, at least one."""
+    return sorted(random.Random(plan.seed).sample(range(plan.edges), _silent(plan, share)))
+
+
+def _silent(plan: Plan, share: float) -> int:
+    return max(1, round(share * plan.edges))
+
+
+def _outage_of(plan: Plan, settings: Settings) -> Mapping[str, float] | None:
+    if not settings.outage_s:
+        return None
+    return {"seconds": settings.outage_s, "edges": _silent(plan, settings.outage_share)}
+
+
+def _check(plan: Plan, settings: Settings) -> None:
+    third_s = settings.measure_s / _PERIODS
+    if settings.outage_s > third_s:
+        raise ValueError(
+            f"an outage of {settings.outage_s:g} s is over a third of the {settings.measure_s:g} s "
+            "measured: before it and after its backlog there would be nothing to compare"
+        )
+    if not 0 < settings.outage_share <= 1:
+        raise ValueError(f"an outage of {settings.outage_share:g} of the edges: over 0, at most 1")
+    if plan.aligned and plan.commit_ms > 1_000 * third_s:
+        raise ValueError(
+            f"{settings.measure_s:g} s measured hold less than {_PERIODS} bursts: all edges "
+            f"send at once each {plan.commit_ms / 1_000:g} s"
+        )
+
+
+def peak_rss_bytes() -> int:
     """Largest resident memory; `getrusage` would count what was forked from, too."""
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith("VmHWM:"):

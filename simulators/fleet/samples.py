@@ -56,7 +56,8 @@ def pace(plan: Plan, seconds: Sequence[Second]) -> Pace:
     """Judge the measured seconds.
 
     Sustained: the lag does not grow. The unacknowledged readings of the last third are not more
-    than those of the first third and half a second's worth of what is offered.
+    than those of the first third and half a second's worth of what is offered. What comes in bursts
+    is judged by as many whole bursts as there are in a third.
     """
     if len(seconds) < 3:
         return Pace(0, 0, 0, 0, sustained=False)
@@ -65,6 +66,9 @@ def pace(plan: Plan, seconds: Sequence[Second]) -> Pace:
     offered = sum(second.offered for second in seconds) / took
     acked = sum(second.acked for second in seconds) / took
     third = len(seconds) // 3
+    if plan.aligned:
+        period_s = plan.commit_ms / 1_000
+        third = max(1, int(third // period_s * period_s))
     first, last = (
         sum(second.unsettled for second in part) / third * plan.readings_per_batch
         for part in (seconds[:third], seconds[-third:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -32,10 +33,13 @@ def rows(run: Run) -> list[tuple[str, str]]:
             ("most late", _ms(second.lateness_max_ms)),
             ("sent again", f"{run.total.resent_batches:,} batches"),
         ]
+    if run.silent:
+        found.append(("outage", f"{len(run.silent):,} edges are silent"))
     prober = run.prober
-    if prober is not None and prober.delays.count:
-        seen = f"p50 {_ms(prober.delays.percentile(50))}, p99 {_ms(prober.delays.percentile(99))}"
-        found.append(("to interval", f"{seen} of {prober.delays.count} probes"))
+    if prober is not None and prober.taken:
+        delays = prober.sent_to_interval
+        seen = f"p50 {_ms(delays.percentile(50))}, p99 {_ms(delays.percentile(99))}"
+        found.append(("to interval", f"{seen}; {prober.seen:,} of {prober.taken:,} probes seen"))
     return found
 
 
@@ -44,8 +48,13 @@ def _ms(value: int | None) -> str:
 
 
 @contextlib.contextmanager
-def watching(say: Callable[[str], None] | None) -> Iterator[Callable[[Run], None]]:
-    """Give what a run calls each second; it is told in lines to `say`, else shown live."""
+def watching(
+    say: Callable[[str], None] | None, console: Console | None = None
+) -> Iterator[Callable[[Run], None]]:
+    """Give what a run calls each second; it is told in lines to `say`, else shown live.
+
+    console: where it is shown; left out: standard output.
+    """
     if say is not None:
         said_s = -_LINE_EACH_S
 
@@ -57,7 +66,7 @@ def watching(say: Callable[[str], None] | None) -> Iterator[Callable[[Run], None
 
         yield tell
         return
-    with Live(refresh_per_second=4, auto_refresh=False) as screen:
+    with Live(console=console, refresh_per_second=4, auto_refresh=False) as screen:
 
         def show(run: Run) -> None:
             table = Table.grid(padding=(0, 2))

@@ -118,6 +118,10 @@ class FixedLive:
     def readings_per_s(self, now_ms: int) -> float:
         return 12.5
 
+    @property
+    def rolled_up_ms(self) -> int:
+        return NOON_MS - 45_000
+
 
 def multiplier_of(key: SeriesKey) -> int:
     rows = REGISTER.rows.get((key.site, key.meter))
@@ -135,7 +139,9 @@ class Ledger:
         return self.store.directory.series.find(SeriesKey(REGION, site_, meter_, channel))
 
 
-def build(folder: Path, set_name: str = "demo") -> Ledger:
+def build(
+    folder: Path, set_name: str = "demo", midnight_ms: int = MIDNIGHT_MS, quarters: int = QUARTERS
+) -> Ledger:
     """Fill a new store in `folder` and return a reader on it."""
     store = EmbeddedStore(folder / "store.duckdb", QUARTER_MS)
     store.open()
@@ -146,12 +152,12 @@ def build(folder: Path, set_name: str = "demo") -> Ledger:
     for (site_, meter_, channel), (start, step) in REGISTERS.items():
         key = SeriesKey(REGION, site_, meter_, channel)
         index = directory.series.add(key)
-        count = np.arange(QUARTERS + 1)
+        count = np.arange(quarters + 1)
         values = (start + step * count) % MODULUS_MICRO
         readings.append(
             ReadingColumns(
                 np.full(len(count), index, np.int32),
-                MIDNIGHT_MS + count * QUARTER_MS,
+                midnight_ms + count * QUARTER_MS,
                 values.astype(np.int64),
                 np.zeros(len(count), np.uint8),
                 np.zeros(len(count), np.int32),
@@ -159,7 +165,8 @@ def build(folder: Path, set_name: str = "demo") -> Ledger:
             )
         )
         if (site_, meter_, channel) != UNREGISTERED:
-            intervals.append(_intervals(key, index, step, set_name))
+            starts = midnight_ms + count[:-1] * QUARTER_MS
+            intervals.append(_intervals(key, index, step, set_name, starts))
     live = FixedLive()
     for (site_, meter_), value in POWERS.items():
         index = directory.series.add(SeriesKey(REGION, site_, meter_, "power"))
@@ -172,7 +179,7 @@ def build(folder: Path, set_name: str = "demo") -> Ledger:
     store.commit(
         Commit(ReadingColumns.concatenate(readings), empty, base, {source: ((1, 1),)}, frozenset())
     )
-    clock = [NOON_MS]
+    clock = [midnight_ms + quarters * QUARTER_MS]
     reader = StoreLedgerReader(
         store,
         REGISTER,
@@ -191,11 +198,12 @@ def _facts(key: SeriesKey) -> ChannelFacts:
     return ChannelFacts(multiplier, MODULUS_MICRO * multiplier, 0)
 
 
-def _intervals(key: SeriesKey, index: int, step: int, set_name: str) -> IntervalColumns:
+def _intervals(
+    key: SeriesKey, index: int, step: int, set_name: str, starts: np.ndarray
+) -> IntervalColumns:
     def full(value: int) -> np.ndarray:
-        return np.full(QUARTERS, value, np.int64)
+        return np.full(len(starts), value, np.int64)
 
-    starts = MIDNIGHT_MS + np.arange(QUARTERS, dtype=np.int64) * QUARTER_MS
     amount = step * multiplier_of(key)
     row = REGISTER.rows[key.site, key.meter][-1]
     measures = []
@@ -206,13 +214,13 @@ def _intervals(key: SeriesKey, index: int, step: int, set_name: str) -> Interval
             chosen = builtin_library().choose(set_name)
             steps = chosen.steps(row.carrier, unit, measure, REGION)
             factor = steps.factor[np.searchsorted(steps.valid_from_ms, starts[0], "right") - 1]
-        measures.append(np.full(QUARTERS, amount / 1e6 * factor))
-    cost = np.full(QUARTERS, np.nan)
+        measures.append(np.full(len(starts), amount / 1e6 * factor))
+    cost = np.full(len(starts), np.nan)
     tariff = SITE_TARIFFS.find(key.site, row.carrier, str(catalogue()[key.channel].unit))
     if tariff is not None and key.channel in carriers()[row.carrier].forward:
         cost = np.array([amount / 1e6 * price_at(tariff, int(start)) for start in starts])
     return IntervalColumns(
-        np.full(QUARTERS, index, np.int32),
+        np.full(len(starts), index, np.int32),
         starts,
         full(amount),
         full(0),

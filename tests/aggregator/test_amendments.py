@@ -15,7 +15,9 @@ from aggregator.kernels.register import ROW_COLUMNS, IntervalRows, advance
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.ledger.registers import Registers
 from aggregator.register.database import RegisterDatabase
+from aggregator.restate import Restater
 from aggregator.restatements import Restatement
+from aggregator.rollups import Rollups
 from aggregator.store.base import StoreRefused, StoreRetriable
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, day_start
 from contract.meta import meta_hash
@@ -349,6 +351,45 @@ def test_each_of_several_facts_that_come_at_once_names_what_it_changed_itself(ri
     assert (undone.from_value, undone.to_value) == (before, 50)  # 2 undone changes nothing
     assert [one.followed for one in rig.facts.events(*SITE)] == [False, False]
     assert total(rig) == 60
+
+
+def co2(rig: Rig) -> dict[int, float]:
+    """By start; NaN: not determined."""
+    store = MemoryStore(rig.database, GRID_MS)
+    found = store.intervals(
+        Level.INTERVAL, np.arange(1, dtype=np.int32), day_start(T0), T0 + DAY_MS
+    )
+    return dict(zip(found.start_ms.tolist(), found.co2_kg.tolist(), strict=True))
+
+
+def test_another_factor_set_waits_for_its_command_whatever_else_is_told(rig):
+    every_ten = [told(), *(batch(5 * n, time_ms=T0 + 10 * n * MINUTE_MS) for n in range(1, 9))]
+    rig.run(every_ten)
+    assert np.isnan([*co2(rig).values()]).all()  # nobody has verified that year's row
+    rig.now_ms = NOW + 2 * DAY_MS
+    rig.factor_set = "demo"
+
+    def tell() -> None:
+        rig.facts.tell(exchange(32, 17, 16), NOW)  # 1 kWh more from 30 to 32 minutes
+        rig.pipeline.amend(*SITE)
+
+    late = batch(26, time_ms=T0 + 52 * MINUTE_MS)  # what was interpolated there
+    rig.run(readings(), tell, [told(), late])
+    made = [start_ms for start_ms, kg in co2(rig).items() if not np.isnan(kg)]
+    assert made == [(T0 + 30 * MINUTE_MS) // GRID_MS * GRID_MS]
+    assert {name for name, *_ in said(rig, "event 1")} >= {"amount", "kgce_calorific"}
+    assert said(rig, "late readings") == []
+
+    store = MemoryStore(rig.database, GRID_MS)
+    store.open()
+    done = Restater(store, rig.measures).apply(
+        [SITE], T0, T0 + DAY_MS, rig.now_ms,
+        restatements=rig.restatements, rollups=Rollups(store, rig.events),
+        cause="factors demo", why="asked for",
+    )  # fmt: skip
+    assert {change.measure for change in done} == {"co2_kg", "kgce_equivalent"}
+    assert not np.isnan([*co2(rig).values()]).any()
+    assert {name for name, *_ in said(rig, "factors demo")} == {"co2_kg", "kgce_equivalent"}
 
 
 def test_readings_of_a_day_that_is_open_leave_none(rig):

@@ -13,6 +13,7 @@ import pytest
 
 from aggregator.api.main import build_app
 from aggregator.directory import SeriesKey
+from aggregator.kernels.integral import INTEGRATED
 from aggregator.register.model import Register, Role
 from contract.stored import Level
 from tests.aggregator.api_ledger import (
@@ -211,6 +212,17 @@ def test_a_sites_demand_is_what_its_meters_took_in_at_once_less_what_they_gave_o
     assert site["max_start_ms"] == MIDNIGHT_MS + 5 * QUARTER_MS
     assert site["measured_intervals"] == 47  # not where the export was not measured
     assert site["power_factor"] is None
+
+
+def test_demand_of_an_integrated_power_says_so(client: ApiClient, ledger: Ledger):
+    def marked() -> tuple[set[str], list[bool]]:
+        answer = get(client, "demand", site="foundry", month="2026-03")
+        rows = {row["channel"] for row in answer["demand"] if row["integrated"]}
+        return rows, [site["integrated"] for site in answer["sites"]]
+
+    assert marked() == (set(), [False])
+    change(ledger, "foundry", "grid", 5, flags=INTEGRATED)
+    assert marked() == ({"energy_import"}, [True])
 
 
 def test_a_meter_that_left_the_border_has_its_demand_until_then(client: ApiClient, ledger: Ledger):

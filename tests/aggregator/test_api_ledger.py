@@ -138,6 +138,17 @@ def test_intervals_name_their_factors_with_source_and_provisional_mark(client: A
     assert answer["factor_set"] == "demo"
 
 
+def test_sites_whose_measures_wait_for_factors_apply_are_named(client: ApiClient, ledger: Ledger):
+    def named(path: str, **parameters: str) -> Any:
+        return get(client, path, **DAY, **parameters)["not_applied"]
+
+    assert (named("intervals"), named("consumption")) == ([], [])
+    ledger.reader.not_applied = {"foundry", "elsewhere"}
+    assert (named("intervals"), named("consumption")) == (["foundry"], ["foundry"])
+    assert (named("intervals", site="office"), named("consumption", site="office")) == ([], [])
+    assert get(client, "health")["sites_not_applied"] == 1
+
+
 def test_a_measured_calorific_value_is_named_with_its_report(client: ApiClient, ledger: Ledger):
     old = ledger.reader.register
     analysis = CalorificValue("foundry", "raw_coal", "", MIDNIGHT_MS, None, 21.4, "report 12")
@@ -467,6 +478,7 @@ def test_metrics_are_prometheus_text(client: ApiClient):
     assert "nenghao_aggregator_edges_online 1" in lines
     assert "nenghao_aggregator_outbox_readings 210" in lines
     assert "nenghao_aggregator_unregistered_channels 1" in lines
+    assert "nenghao_aggregator_rollup_age_seconds 45" in lines
     names = [line.split()[0] for line in lines if not line.startswith("#")]
     assert len(names) == len(set(names))
     assert all("{" not in name for name in names)

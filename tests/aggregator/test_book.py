@@ -458,3 +458,26 @@ def test_freezes_of_any_arrival_end_in_the_oracles_figures(data):
         if data.draw(st.booleans()):
             district.restart()
     assert district.figures("em-1") == with_freezes(polls, freezes)
+
+
+def test_late_readings_of_channels_do_not_fill_each_others_gaps():
+    """What nobody read late is not made anew, however the late times of many channels chain."""
+    district = District()
+    start, hour = day_start(T0), 60 * MINUTE_MS
+    seen = {name: range(start, start + 48 * hour, 5 * MINUTE_MS) for name in ("em-1", "em-2")}
+    late = {"em-1": [start + h * hour for h in (4, 14, 24, 34, 44)]}
+    late["em-2"] = [at + 5 * hour for at in late["em-1"][:-1]]
+
+    def readings(name: str, times: list[int]) -> list[tuple[str, int, int]]:
+        return [(name, at, (at - start) // 1_000 * 10) for at in times]
+
+    for seq, name in enumerate(seen, 1):
+        district.take(readings(name, [at for at in seen[name] if at not in late[name]]), seq)
+    both = readings("em-1", late["em-1"]) + readings("em-2", late["em-2"])
+    made = district.book.recompute(district.book.counted(district.columns(both, 3)))
+    assert 9 <= len(made) < 100  # of 384: some around each
+    district.take(both, 3)
+    for name, times in seen.items():
+        assert district.figures(name) == expected(
+            [(at, v) for _, at, v in readings(name, list(times))]
+        )

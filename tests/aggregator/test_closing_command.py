@@ -10,11 +10,12 @@ from aggregator.closing_command.__main__ import main
 from aggregator.closings import Closings
 from aggregator.config import load
 from aggregator.events import Events
+from aggregator.factors_command.__main__ import main as factors
 from aggregator.facts import Facts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 from aggregator.offline import opened
 from aggregator.periods import month_of
-from aggregator.records import Records
+from aggregator.records import IMPOSSIBLE_TIME, Records
 from aggregator.restatements import Restatements
 from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
@@ -124,6 +125,33 @@ def test_what_was_declared_since_is_in_the_figures_before_they_are_frozen(
     restatements.close()
 
 
+def test_a_month_made_with_other_factors_than_are_configured_is_not_closed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with opened(load(config), "test", Events(lambda: 0)) as parts:
+        parts.facts.begin_bases(parts.bases, {"foundry", "office"})  # as an aggregator does
+    config.write_text(config.read_text("utf-8").replace('"demo"', '"national"'), "utf-8")
+    close = ["--config", str(config), *MARCH, *SAID]
+
+    def refused() -> bool:
+        assert main(close) == 1
+        error = capsys.readouterr().err
+        return "foundry and 1 other sites were made with other factors" in error
+
+    assert refused()
+    apply = ["apply", "--config", str(config), "--yes", "--why", "notice", "--author", "Li"]
+    assert factors([*apply, "--from", "2026-03-03", "--to", "2026-03-04"]) == 0
+    assert "On other days, measures of foundry and 1 more still differ" in capsys.readouterr().out
+    assert refused()
+    assert factors([*apply, "--from", "2026-03-02", "--to", "2026-03-03"]) == 0
+    assert "still differ" not in capsys.readouterr().out
+    assert main(close) == 0
+    closings = Closings(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}")
+    (closing,) = closings.closings()
+    closings.close()
+    assert closing.factor_set == "national"
+
+
 def test_readings_that_a_clock_event_lets_in_must_be_in_before_a_month_is_closed(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -133,7 +161,7 @@ def test_readings_that_a_clock_event_lets_in_must_be_in_before_a_month_is_closed
     readings = blocks_of([Reading("grid", "energy_import", shown_ms, 5_500_000_000)])
     payload = encode_data(Batch("00000000000000ab", 1, "0" * 64, 1, (), readings))
     records, facts = Records(url), Facts(url)
-    records.keep_misdated(payload, topic(edge, MessageKind.DATA), read_ms)
+    records.keep(payload, topic(edge, MessageKind.DATA), IMPOSSIBLE_TIME, read_ms)
     assert main(["--config", str(config), *MARCH, *SAID, "--month", "2026-02"]) == 1
     assert "there are no figures" in capsys.readouterr().err  # nobody says when they were read
     clock = MeterEvent(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from aggregator.factors_command.__main__ import main
+from aggregator.prove_command.__main__ import main as prove
+from aggregator.register.database import RegisterDatabase
 from aggregator.restatements import Restatements
 from aggregator.signature import signer
 from aggregator.store.embedded import EmbeddedStore
@@ -205,6 +207,24 @@ def test_without_yes_it_is_only_told(
     assert line.split()[2:5] == ["4", "1", str(4 * 48)]  # channels, days, intervals
     assert "Nothing was changed." in out
     assert co2_of_the_grid(tmp_path) == before
+
+
+def test_what_is_only_told_or_proved_imports_nothing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tariff = (tmp_path / "register" / "sites.csv").read_text("utf-8").replace(" demo-coal", "")
+    (tmp_path / "register" / "sites.csv").write_text(tariff, "utf-8")
+    assert main(["apply", "--config", str(config), *DAY]) == 0
+    out = capsys.readouterr().out
+    assert "foundry  cost_cny" in out  # as after the import: the belt has no price any more
+    assert "Nothing was changed." in out
+    assert prove(["--config", str(config), "--site", "foundry", "--meter", "grid"]) == 0
+    with RegisterDatabase(f"sqlite:///{tmp_path / 'data' / 'records.sqlite'}") as database:
+        assert database.audit() == ()
+        assert not database.register().sites
+        call = ["apply", "--config", str(config), *DAY, "--yes", "--why", "no coal"]
+        assert main([*call, "--author", "Li Wei"]) == 0
+        assert {record.author for record in database.audit()} == {"start"}
 
 
 def test_yes_changes_and_records(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

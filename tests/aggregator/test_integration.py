@@ -23,6 +23,7 @@ from tests.aggregator.test_replay_command import (
     REGION,
     now,
     opening,
+    records_of,
     same,
     spoil,
     stored,
@@ -109,6 +110,12 @@ def test_a_crash_before_integrating_a_replay_and_the_proof(config: Path, capsys)
         assert known(parts) == truth
         assert not parts.store.dirty_days()
         right = stored(parts)
+    told = [one for one in records_of(config, "hall") if one.measure == "amount"]
+    assert {one.meter for one in told} == {"ht-1"}
+    # what came before the first figure, and what did after it
+    assert {one.cause for one in told} == {"recovery", "late readings"}
+    changed = sum((one.to_value or 0) - (one.from_value or 0) for one in told)
+    assert changed == pytest.approx(sum(truth.values()) / 1e6)
     assert len(right[Level.MONTH][0]) == 1
     for damage in (
         f"UPDATE interval SET amount = amount + 1 WHERE start_ms > {FIRST_MS + DAY_MS}",

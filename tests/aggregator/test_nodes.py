@@ -19,7 +19,7 @@ from aggregator.ledger.factor_tables import builtin_library
 from aggregator.ledger.factors import Measure
 from aggregator.node_figures import NodeFigures
 from aggregator.nodes import Nodes
-from aggregator.register.model import Meter, Register, Role, Site
+from aggregator.register.model import Aims, Meter, Register, Role, Scope, Site
 from aggregator.rollups import Rollups
 from aggregator.store.base import Commit, DirtyDay, Store, StoreRetriable
 from contract.interval import DAY_MS, HOUR_MS, day_start, month_start, next_month
@@ -40,7 +40,9 @@ from contract.stored import (
 from tests.aggregator.api_ledger import MIDNIGHT_MS, NOON_MS, QUARTERS, REGION, ApiClient, Ledger
 from tests.aggregator.api_ledger import build as build_ledger
 from tests.aggregator.test_api_balance import register as balance_register
+from tests.aggregator.test_api_balance import target
 from tests.aggregator.test_tree import (
+    MOVE_MS,
     QUARTER_MS,
     SITE,
     SLOTS,
@@ -91,14 +93,23 @@ def mark(
     rollups.mark(dirty, int(rows.start_ms.min()), int(rows.start_ms.max()))
 
 
-def filled(world: World, register: Register) -> tuple[MemoryStore, Rollups]:
+def filled(world: World, register: Register, later_ms: int = 0) -> tuple[MemoryStore, Rollups]:
+    """Roll figures up; those from where the world changes come so much later."""
     store = MemoryStore(MemoryDatabase(), QUARTER_MS)
     store.open()
     _, rows = columns_of(world.figures)
     for id_, channel in world.figures:
         store.directory.series.add(SeriesKey(REGION, SITE, id_, channel))
     kg = rows.amount.astype(np.float64)
-    rows = replace(rows, kgce_calorific=kg, kgce_equivalent=2 * kg, co2_kg=3 * kg, cost_cny=kg)
+    start_ms = rows.start_ms + later_ms * (rows.start_ms >= MOVE_MS)
+    rows = replace(
+        rows,
+        start_ms=start_ms,
+        kgce_calorific=kg,
+        kgce_equivalent=2 * kg,
+        co2_kg=3 * kg,
+        cost_cny=kg,
+    )
     rollups = rollups_of(store, register, START_MS + 2 * DAY_MS)
     mark(store, rollups, rows, {(REGION, SITE)})
     rollups.flush()
@@ -132,6 +143,44 @@ def test_a_site_is_exactly_the_sum_of_its_parts_at_every_level(world: World):
     assert sum(row["amount"] for row in slots.values()) == total
     assert {key[2] for key in slots} <= {TOTAL}
     assert all(row["missing_ms"] >= 0 for row in stored(store, Level.HOUR).values())
+
+
+@settings(deadline=None)
+@given(worlds())
+def test_the_parts_of_each_figure_make_it_up_whatever_is_rounded_or_moved(world: World):
+    """Everything that moves does so between two hours; shares are rounded at every level."""
+    later_ms = START_MS + HOUR_MS - MOVE_MS
+
+    def moved(rows: list[Any]) -> list[Any]:
+        return [
+            replace(row, valid_from_ms=row.valid_from_ms and row.valid_from_ms + later_ms)
+            for row in rows
+        ]
+
+    nodes = moved(world.nodes)
+    register = Register.of(
+        [site(SITE)], moved(world.meters), nodes=nodes, virtual=moved(world.virtual)
+    )
+    store, _ = filled(world, register, later_ms)
+    scale = sum(abs(one) for amounts in world.figures.values() for one in amounts)
+    totals = {}
+    for level in LEVELS:
+        figures: dict[int, dict[str, dict[str, Any]]] = {}
+        for key, row in stored(store, level, site=SITE, carrier="electricity").items():
+            figures.setdefault(key[-1], {})[key[2]] = row
+        totals[level] = sum(of[TOTAL]["amount"] for of in figures.values() if TOTAL in of)
+        for start_ms, of in figures.items():
+            if level is not Level.HOUR and any(n.valid_from_ms for n in nodes):
+                continue  # of two trees
+            tops = [n.id for n in register.nodes_of(SITE, start_ms + 1) if not n.parent]
+            parts = [of[name] for name in (*tops, UNALLOCATED) if name in of]
+            whole = of.get(TOTAL, dict.fromkeys(("amount", *MEASURE_FIELDS), 0))
+            assert sum(row["amount"] for row in parts) == whole["amount"]
+            for name in MEASURE_FIELDS:
+                assert sum(row[name] for row in parts) == pytest.approx(
+                    whole[name], rel=1e-9, abs=1e-9 * scale
+                )
+    assert len(set(totals.values())) == 1
 
 
 @pytest.fixture
@@ -340,6 +389,35 @@ def test_a_day_gets_its_balance_when_it_is_over_and_is_due_to_be_proved_when_set
         ((REGION, one), MIDNIGHT_MS, 1) for one in ("foundry", "office")
     }
     assert rollups is not later
+
+
+@pytest.mark.parametrize(("targets", "percent", "over"), [((), 7.8, True), ((7.9,), 7.9, False)])
+def test_a_water_network_that_loses_7_85_percent(
+    ledger: Ledger, targets: tuple[float, ...], percent: float, over: bool
+):
+    """One plant, two zones: above Laiwu's limit, which is the table's, and below Jining's."""
+    plant = Meter("network", "plant", "water", Role.BOUNDARY_IN, "", 1, "", 0, "")
+    zones = [replace(plant, id=id_, role=Role.SUB, parent="plant") for id_ in ("east", "west")]
+    aims = Aims(targets=tuple(target(Scope.REGION, REGION, "2025", one) for one in targets))
+    register = Register.of([site("network")], [plant, *zones], aims=aims)
+    ledger.reader.register = register
+    rollups = rollups_of(ledger.store, register, MIDNIGHT_MS + DAY_MS)
+    for meter, amount in (("plant", 20_000), ("east", 10_000), ("west", 8_430)):
+        index = ledger.store.directory.series.add(SeriesKey(REGION, "network", meter, "volume"))
+        rows = intervals(index, MIDNIGHT_MS, range(QUARTERS), amount)
+        mark(ledger.store, rollups, rows, {(REGION, "network")})
+    rollups.flush()
+    for of in BALANCES.values():
+        rows_ = list(ledger.store.points(of, 0, 2**60, {"site": ["network"]}).rows())
+        assert {(tags[2], tags[3]) for tags, _, _ in rows_} == {(TOTAL, ""), ("", "plant")}
+        for _, _, row in rows_:
+            assert (row["parent"], row["residual"]) == (QUARTERS * 20_000, QUARTERS * 1_570)
+            assert (row["limit_ppm"], row["over"]) == (percent * 10_000, int(over))
+    with ApiClient(build_app(ledger.reader)) as client:
+        asked = {"site": "network", "from": "2026-03-02", "to": "2026-03-03"}
+        (water,) = client.get("/api/v1/balance", params=asked).json()["carriers"]
+    assert (water["limit"]["percent"], water["exceeded"]) == (percent, over)
+    assert [(one["meter"], one["exceeded"]) for one in water["meters"]] == [("plant", over)]
 
 
 def test_a_silent_sites_balance_is_made_at_the_next_start(ledger: Ledger):

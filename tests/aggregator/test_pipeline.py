@@ -116,6 +116,7 @@ class Rig:
         self.acks: list[Ack] = []
         self.parameters: Parameters
         self.multiplier = 1
+        self.factor_set = "national"
         self.register: Register | None = None
         self.now_ms = NOW
         self.store = MemoryStore
@@ -135,9 +136,9 @@ class Rig:
         self.parameters = Parameters(store.directory, register)
         for place in self.facts.sites():
             self.parameters.declare(*place, self.facts.declared(*place))
-        factors = builtin_library().choose("national")
+        factors = builtin_library().choose(self.factor_set)
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
-        measures = Measures(store.directory, self.parameters, factors, tariffs)
+        self.measures = measures = Measures(store.directory, self.parameters, factors, tariffs)
         inbox = _Script(list(cycles), self.events)
         book = Book(store, self.parameters, measures)
         self.pipeline = pipeline = Pipeline(
@@ -344,7 +345,7 @@ def test_impossible_times_that_are_not_kept_are_not_acknowledged(rig):
 
 def test_a_full_quarantine_is_told_once_and_its_batches_stay_with_their_edges(rig):
     wrong = [batch(seq, time_ms=NOW + 10 * MINUTE_MS + seq) for seq in (1, 2, 3)]
-    rig.records = Records(f"sqlite:///{rig.file}", max_misdated_bytes=len(wrong[0].payload))
+    rig.records = Records(f"sqlite:///{rig.file}", max_kept_bytes=len(wrong[0].payload))
     rig.run([told(), *wrong], wrong[1:], [batch(4)])
     assert rig.count(Counter.NO_ROOM) == 4
     assert len(rig.logged("quarantine_full")) == 1

@@ -1,5 +1,6 @@
 """`nenghao replay` on ledgers that the real book made: damaged, then right to the last bit."""
 
+import io
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ from aggregator.store.base import Commit, DirtyDay
 from aggregator.store.embedded import EmbeddedStore
 from contract.interval import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, month_start
 from contract.meta import Meta, MetaChannel, MetaMeter, encode_meta, meta_hash
-from contract.stored import Level
+from contract.stored import BALANCES, NODE_FIGURES, TARIFF_DAY, Level, Measurement
 from contract.topics import Address
 from tests.influx import influx_server
 
@@ -46,7 +48,9 @@ REGION = "370114"
 CALL = ("--why", "test", "--author", "li", "--config")
 METERS = {("works", "em-1"): 40, ("works", "em-2"): 1, ("hall", "em-1"): 1}
 FIRST_MS = month_start(1_760_000_000_000) + 20 * DAY_MS  # 2025-10-21
-Figures = Mapping[Level, tuple[np.ndarray, ...]]
+OF_NODES = (*NODE_FIGURES.values(), *BALANCES.values(), TARIFF_DAY)
+Figures = Mapping[Level | str, Any]
+"""By level the columns of channels' figures, by measurement the points of nodes."""
 
 
 def walk(seed: str, days: int) -> list[tuple[int, int]]:
@@ -118,6 +122,8 @@ def live(config: Path, days: int) -> Figures:
         for seq, first in enumerate(range(0, len(everything), 400), 1):
             take(parts, everything[first : first + 400], seq)
         parts.rollups.flush()
+        while parts.rollups.catch_up():
+            pass
         assert not store.dirty_days()
         assert book
         return stored(parts)
@@ -159,7 +165,7 @@ def take(parts: Parts, readings, seq: int) -> None:
 def stored(parts: Parts) -> Figures:
     directory = parts.store.directory
     series = np.array(sorted(range(len(directory.series)), key=directory.series.key), np.int32)
-    found = {}
+    found: dict[Level | str, Any] = {of.name: points(parts, of) for of in OF_NODES}
     for level in Level:
         rows = [
             parts.store.intervals(level, series[i : i + 1], 0, 2**44) for i in range(len(series))
@@ -169,13 +175,25 @@ def stored(parts: Parts) -> Figures:
     return found
 
 
+def points(parts: Parts, of: Measurement) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Points but those that are all zeros; measures agree to 1e-9, and are cut here."""
+    return {
+        (tags, at): {
+            name: round(value, 6) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
+        for tags, at, row in parts.store.points(of, 0, 2**44).rows()
+        if any(row.values())
+    }
+
+
 def now(config: Path) -> Figures:
     with opening(config) as parts:
         return stored(parts)
 
 
 def same(a: Figures, b: Figures) -> bool:
-    return all(
+    return all(a[of.name] == b[of.name] for of in OF_NODES) and all(
         len(one) == len(other) and np.array_equal(one, other, equal_nan=one.dtype == np.float64)
         for level in Level
         for one, other in zip(a[level], b[level], strict=True)
@@ -215,12 +233,21 @@ DAMAGES = {
     "an hour wrong": f"UPDATE hour SET amount = 5 WHERE start_ms = {DAY_5}",
     "a day wrong": f"UPDATE day SET co2_kg = 5 WHERE start_ms = {DAY_5}",
     "months wrong": "UPDATE month SET amount_held = 77, missing_ms = 0",
+    "figures of nodes wrong": f"UPDATE node_hour SET amount = 5 WHERE time_ms = {DAY_5}; "
+    f"UPDATE node_day SET amount = amount + 1 WHERE time_ms = {DAY_5} AND site = 'works'; "
+    f"UPDATE node_month SET co2_kg = NULL; DELETE FROM node_interval WHERE time_ms > {DAY_5}",
+    "a node that nobody knows": "INSERT INTO node_day SELECT * REPLACE ('x' AS node) "
+    "FROM node_day WHERE node = '_total' AND site <> '_region'",
+    "a region wrong": f"UPDATE node_day SET amount = 5 WHERE time_ms = {DAY_5} "
+    f"AND site = '_region'; DELETE FROM node_month WHERE site = '_region'",
+    "balances and costs wrong": f"UPDATE balance_day SET residual = 3 WHERE time_ms = {DAY_5}; "
+    f"DELETE FROM balance_month; UPDATE tariff_day SET cost_cny = 7 WHERE time_ms = {DAY_5}",
     "all of it lost": "DELETE FROM interval; DELETE FROM hour; DELETE FROM day; DELETE FROM month",
 }
 
 
 def test_whatever_is_damaged_is_as_live_made_it(config: Path, capsys):
-    right = live(config, 18)
+    right = live(config, 13)
     assert len(right[Level.MONTH][0]) == 2 * len(METERS)
     assert main([*CALL, str(config)]) == 0
     assert "all figures were right; nothing was changed" in capsys.readouterr().out
@@ -363,6 +390,26 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(config: Path, capsys):
     assert not file.exists()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_it_is_and_is_left_clean(config: Path, monkeypatch):
+    live(config, 15)  # October and November of two sites
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    assert main([*CALL, str(config)]) == 0
+    shown = [one.removesuffix("\x1b[K") for one in screen.getvalue().split("\r") if one]
+    assert shown == [
+        "[..............................] 0/4 hall 2025-10",
+        "[#######.......................] 1/4 hall 2025-11",
+        "[###############...............] 2/4 works 2025-10",
+        "[######################........] 3/4 works 2025-11",
+        "",
+    ]
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
 def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_with(
     config: Path, capsys, monkeypatch
 ):
@@ -385,7 +432,7 @@ def test_an_interrupted_run_for_something_else_or_with_restart_is_not_gone_on_wi
     for more, goes_on in (([], True), (["--restart"], False), (["--site", "hall"], False)):
         file.write_text(kept, "utf-8")
         assert main([*CALL, str(config), *more]) == 0
-        assert ("Going on: 2 of 4" in capsys.readouterr().out) is goes_on
+        assert ("Going on: 2 of 6" in capsys.readouterr().out) is goes_on
 
 
 def test_a_row_of_the_register_is_named_with_who_changed_it(config: Path, capsys):

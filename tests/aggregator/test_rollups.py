@@ -134,3 +134,20 @@ def test_marks_of_a_crash_stand_until_the_sites_intervals_are_made_again(monkeyp
     rollups.flush()
     assert ledger.store.dirty_days() == frozenset()
     assert ledger.level(Level.DAY)[0, FIRST_DAY][0] == 8
+
+
+def test_a_mark_stands_for_rates_that_came_while_its_day_was_summed_up():
+    """They are integrated when the next round begins; after a crash only the mark tells of them."""
+    ledger = Ledger()
+    day = DirtyDay("370114", SITES[0], FIRST_DAY)
+    ledger.write({(0, FIRST_DAY): 7, (1, FIRST_DAY): 8})
+    ledger.piece()
+    cumulative, instantaneous = (ReadingColumns.empty(cumulative=c) for c in (True, False))
+    none = IntervalColumns.empty()
+    ledger.store.commit(Commit(cumulative, instantaneous, none, {}, frozenset({day})))
+    ledger.rollups.wait_for({day})
+    for _ in ledger.pieces:
+        pass
+    assert ledger.store.dirty_days() == {day}
+    ledger.rollups.needless({day})
+    assert ledger.store.dirty_days() == frozenset()

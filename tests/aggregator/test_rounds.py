@@ -11,12 +11,12 @@ class Clock:
 class Work:
     """Rounds of three pieces that take a second each."""
 
-    def __init__(self, clock):
-        self.clock, self.done = clock, []
+    def __init__(self, clock, takes_s=1.0):
+        self.clock, self.done, self.takes_s = clock, [], takes_s
 
     def pieces(self):
         for piece in "abc":
-            self.clock.now_s += 1
+            self.clock.now_s += self.takes_s
             self.done.append(piece)
             yield piece
 
@@ -44,3 +44,30 @@ def test_finish_does_all_of_a_round_whatever_was_begun():
     rounds.work()
     rounds.finish()
     assert work.done == ["a", "a", "b", "c"]
+
+
+def test_nothing_rests_while_there_is_nothing_else_to_do():
+    clock = Clock()
+    work = Work(clock)
+    rounds = Rounds(work.pieces, 60, clock)
+    clock.now_s = 60.0
+    rounds.work()
+    rounds.work()
+    assert work.done == ["a"]
+    rounds.work(idle=True)
+    rounds.work(idle=True)
+    assert work.done == ["a", "b", "c"]
+
+
+def test_after_an_hour_without_a_store_a_round_goes_on_within_a_minute():
+    clock = Clock()
+    work = Work(clock, takes_s=3_600.0)
+    rounds = Rounds(work.pieces, 60, clock)
+    clock.now_s = 60.0
+    rounds.work()
+    clock.now_s += 59
+    rounds.work()
+    assert work.done == ["a"]
+    clock.now_s += 1
+    rounds.work()
+    assert work.done == ["a", "b"]

@@ -2,8 +2,9 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from aggregator.register.model import Register, Role
 from aggregator.rollups import Rollups
 from aggregator.site_tariffs import SiteTariffs
 from aggregator.store.base import DirtyDay
-from contract.interval import DAY_MS, month_start
+from contract.interval import DAY_MS, month_start, next_month
 from contract.stored import NODE_FIGURES, TARIFF_DAY, TOTAL, Level
 from tests.aggregator.api_ledger import (
     MIDNIGHT_MS,
@@ -45,14 +46,17 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def rolled_up(
-    ledger: Ledger, register: Register | None = None, tariffs: SiteTariffs = SITE_TARIFFS
+    ledger: Ledger,
+    register: Register | None = None,
+    tariffs: SiteTariffs = SITE_TARIFFS,
+    days: Sequence[int] = (MIDNIGHT_MS,),
 ) -> Rollups:
     rollups = Rollups.with_nodes(
         ledger.store, Events(lambda: 0, io.StringIO()), register or ledger.reader.register,
         COUNTS, tariffs, lambda: NOON_MS,
     )  # fmt: skip
-    days = [DirtyDay(REGION, one, MIDNIGHT_MS) for one in ("foundry", "office")]
-    rollups.mark(days, MIDNIGHT_MS, NOON_MS - QUARTER_MS)
+    dirty = [DirtyDay(REGION, one, day_ms) for one in ("foundry", "office") for day_ms in days]
+    rollups.mark(dirty, min(days), max(days) + DAY_MS - QUARTER_MS)
     rollups.flush()
     while rollups.catch_up():
         pass
@@ -97,6 +101,55 @@ def test_the_periods_are_those_of_the_api_and_make_the_cost_of_the_day(ledger: L
     assert found[REGION, "office", "electricity", "kWh", ""]["cost_cny"] is None
 
 
+# Hours of the day by period, as a person counts them in demo-hours.toml
+JULY = {"sharp": 5, "peak": 2, "flat": 12, "valley": 5}
+NOVEMBER = {"sharp": 2, "peak": 3, "flat": 14, "valley": 2, "deep_valley": 3}
+DECEMBER = {"sharp": 3, "peak": 4, "flat": 8, "valley": 6, "deep_valley": 3}
+PRICES = {"sharp": 1.10, "peak": 0.95, "flat": 0.62, "valley": 0.28, "deep_valley": 0.18}
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "seasons"),
+    [
+        ("2026-07-15", "2026-07-16", [JULY]),
+        ("2026-12-09", "2026-12-10", [DECEMBER]),
+        ("2026-11-30", "2026-12-02", [NOVEMBER, DECEMBER]),
+    ],
+    ids=["July", "December", "a change of season"],
+)
+def test_whole_days_of_other_seasons(
+    tmp_path: Path, first: str, end: str, seasons: list[dict[str, int]]
+):
+    midnight_ms = round(datetime.fromisoformat(f"{first}T00:00:00+08:00").timestamp()) * 1_000
+    ledger = build(tmp_path, midnight_ms=midnight_ms, quarters=96 * len(seasons))
+    with ApiClient(build_app(ledger.reader)) as client:
+        window = {"site": "foundry", "from": first, "to": end}
+        (site,) = client.get("/api/v1/cost", params=window).json()["sites"]
+    (told,) = [row for row in site["carriers"] if row["carrier"] == "electricity"]
+    hours = {name: sum(one.get(name, 0) for one in seasons) for name in PRICES}
+    hours = {name: count for name, count in hours.items() if count}
+    assert {
+        row["period"]: (row["amount"]["energy_kwh"], row["cost_cny"]) for row in told["periods"]
+    } == {
+        name: (count * HOUR_KWH, pytest.approx(count * HOUR_KWH * PRICES[name]))
+        for name, count in hours.items()
+    }
+    assert told["cost_cny"] == pytest.approx(
+        HOUR_KWH * sum(count * PRICES[name] for name, count in hours.items())
+    )
+
+    rolled_up(ledger, days=[midnight_ms + i * DAY_MS for i in range(len(seasons))])
+    points = ledger.store.points(TARIFF_DAY, 0, 2**44, {"site": ["foundry"]})
+    found = {(at, tags[-1]): row for tags, at, row in points.rows() if tags[:4] == KEY}
+    for i, season in enumerate(seasons):
+        own = {name: row for (at, name), row in found.items() if at == midnight_ms + i * DAY_MS}
+        assert {name: (row["amount"], row["cost_cny"]) for name, row in own.items()} == {
+            name: (count * HOUR_KWH * 1_000_000, pytest.approx(count * HOUR_KWH * PRICES[name]))
+            for name, count in season.items()
+        }
+    ledger.store.close()
+
+
 def test_a_restated_figure_restates_its_period_alone(ledger: Ledger):
     rolled_up(ledger)
     before = of_period(ledger)
@@ -120,7 +173,10 @@ def test_what_is_bought_no_longer_stays_as_zeros(ledger: Ledger):
         for row in rows
     ]
     changed = Register.of(list(register.sites.values()), meters)
-    rolled_up(ledger, changed).redo_nodes(REGION, "foundry", month_start(MIDNIGHT_MS))
+    nodes = rolled_up(ledger, changed).nodes
+    assert nodes is not None
+    month_ms = month_start(MIDNIGHT_MS)
+    assert nodes.redo((REGION, "foundry"), month_ms, next_month(month_ms), changed=False) == 0
     assert set(of_period(ledger).values()) == {(0, 0.0)}
     assert stored(ledger)[REGION, "foundry", "raw_coal", "t", "flat"]["cost_cny"] > 0
 

@@ -3,6 +3,7 @@
     make scale                                   1 k, 10 k and 100 k meters, short
     make scale ARGS='--measure-s 600'            the same, ten minutes each
     make scale ARGS='--figure ingest --store influx --measure-s 600'
+    make scale ARGS='--figure ingest --climb'    ever faster, until it is not held
 
 Figures, each one door of its own:
 
@@ -13,38 +14,47 @@ city       100 k meters read each minute
 freshness  10 k meters read each 5 s, probed over the API
 
 Readings count when they are acknowledged. The fleet is an open loop: what it offers does not wait
-for anybody. Every run ends with truth = ledger of a seeded sample of sites.
+for anybody. Every run ends with truth = ledger of a seeded sample of sites. Exit code 1: that was
+not so; 3: it was, and a rate was not held.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from simulators.fleet.chart import bar_chart, number
 from simulators.fleet.plan import Plan, plan_fleet
 from simulators.fleet.report import truth_line, write
 from simulators.fleet.run import Report, Run, Settings
 from simulators.fleet.screen import rows
 from tests.benchmarks.ingest import PACE
 from tests.benchmarks.load import Load
-from tests.benchmarks.measure import machine, rate
+from tests.benchmarks.measure import machine
 from tests.benchmarks.plant import Plant, Usage, running
 from tests.benchmarks.raw_ingest import influx_ingest
+from tests.benchmarks.scale_table import (
+    DOCS,
+    Outcome,
+    chart,
+    exit_code,
+    most_held,
+    put_into_docs,
+    remarks,
+    table,
+)
 from tests.benchmarks.stages import Profile, profile, raw_append
 
-DOCS = Path(__file__).parents[2] / "docs"
 PER_EDGE = 20
 SPARE_S = 5.0
 """After the last edge has sent for the first time, before anything is measured."""
@@ -53,6 +63,8 @@ PER_SITE_S = 0.03
 SHORT_S, SHORT_ROLLUP_S = 60.0, 15.0
 """Shorter runs than this sum up more often than the product does, or they would hold none of it."""
 BUSY = 0.9
+CLIMB = 1.25
+"""By how much each rate of a climb is above the one before."""
 _RAW_EDGES, _RAW_BATCHES = 100, 24
 
 
@@ -89,39 +101,6 @@ def cases(figure: str, store: str, offered: float) -> Sequence[Case]:
     if figure == "city":
         return [Case(100_000, 1, poll_s=60.0, probes_per_s=0.2)]
     return [Case(10_000, 1, poll_s=5.0, probes_per_s=2.0)]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One case, measured. cores: CPU in use by process; thread: of the aggregator's busiest."""
-
-    store: str
-    broker: str
-    meters: int
-    sites: int
-    poll_ms: int
-    readings_per_batch: int
-    seconds: float
-    rollup_s: float
-    offered_per_s: float
-    acked_per_s: float
-    sustained: bool
-    lag_first: float
-    lag_last: float
-    resent_batches: int
-    delays_ms: dict[str, Any]
-    cores: dict[str, float]
-    thread: float
-    other_cores: float
-    cpu_s_per_million: dict[str, float]
-    peak_rss_mb: dict[str, int]
-    store_mb: float
-    store_bytes_per_reading: float
-    start_s: float
-    raw_per_s: float | None
-    limit: str
-    truth: str
-    complaints: int
 
 
 def measured(case: Case, store: str, times: argparse.Namespace) -> Outcome:
@@ -213,7 +192,10 @@ def outcome(
         lag_first=round(pace.lag_first),
         lag_last=round(pace.lag_last),
         resent_batches=report.batches["resent_batches"],
+        unsettled_batches=report.batches["unsettled_batches"],
+        unsent_batches=report.batches["unsent_batches"],
         delays_ms={name: dict(delays) for name, delays in report.delays_ms.items()},
+        probes=dict(report.probes),
         cores=cores,
         thread=round(usage.thread_s / usage.seconds, 3),
         other_cores=round(usage.other_cores, 2),
@@ -251,89 +233,14 @@ def limit(
     return f"waiting, for the store or its disk: {taken}, the pipeline's thread at {thread:.0%}"
 
 
-# -------------------------------------------------------------------------------------- telling
-
-
-def _delay(found: Outcome, name: str) -> str:
-    delay = found.delays_ms[name]
-    return f"{delay['p50']} / {delay['p99']}" if delay["count"] else "–"
-
-
-def table(found: Sequence[Outcome]) -> Iterator[str]:
-    """Markdown."""
-    columns: list[tuple[str, Any]] = [
-        ("meters", lambda o: f"{o.meters:,}"),
-        ("store", lambda o: o.store),
-        ("offered /s", lambda o: f"{o.offered_per_s:,}"),
-        ("acknowledged /s", lambda o: f"{o.acked_per_s:,}{'' if o.sustained else ' (lag grows)'}"),
-        ("sent → ack p50 / p99 ms", lambda o: _delay(o, "sent_to_ack")),
-        ("sent → interval p50 / p99 ms", lambda o: _delay(o, "sent_to_interval")),
-        ("aggregator cores", lambda o: f"{o.cores['aggregator']:.2f}"),
-        ("CPU s per million: aggregator / all but generator", _per_million),
-        ("aggregator peak RSS MB", lambda o: f"{o.peak_rss_mb['aggregator']:,}"),
-        ("store bytes per reading", lambda o: f"{o.store_bytes_per_reading:.1f}"),
-    ]
-    yield f"| {' | '.join(name for name, _ in columns)} |"
-    yield f"|{'---|' * len(columns)}"
-    for one in found:
-        yield f"| {' | '.join(value(one) for _, value in columns)} |"
-
-
-def _per_million(found: Outcome) -> str:
-    costs = found.cpu_s_per_million
-    rest = sum(cost for name, cost in costs.items() if name != "generator")
-    return f"{costs['aggregator']:.2f} / {rest:.2f}"
-
-
-def remarks(found: Sequence[Outcome]) -> Iterator[str]:
-    """What a table cannot hold."""
-    for one in found:
-        yield (
-            f"{one.meters:,} meters: {one.seconds:.0f} s measured, each meter read every "
-            f"{one.poll_ms / 1_000:g} s, {one.readings_per_batch} readings a batch, "
-            f"{one.resent_batches} batches sent again; limit: {one.limit}; peak RSS "
-            f"{', '.join(f'{name} {mb} MB' for name, mb in one.peak_rss_mb.items())}; store "
-            f"{one.store_mb:.0f} MB; start with its register {one.start_s} s; "
-            f"{one.truth.partition(' (')[0]}."
-        )
-        if one.raw_per_s is not None:
-            yield (
-                f"Raw ingest of the store, measured in the same run: "
-                f"{rate(one.raw_per_s, 1)} readings; ratio {one.acked_per_s / one.raw_per_s:.2f}."
-            )
-    if len(found) > 1:
-        first, last = (one.cpu_s_per_million["aggregator"] for one in (found[0], found[-1]))
-        yield (
-            f"CPU s per million readings of the aggregator at {found[-1].meters:,} meters over "
-            f"those at {found[0].meters:,}: × {last / first:.2f}."
-        )
-
-
-def chart(found: Sequence[Outcome]) -> str:
-    """CPU per million readings by process."""
-    names = [name for name in found[0].cpu_s_per_million if name != "generator"]
-    groups = [
-        (f"{number(one.meters)} meters", [one.cpu_s_per_million[name] for name in names])
-        for one in found
-    ]
-    title = f"CPU seconds per million readings, {found[0].store} store"
-    return bar_chart(title, groups, names)
-
-
-def put_into_docs(name: str, text: str) -> None:
-    """Replace what stands between a figure's marks in docs/performance.md."""
-    file = DOCS / "performance.md"
-    begin, end = f"<!-- scale {name} -->", "<!-- end -->"
-    before = file.read_text("utf-8")
-    after, count = re.subn(
-        f"{re.escape(begin)}.*?{re.escape(end)}",
-        lambda _: f"{begin}\n{text}\n{end}",
-        before,
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise ValueError(f"{file}: {count} places for {begin}")
-    file.write_text(after, "utf-8")
+def climb(case: Case, run: Callable[[Case], Outcome]) -> Iterator[Outcome]:
+    """Run a case at ever higher rates, up to and including the first that is not held."""
+    while True:
+        found = run(case)
+        yield found
+        if exit_code([found]):
+            return
+        case = replace(case, rate=case.rate * CLIMB, raw=False)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -346,6 +253,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--store", choices=("embedded", "influx"), default="embedded")
     parser.add_argument("--meters", type=int, action="append", help="of sizes: only these")
     parser.add_argument("--rate", type=float, default=0.0, help="readings/s, not the figure's own")
+    parser.add_argument(
+        "--climb",
+        action="store_true",
+        help=f"x {CLIMB:g} the rate after each run that was held, until one is not",
+    )
     parser.add_argument("--measure-s", type=float, default=20.0, help="(%(default)s)")
     parser.add_argument(
         "--warm-up-s", type=float, default=10.0, help="at least; until all edges have sent once"
@@ -367,26 +279,42 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     chosen = cases(arguments.figure, arguments.store, arguments.rate)
     chosen = [case for case in chosen if case.meters in (arguments.meters or [case.meters])]
+    name = f"{arguments.figure}-{arguments.store}{'-climb' if arguments.climb else ''}"
+    if not chosen:
+        parser.error(f"--meters {arguments.meters}: the figure has no such case")
+    if arguments.climb and (len(chosen) > 1 or not chosen[0].rate):
+        parser.error("--climb: one fleet that has a rate: --figure ingest, or sizes with --meters")
+    if arguments.docs:
+        try:
+            put_into_docs(name, None)
+        except ValueError as error:
+            parser.error(f"--docs: {error}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     where = f"{machine()}; `make scale{f' ARGS={shlex.quote(shlex.join(argv))}' if argv else ''}`"
     print(where, flush=True)
-    found = [measured(case, arguments.store, arguments) for case in chosen]
-    name = f"{arguments.figure}-{arguments.store}"
-    broker = f"Broker: {found[0].broker}; roll-ups each {found[0].rollup_s:g} s."
-    told = (f"- {remark}" for remark in remarks(found))
+    run = partial(measured, store=arguments.store, times=arguments)
+    found = list(climb(chosen[0], run)) if arguments.climb else [run(case) for case in chosen]
+    broker = (
+        f"Broker: {found[0].broker}; roll-ups each {found[0].rollup_s:g} s. Delays are of all that "
+        "became due in the measured time; ≥: of some the end was not seen."
+    )
+    told = [f"- {remark}" for remark in remarks(found)]
+    if arguments.climb:
+        told.append(most_held(found))
     text = "\n".join([*table(found), "", f"{where}. {broker}", "", *told])
     print(f"\n{text}")
     document = {"machine": where, "outcomes": [asdict(one) for one in found]}
     (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     (arguments.out / f"{name}.svg").write_text(chart(found), "utf-8")
     if arguments.docs:
-        if arguments.figure == "sizes":
+        if arguments.figure == "sizes" and not arguments.climb:
             picture = DOCS / "images" / f"scale-{arguments.store}.svg"
             picture.write_text(chart(found), "utf-8")
             text += f"\n\n![CPU seconds per million readings](images/{picture.name})"
         put_into_docs(name, text)
-    good = all(one.truth.startswith("truth = ledger") for one in found)
-    return 0 if good else 1
+    if arguments.climb and "DIFFER" not in found[-1].truth:
+        found.pop()  # it is meant not to be held
+    return exit_code(found)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from aggregator.rollups import Rollups
 from aggregator.rounds import Rounds
 from aggregator.runs import Runs
 from aggregator.site_tariffs import SiteTariffs
+from aggregator.sites import Sites
 from aggregator.store.base import Commit
 from aggregator.store.embedded import EmbeddedStore
 from contract.ack import decode_ack
@@ -72,7 +73,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("roll-ups", Rounds, "finish"),
     ("restatements", Amendments, "restate"),
     ("what is declared", Amendments, "note_new"),
-    ("what is declared", Pipeline, "_go_on"),
+    ("what is declared", Sites, "_go_on"),
     ("acks", Answers, "send"),
 )
 

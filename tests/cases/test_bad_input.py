@@ -2,6 +2,7 @@
 
 import pytest
 
+from aggregator.documents import Judge
 from aggregator.ledger.factor_tables import load_library, tables_folder
 from aggregator.ledger.factors import FactorTableError
 from aggregator.register.database import RegisterDatabase
@@ -190,11 +191,28 @@ verified = true
 """
         for year in (2023, 2025)
     )
-    (tmp_path / "grid-x.toml").write_text(rows)
+    gap = "valid_from: gap after grid-x-2023, which is valid until 2024-01-01"
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "grid-x.toml").write_text(rows)
     with pytest.raises(FactorTableError) as refused:
-        load_library([tables_folder(), tmp_path])
+        load_library([tables_folder(), tmp_path / "tables"])
     (problem,) = refused.value.problems
-    assert str(problem) == (
-        "grid-x.toml: row (grid-x-2025): valid_from: "
-        "gap after grid-x-2023, which is valid until 2024-01-01"
-    )
+    assert str(problem) == f"grid-x.toml: row (grid-x-2025): {gap}"
+
+    # The register refuses the whole folder with it, and says afterwards what it said before.
+    good = example()
+    bad = good | {"factors/grid-x.toml": rows, "meters.csv": good["meters.csv"] + "\n"}
+    bad["sites.csv"] = good["sites.csv"].replace("Office", "Offices")
+    assert bad["sites.csv"] != good["sites.csv"]
+    url = f"sqlite:///{tmp_path / 'register.sqlite'}"
+    with RegisterDatabase(url, Judge()) as database:
+        database.open()
+        database.import_folder(write_folder(tmp_path / "good", good), author="li", now_ms=DAY)
+        documents, audit = database.documents(), database.audit()
+        assert "factors/own.toml" in documents
+        database.export_folder(tmp_path / "before")
+        with pytest.raises(RegisterError, match=f"grid-x.*{gap}"):
+            database.import_folder(write_folder(tmp_path / "bad", bad), author="li", now_ms=END)
+        assert (database.documents(), database.audit()) == (documents, audit)
+        database.export_folder(tmp_path / "after")
+    assert read_folder(tmp_path / "after") == read_folder(tmp_path / "before")

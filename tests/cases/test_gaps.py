@@ -40,6 +40,21 @@ def test_outage_of_4_h_then_backfill(story):
     assert ledger.restated() == {}  # the day was still open
 
 
+def test_late_polls_on_the_straight_line_make_a_settled_day_measured(story):
+    """No amount changes, but what it is worth: that leaves records as well."""
+    tale = story()
+    shown = [(t, (t - DAY) // 60 * KWH // 1_000) for t in range(DAY, END + 1, 300_000)]
+    tale.send([one for one in shown if not DOWN < one[0] < UP])
+    assert tale.so_far().day(DAY).estimated_ms == UP - DOWN
+    tale.send([one for one in shown if DOWN < one[0] < UP], arrives=END + DAY_MS)
+    ledger = tale.end()
+    used = (UP - DOWN) / 60_000
+    assert ledger.restated() == {}
+    assert ledger.restated("amount_estimated") == {DAY: (used, 0.0)}
+    assert ledger.restated("measured_ms") == {DAY: (DAY_MS - (UP - DOWN), DAY_MS)}
+    assert {one.cause for one in ledger.records("measured_ms")} == {"late readings"}
+
+
 def test_outage_while_the_aggregator_ran_on(story):
     """The gateway of one meter has no power; the other gateway's meter goes on."""
     tale = story(meters=("em-1", "em-2"))

@@ -1,7 +1,11 @@
 """Single readings that are wrong, and readings that come twice or from two sides."""
 
+from dataclasses import replace
+
 import pytest
 
+from aggregator.records import OTHER_CONTENT
+from contract.data import encode_data
 from tests.cases.rig import (
     DAY_MS,
     HOUR_MS,
@@ -142,9 +146,36 @@ def test_duplicate_batch_with_other_content(story, arrives):
     tale.send(life.polls(WHEN + 300_000, END), hours=24)
     ledger = tale.end()
     agree(ledger, life, DAY, END)
-    assert ledger.counts["duplicate_batches"] == 1
+    assert (ledger.counts["other_content_batches"], ledger.counts["duplicate_batches"]) == (1, 0)
+    assert [one.reason for one in ledger.quarantined()] == [OTHER_CONTENT]
     assert ledger.proof().received == len(life.polls(DAY, END))
     assert ledger.acks["gw-1", "0" * 14 + "aa"] == tale.batch(life.polls(END, END)).seq - 1
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["remembered", "after a restart"])
+@pytest.mark.parametrize(
+    "arrives", [WHEN + HOUR_MS, END + HOUR_MS], ids=["new times", "a gap of old times"]
+)
+def test_duplicate_batch_with_other_times(story, arrives, restart):
+    """What stands nowhere else is kept aside and acknowledged; a harmless repeat is neither."""
+    tale, life = story(unsettled=True), Life(DAY, 1)
+    first = tale.batch(life.polls(DAY, WHEN))
+    tale.give(first, arrives=WHEN)
+    if arrives > END:
+        tale.give(tale.batch(life.polls(WHEN + 3 * HOUR_MS, END)), arrives=END)
+    if restart:
+        tale.restart()
+    again = replace(first, void=((900, 900),))
+    other = tale.batch(life.polls(WHEN + 300_000, WHEN + HOUR_MS), seq=1)
+    for batch in (other, again, again):
+        tale.give(batch, arrives=arrives)
+    ledger = tale.so_far()
+    assert (ledger.counts["other_content_batches"], ledger.counts["duplicate_batches"]) == (1, 2)
+    (kept,) = ledger.quarantined()
+    assert (kept.payload, kept.reason, kept.seen) == (encode_data(other), OTHER_CONTENT, 1)
+    assert [line["event"] for line in ledger.logged].count("number_reused") == 1
+    assert ledger.acks["gw-1", again.outbox] == (2 if arrives > END else 1)
+    agree(ledger, life, DAY, WHEN - 5 * MINUTE_MS)
 
 
 def test_another_batch_with_other_content_for_the_same_times(story):

@@ -15,6 +15,7 @@ class Speech:
     """One protocol's part of a bench: its two stations, its questions, its numbers."""
 
     refusal: str
+    exception_4: str
     stations: tuple[Station, Station]
 
     def question(self, unit: int, place: int) -> Any:
@@ -33,6 +34,7 @@ class TcpBench:
     def __init__(self, speech: Speech, port: int) -> None:
         self.speech = speech
         self.refusal = speech.refusal
+        self.exception_4 = speech.exception_4
         self.port = port
         self.wire = SimulatedWire(speech.stations)
         self.link = WireLink(TcpWire("127.0.0.1", port, TIMEOUT_S), TIMEOUT_S)

@@ -144,6 +144,7 @@ class Cjt188(Speech):
     """Place a is the identifier 90aa."""
 
     refusal = "cannot answer"
+    exception_4 = "status 04 80"
 
     def __init__(self) -> None:
         self.stations = (self.station(1), self.station(2))

@@ -31,6 +31,7 @@ def place_of(unit: int):
 
 class Dlt645(Speech):
     refusal = "no such data"
+    exception_4 = "not authorised"
 
     def __init__(self) -> None:
         self.stations = (

@@ -16,7 +16,8 @@ from edge_agent.examination import examine
 from edge_agent.links.registry import make_link
 from edge_agent.outbox.sqlite import SqliteOutbox
 from edge_agent.registers import devices_folder
-from simulators.bench import DEFECTS, FAULTS, Bench, build_bench, spoil
+from simulators.bench import Bench, build_bench, spoil
+from simulators.named_faults import DEFECTS, FAULTS
 from simulators.wire import SimulatedWire
 from tests.edge_agent.field import ORIGIN_MS
 from tests.edge_agent.test_shared_wire import edge_config
@@ -101,7 +102,7 @@ async def test_faults_of_the_wire_are_told_per_meter(well, fault, text, hint):
 )
 async def test_wiring_is_told_from_what_the_meter_shows(well, defect, number, said):
     assert defect in DEFECTS
-    spoil(well.bench, number, defect, 0)
+    spoil(well.bench, number, defect, ORIGIN_MS)
     await well.look()
     assert set(well.bad()) == {f"m{number}"}
     assert said in " ".join(well.bad()[f"m{number}"])
@@ -111,7 +112,7 @@ async def test_a_ratio_ten_times_too_large_shows_against_the_rating(well):
     (bus,) = well.config.buses
     meters = tuple(replace(meter, rating=20.0) for meter in bus.meters)
     well.config = replace(well.config, buses=(replace(bus, meters=meters),))
-    well.bench.meters[0].defects.ratio_ppm = 10_000_000
+    well.bench.meters[0].defects.rewire(ORIGIN_MS, ratio_ppm=10_000_000)
     await well.look()
     assert set(well.bad()) == {"m1"}
     (said,) = well.bad()["m1"]

@@ -189,6 +189,7 @@ class Mbus(Speech):
     """The number is the energy of a meter when it was asked."""
 
     refusal = ""
+    exception_4 = "end of record"
 
     def __init__(self) -> None:
         self.places = {1: 0, 2: 0}

@@ -34,6 +34,7 @@ def memory(unit: int):
 
 class Rtu(Speech):
     refusal = "illegal address"
+    exception_4 = "device failure"
 
     def __init__(self) -> None:
         self.stations = (RtuStation(1, memory(1)), RtuStation(2, memory(2)))

@@ -1,13 +1,10 @@
 """Every query of every panel, menu and rule, against a real InfluxDB with a simulated month."""
 
 import json
-import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -16,12 +13,12 @@ from contract.interval import DAY_MS, HOUR_MS, day_start, month_start
 from contract.stored import ENERGY, OUT, READING, THE_REGION, TOTAL, Level
 from grafana import alerts
 from grafana.board import Board
-from grafana.build import MAKERS
 from grafana.influxql import Query
 from grafana.palette import CAUSES
 from grafana.words import LANGUAGES, Words
 from tests.grafana import networks
-from tests.grafana.month import GRID_MS, PRICES, REGION, Month, Part
+from tests.grafana.asking import CHOSEN, STEPS, Database, boards, menus, shown, targets
+from tests.grafana.month import GRID_MS, PRICES, Month, Part
 from tests.grafana.seeded import reading_lines, write
 from tests.influx import InfluxServer, influx_server
 
@@ -32,44 +29,14 @@ DATABASE = "dashboards"
 Labels = frozenset[tuple[str, str]]
 SLOWEST_S = 2.0
 """Of one query, at 300 meters x 31 days."""
-CHOSEN = {"region": REGION, "site": "paper", "meter": "em-main"}
-OF_BOARD = {"building": {"site": "hospital"}}
-STEPS = {"1d": "1d", "15m": "15m", "5m": "5m", "1h": "1h", "28d": "28d", "": "30m"}
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Ledger(Database):
     """The database, and what is true of it."""
 
     server: InfluxServer
     month: Month
-
-    def ask(self, text: str) -> tuple[list[dict[str, Any]], float]:
-        """Series of one query, and how long it took [s]."""
-        begin = time.perf_counter()
-        answer = httpx.post(
-            f"{self.server.url}/query",
-            data={"db": DATABASE, "q": text, "epoch": "ms"},
-            trust_env=False,
-            timeout=30,
-        ).json()
-        took = time.perf_counter() - begin
-        assert "error" not in answer, (text, answer)
-        (result,) = answer["results"]
-        assert "error" not in result, (text, result["error"])
-        return result.get("series", []), took
-
-    def filled(
-        self, text: str, values: Mapping[str, str], from_ms: int, to_ms: int, step: str = "30m"
-    ) -> str:
-        """The query as Grafana sends it."""
-        filled = text.replace("$timeFilter", f"time >= {from_ms}ms AND time <= {to_ms}ms")
-        filled = filled.replace("${__from}", str(from_ms)).replace("${__to}", str(to_ms))
-        filled = filled.replace("$__interval", step)
-        for name, value in values.items():
-            filled = filled.replace(f"${{{name}:regex}}", value)
-        assert "$" not in re.sub(r"\$/", "", filled), filled
-        return filled
 
 
 @pytest.fixture(scope="module")
@@ -80,39 +47,8 @@ def ledger(influx_server: InfluxServer) -> Iterator[Ledger]:
     write(month, store)
     store.close()
     influx_server.write(DATABASE, reading_lines(month))
-    yield Ledger(influx_server, month)
+    yield Ledger(influx_server.url, DATABASE, month.end_ms, influx_server, month)
     influx_server.query(DATABASE, f'DROP DATABASE "{DATABASE}"')
-
-
-def boards(language: str) -> Iterator[tuple[Words, Board]]:
-    words = Words(language)
-    for make in MAKERS:
-        yield words, make(words)
-
-
-def menus(ledger: Ledger, board: Board) -> dict[str, str]:
-    """What the menus of a board hold once its region, site and meter are chosen."""
-    values = CHOSEN | OF_BOARD.get(board.id, {})
-    for variable in board.variables:
-        series, _ = ledger.ask(ledger.filled(variable.query.text, values, 0, ledger.month.end_ms))
-        choices = [row[1] for one in series for row in one["values"]]
-        ids = [re.fullmatch(r".* \| (\S+)", choice) for choice in choices]
-        found = {match[1] for match in ids if match}
-        assert len(found) == len(choices) > 0, (board.id, variable.name)
-        if variable.hidden:
-            values[variable.name] = f"({'|'.join(sorted(found))})"
-        else:
-            assert values[variable.name] in found, (board.id, variable.name)
-    return values
-
-
-def targets(board: Board) -> Iterator[tuple[str, str, str, Query]]:
-    """(title, time from, interval, query) of each InfluxQL query of a board."""
-    for row in board.rows:
-        for panel, _ in row.panels:
-            for target in panel.targets or ():
-                if isinstance(target, Query):
-                    yield panel.title or "", panel.time_from or "", panel.interval or "", target
 
 
 def test_every_query_answers_in_time_and_with_rows_where_the_table_says_so(ledger: Ledger) -> None:
@@ -301,22 +237,10 @@ def of_paper(month: Month) -> list[Part]:
 
 def test_losses_and_efficiencies_are_those_of_the_networks(ledger: Ledger) -> None:
     """Each share, ratio and sum of the networks' dashboard, from its queries as Grafana adds up."""
-    month, zh = ledger.month, Words("zh")
+    month = ledger.month
     begin, end = month.end_ms - 31 * DAY_MS, month.end_ms
-    (board,) = [board for _, board in boards("zh") if board.id == "networks"]
-    values = menus(ledger, board)
-    asked: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for title, _, interval, query in targets(board):
-        text = ledger.filled(query.text, values, begin, end, STEPS[interval])
-        asked[title, query.ref] = ledger.ask(text)[0]
-
-    def answer(panel: str, ref: str = "A") -> list[dict[str, Any]]:
-        return asked[zh.panel("networks", panel).title, ref]
-
-    def number(panel: str, ref: str = "A") -> float:
-        (series,) = answer(panel, ref)
-        return float(series["values"][-1][1])
-
+    board = shown(ledger, "networks", begin)
+    answer, number = board.series, board.number
     sites = {plant.id: plant for plant in networks.plants(month)}
     inside = month.start_ms >= begin // DAY_MS * DAY_MS + 16 * HOUR_MS  # whole Beijing days
     for panel, site in (("heat_loss", "heatnet"), ("leakage", "waterworks")):

@@ -1,7 +1,9 @@
 """The city's cross-section: same seed same registers, exact balances, plausible magnitudes."""
 
+import csv
 import datetime as dt
 import random
+import statistics
 import subprocess
 import sys
 import warnings
@@ -17,13 +19,15 @@ from simulators.district import (
     DistrictError,
     Site,
     build_meters,
+    context_of,
     find_district,
     load_district,
     site_signals,
 )
-from simulators.noise import derive_seed
-from simulators.shapes import Context, Place, build_shape
+from simulators.shapes import build_shape
 from simulators.signal import MINUTE_MS, Signal
+from simulators.theoretical import theoretical_output
+from simulators.workspace import write_register
 from tests.simulators.conftest import ORIGIN_MS
 
 HOUR_MS = 60 * MINUTE_MS
@@ -73,23 +77,23 @@ def test_same_seed_same_register_values(city: District) -> None:
 PINNED = {
     "foundry": 11_309_429_100_000,
     "chemical": 15_648_817_300_000,
-    "chemical/em-pv": 5_344_003_290_000,
+    "chemical/em-pv": 5_342_983_710_000,
     "cement": 26_386_680_100_000,
     "rolling": 51_303_106_500_000,
     "heating": 2_964_260_800_000,
     "heating/hm-public": 217_823_400_000,
     "water": 2_495_146_560_000,
     "government": 4_251_711_300_000,
-    "clinic": 6_429_000_000_000,
-    "clinic/em-pv": 1_749_960_000_000,
-    "school": 1_643_495_700_000,
-    "school/em-pv": 2_355_124_000_000,
+    "clinic": 6_429_047_200_000,
+    "clinic/em-pv": 1_749_912_000_000,
+    "school": 1_643_525_800_000,
+    "school/em-pv": 2_355_098_000_000,
     "mall": 27_891_606_800_000,
     "hotel": 5_109_064_700_000,
     "datacentre": 54_782_700_000_000,
-    "charging": 10_745_758_900_000,
-    "charging/em-pv": 1_990_148_200_000,
-    "solar": 48_405_350_100_000,
+    "charging": 10_745_604_600_000,
+    "charging/em-pv": 1_990_302_500_000,
+    "solar": 48_401_061_100_000,
     "storage": 172_753_297_900_000,
 }
 
@@ -172,9 +176,21 @@ def test_a_battery_gives_back_less_than_it_took(signals: dict[tuple[str, str], S
     assert charge.amount_micro(ORIGIN_MS + DAY_MS) / 1e9 == pytest.approx(400, rel=0.05)  # MWh
 
 
+def test_all_that_stands_at_one_place_is_under_one_sky(
+    city: District, signals: dict[tuple[str, str], Signal]
+) -> None:
+    assert [load.id for site in city.sites for load in site.loads if load.shape == "solar"] == []
+    noon = ORIGIN_MS + 12 * HOUR_MS
+    first, second, other = (
+        [signals[name].rate(noon + minute * MINUTE_MS) for minute in range(60)]
+        for name in (("solar", "array-1"), ("solar", "array-2"), ("clinic", "pv"))
+    )
+    assert first == second
+    assert statistics.correlation(first, other) < 0.9  # of the same hour, elsewhere
+
+
 def yearly(city: District, site: Site, carrier: str) -> float:
     """Amount in 2026 that all loads of a carrier take, from some minutes of each day."""
-    place = Place(round(site.latitude * 1000), round(site.longitude * 1000))
     total = 0.0
     shares: dict[str, float] = {}
     minutes = range(NEW_YEAR, NEW_YEAR + 365 * 1440, 97)
@@ -184,9 +200,7 @@ def yearly(city: District, site: Site, carrier: str) -> float:
         if load.derived_from:
             shares[load.id] = shares[load.derived_from] * load.ratio
         else:
-            seed = derive_seed(city.seed, f"{site.id}/{load.id}")
-            context = Context(seed, place, city.profiles, city.weather)
-            shape = build_shape(load.shape, context, load.parameters)
+            shape = build_shape(load.shape, context_of(city, site, load), load.parameters)
             shares[load.id] = load.rated * sum(map(shape, minutes)) / len(minutes) / 1e6
         if load.carrier == carrier:
             total += shares[load.id] * 8760
@@ -284,6 +298,36 @@ def test_pv_of_a_year_over_zhangqiu(city: District) -> None:
     first, second = (photovoltaics.output(plant, NEW_YEAR // 1440 + n) for n in (0, 1))
     by_hand = sum((first.light_w + second.light_w)[480:1920]) // 60
     assert shone == pytest.approx(by_hand, rel=0.02)
+
+
+def test_a_pv_plant_tells_what_it_should_have_made_month_by_month(
+    city: District, signals: dict[tuple[str, str], Signal], tmp_path: Path
+) -> None:
+    """Rated power x light, for the time played; and what it made lies plausibly below."""
+    begin = ORIGIN_MS + 9 * DAY_MS  # 30 November
+    write_register(city, tmp_path, (begin, begin + 3 * DAY_MS))
+    with (tmp_path / "production.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["site"], row["product"], row["period"]) for row in rows] == [
+        ("solar", "pv-theoretical", "2025-11"), ("solar", "pv-theoretical", "2025-12"),
+    ]  # fmt: skip
+    (site,) = city.only(["solar"]).sites
+    sky = context_of(city, site, site.loads[0]).place.sky
+    assert city.weather is not None
+    plant = photovoltaics.Plant(36.742, 117.489, 28, 180, city.weather, sky)
+    days = [photovoltaics.output(plant, begin // DAY_MS + n).light_w for n in range(4)]
+    light = [watts for day in days for watts in day][16 * 60 :]  # from midnight in Beijing
+    kwh = [10.080 * sum(span) / 60 for span in (light[:1440], light[1440 : 3 * 1440])]
+    assert [float(row["amount"]) for row in rows] == pytest.approx(kwh, rel=1e-3)
+    made = sum(
+        signals["solar", array].amount_micro(begin + DAY_MS)
+        - signals["solar", array].amount_micro(begin)
+        for array in ("array-1", "array-2")
+    )
+    assert 0.78 < made / 1e6 / kwh[0] < 0.86
+    write_register(city, tmp_path / "wall")  # whoever lives in wall time plays no month
+    assert not (tmp_path / "wall" / "production.csv").exists()
+    assert list(theoretical_output(replace(city, register={}), begin, begin + DAY_MS)) == []
 
 
 def test_the_demos_own_district_needs_no_heavy_library() -> None:

@@ -87,7 +87,7 @@ def test_absences_cut_the_time_an_edge_reads_in() -> None:
 def test_rows_of_the_register_are_those_of_the_sites_played(tmp_path: Path) -> None:
     write_register(scenario("budget-exceeded").district, tmp_path)
     assert "cement,,tce_equivalent" in (tmp_path / "budgets.csv").read_text("utf-8")
-    assert not (tmp_path / "targets.csv").exists()  # the heating network's and the PV plant's
+    assert not (tmp_path / "targets.csv").exists()  # the heating network's
     write_register(scenario("heating-season").district, tmp_path)
     assert "site,heating,balance,%" in (tmp_path / "targets.csv").read_text("utf-8")
 

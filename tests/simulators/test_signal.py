@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -24,7 +25,7 @@ from simulators.weather import Weather
 ORIGIN_MS = 1_763_654_400_000  # 2025-11-21 00:00 Beijing time, a Friday
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-PLACE = Place(36_700, 117_500)
+PLACE = Place(36_700, 117_500, sky=1)
 PROFILE = Profile(tuple(range(10, 82, 3)), (20,) * 24)
 PARAMETERS: dict[str, dict[str, object]] = {
     "steady": {},
@@ -49,7 +50,7 @@ WEATHER = Weather(
 
 
 def shape_signal(name: str, seed: int = 7, kw: int = 1000) -> Signal:
-    context = Context(seed, PLACE, {"p": PROFILE}, WEATHER)
+    context = Context(seed, replace(PLACE, sky=seed), {"p": PROFILE}, WEATHER)
     shape = build_shape(name, context, PARAMETERS[name])
     full = rate_from_milli_per_hour(kw * 1000)
     return Signal(lambda minute: full * shape(minute) // PPM, ORIGIN_MS)

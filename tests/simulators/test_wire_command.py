@@ -27,8 +27,8 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
     options = ["--pty", str(tmp_path / "line"), "--baud", "115200"] if where == "pty" else []
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulators", "wire", *MODELS, *options, "--fault", "2=silent",
-        "--echo", stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent.parent.parent,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        "--fault", "3=foreign", "--echo", stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parent.parent.parent, env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stdout is not None
     try:
@@ -66,6 +66,7 @@ async def test_the_printed_bus_reads_the_meters(tmp_path, where):
         (["wire", "abb-b23", "--fault", "2=silent"], "2=silent: NUMBER=KIND"),
         (["wire", "abb-b23", "--fault", "one=silent"], "NUMBER=KIND"),
         (["wire", "abb-b23", "--fault", "1=asleep"], "silent, garbled"),
+        (["wire", "abb-b23", "--fault", "1=garbled:0"], "with a share"),
         (["wire", "manual-water"], "nothing speaks 'manual'"),
     ],
 )
@@ -78,7 +79,8 @@ def test_defects_by_name_change_what_a_meter_shows():
     hour_ms = 3_600_000
     for kind, channel in (
         ("stuck", "energy_import"), ("reset", "energy_import"), ("swapped", "power_b"),
-        ("reversed", "power_a"), ("ratio", "power"),
+        ("reversed", "power_a"), ("ratio", "power"), ("exchange", "energy_import"),
+        ("rollover", "energy_import"),
     ):  # fmt: skip
         shown = []
         for spoiled in (False, True):

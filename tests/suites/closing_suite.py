@@ -411,6 +411,8 @@ class ClosingSuite:
         row = works.channel(closing, "line")
         counted = {f.cause: f.amounts["kWh"] for f in row.findings}
         assert counted["open register"] == -line.open_amount
+        counted = {f.cause: f.estimated.get("kWh", 0) for f in row.findings}
+        assert counted["open register"] == -line.open_amount
         assert row.now.integers["amount"] == counted["newer readings"] > 0
         assert row.unexplained_micro == 0
 
@@ -550,6 +552,15 @@ class ClosingSuite:
             assert channels["pv"]["reported"]["amount"] == {"energy_kwh": PV / MICRO}
             assert channels["pv"]["now"]["amount"] == {"energy_kwh": true / MICRO}
             assert channels["grid"]["correction"]["amount"] == {"energy_kwh": 0.0}
+            line = channels["line"]["reported"]
+            assert (line["open_amount"], line["open_s"]) == ({"energy_kwh": OPEN / MICRO}, 43_200)
+            assert line["open_estimation"] == "same quarters of four weeks"
+            grid = channels["grid"]["reported"]
+            assert (grid["open_amount"], grid["open_s"]) == ({"energy_kwh": 0.0}, 0)
+            assert grid.get("open_estimation") is None
+            late = channels["pv"]
+            assert late["found"][0]["estimated"] == late["correction"]["amount_estimated"]
+            assert late["correction"]["amount_estimated"]["energy_kwh"] < 0
             content = client.get("/api/v1/closings/370114/2026-10?format=csv").content
             lines = content.decode("utf-8-sig").splitlines()
             assert lines[0].startswith("region,month,site,carrier,reported_consumption_energy_kwh")

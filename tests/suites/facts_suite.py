@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from aggregator.basis import Basis
 from aggregator.facts import Facts
 from aggregator.ledger.meter_events import EventKind, MeterEvent
 
@@ -63,3 +64,13 @@ class FactsSuite:
                 ids = [one.result() for one in [pool.submit(tell) for _ in range(TOGETHER)]]
             assert len(set(ids)) == 1
         assert len(facts.events("370114", "works")) == 5
+
+    def test_what_measures_were_made_with_stays_noted_until_it_is_applied(self, facts):
+        was, now = Basis("national", "a" * 64), Basis("demo", "b" * 64)
+        assert not facts.begin_bases({"works": was, "hall": was}, {"works"})
+        assert set(facts.begin_bases({"works": now, "hall": now, "new": now}, {"works"})) == {
+            "works"
+        }
+        assert facts.bases() == {"works": was, "hall": now, "new": now}  # the hall has no figures
+        facts.put_bases({"works": now})
+        assert not facts.begin_bases({"works": now, "hall": now, "new": now}, {"works", "new"})

@@ -54,6 +54,8 @@ class WireBench(Bench, Protocol):
     """A bench of `simulators.wire`."""
 
     wire: SimulatedWire
+    exception_4: str
+    """What the error says to an error answer of code 4."""
 
     def faults(self, unit: int) -> Faults: ...
     def foreign_frame(self) -> bytes:
@@ -179,6 +181,17 @@ class WireSuite(LinkSuite):
         bench.faults(1).broken_checksum = False
         assert await read(bench, 1, 7) == 1007
 
+    async def test_error_answer_is_permanent_and_leaves_the_wire_up(self, bench: WireBench) -> None:
+        bench.faults(1).exception = 4
+        for _ in range(2):  # each time, and at once: the wire waits for nothing late
+            with pytest.raises(MeterError, match=bench.exception_4) as caught:
+                await once(bench, 1, 3)
+            assert not caught.value.retriable
+        assert bench.link.is_open
+        assert await read(bench, 2, 4) == 2004
+        bench.faults(1).exception = 0
+        assert await read(bench, 1, 3) == 1003
+
     async def test_answer_cut_short_is_no_answer(self, bench: WireBench) -> None:
         bench.faults(1).cut_short = 2
         with pytest.raises(LinkError):
@@ -194,6 +207,10 @@ class WireSuite(LinkSuite):
             bench.faults(1).after = noise
             assert await read(bench, 1, 3) == 1003
             assert await read(bench, 2, 4) == 2004
+        bench.faults(1).before = bench.faults(1).after = b""
+        bench.faults(1).foreign = True  # by the station's own encoder, of a unit next to it
+        assert await read(bench, 1, 3) == 1003
+        assert await read(bench, 2, 4) == 2004
 
     async def test_foreign_frame_alone_is_silence(self, bench: WireBench) -> None:
         bench.faults(1).silent = True

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from aggregator.records import Records, StoredState
+from aggregator.records import IMPOSSIBLE_TIME, Records, StoredState
 from aggregator.register.database import RegisterDatabase
 from aggregator.register.engine import DatabaseError, make_engine, migrate
 from aggregator.register.folder import load_folder
@@ -328,23 +328,25 @@ class RegisterSuite:
     def test_batches_with_impossible_times_make_room_for_nothing(self, url):
         """Their edges have let go of them: junk has room of its own, and theirs can be full."""
         works = topic(EDGE, MessageKind.DATA)
-        records = Records(url, max_quarantined=2, max_misdated_bytes=3_000)
+        records = Records(url, max_quarantined=2, max_kept_bytes=3_000)
         records.open()
         kept = [bytes([i]) * 1_000 for i in range(4)]
-        told = [records.keep_misdated(payload, works, T0 + i) for i, payload in enumerate(kept)]
+        told = [
+            records.keep(payload, works, IMPOSSIBLE_TIME, T0 + i) for i, payload in enumerate(kept)
+        ]
         assert told == [True, True, True, False]
         evicted = [records.quarantine(bytes([i]), "t", "r", T0 + i) for i in range(9)]
         assert evicted.count(1) == 7
         assert records.quarantine(kept[0], "t", "r", T0) == 0
-        assert records.keep_misdated(kept[0], works, T0 + 9)
+        assert records.keep(kept[0], works, IMPOSSIBLE_TIME, T0 + 9)
         found = list(records.misdated(EDGE.region, EDGE.site))
         assert [one.payload for one in found] == kept[:3]
         assert records.quarantine_size() == (5, 3_002)
         records.close()
-        records = Records(url, max_misdated_bytes=3_000)
-        assert not records.keep_misdated(kept[3], works, T0 + 10)
+        records = Records(url, max_kept_bytes=3_000)
+        assert not records.keep(kept[3], works, IMPOSSIBLE_TIME, T0 + 10)
         assert records.release([found[1].hash]) == 1
-        assert records.keep_misdated(kept[3], works, T0 + 11)
+        assert records.keep(kept[3], works, IMPOSSIBLE_TIME, T0 + 11)
         records.close()
 
     def test_more_misdated_batches_than_are_read_at_once(self, url, monkeypatch):
@@ -352,8 +354,8 @@ class RegisterSuite:
         records, works = Records(url), topic(EDGE, MessageKind.DATA)
         records.open()
         for i in range(5):
-            assert records.keep_misdated(bytes([i]), works, T0 + i // 3)
-        assert records.keep_misdated(b"other", works.replace(EDGE.site, "elsewhere"), T0)
+            assert records.keep(bytes([i]), works, IMPOSSIBLE_TIME, T0 + i // 3)
+        assert records.keep(b"other", works.replace(EDGE.site, "elsewhere"), IMPOSSIBLE_TIME, T0)
         found = [one.payload for one in records.misdated(EDGE.region, EDGE.site)]
         assert sorted(found) == [bytes([i]) for i in range(5)]
         region = EDGE.region

@@ -125,6 +125,9 @@ class ConsumptionAnswer(Shape):
     from_ms: int
     to_ms: int
     factor_set: str
+    not_applied: tuple[str, ...]
+    """Sites asked for of which measures may be stored that were made with other factors, prices or
+    measured values than are configured: until `nenghao factors apply`."""
     sites: tuple[SiteConsumption, ...]
 
 
@@ -164,6 +167,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             from_ms=from_ms,
             to_ms=to_ms,
             factor_set=reader.factor_set.name,
+            not_applied=tuple(sorted({site.id for site in sites} & {*reader.not_applied})),
             sites=tuple(site_consumption(account) for account in accounts),
         )
 

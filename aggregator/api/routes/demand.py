@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
@@ -14,6 +15,7 @@ from aggregator.api.reader import LedgerReader, by_channel
 from aggregator.api.shapes import Format, Id, Shape, check_rows, csv_response, find_sites, utc
 from aggregator.batch import IntervalColumns
 from aggregator.demand import Load, PowerFactor, coincident, demand, joined, power_factor
+from aggregator.kernels.integral import INTEGRATED
 from aggregator.periods import month_of, month_text
 from aggregator.register.model import Role, Site
 from aggregator.register.roles import Term
@@ -45,6 +47,8 @@ class DemandFigures(Shape):
     expected_intervals: int
     """Of the month so far, while it was at the border. More than measured: a larger demand may have
     gone unseen."""
+    integrated: bool
+    """No register counted it, or some of it: it is of the integral of a measured power."""
 
 
 class DemandRow(DemandFigures):
@@ -198,6 +202,11 @@ class _SiteLoads:
             **self._of(self._borders, attrgetter("consumption")),
         )
 
+    def _is_integrated(self, border: _Border) -> bool:
+        own = border.inside(self._figures)
+        own = own.take(np.isin(own.series, list(border.terms)))
+        return bool((own.flags & INTEGRATED).any())
+
     def _of(self, borders: Sequence[_Border], sign: Callable[[Term], int]) -> dict[str, Any]:
         load = self._load(borders, sign)
         largest = demand(load, self._grid_ms)
@@ -233,6 +242,7 @@ class _SiteLoads:
             "power_factor_intervals": month.intervals,
             "measured_intervals": largest.intervals if largest else 0,
             "expected_intervals": expected_ms // self._grid_ms,
+            "integrated": any(map(self._is_integrated, borders)),
         }
 
     def _load(self, borders: Sequence[_Border], sign: Callable[[Term], int]) -> Load:

@@ -76,7 +76,8 @@ class RestatementRow(Shape):
     day_ms: int
     """Start of the Beijing day."""
     measure: str
-    """amount, amount_held [unit of the channel], kgce_*, co2_kg or cost_cny."""
+    """amount, amount_estimated, amount_held [unit of the channel], measured_ms, kgce_*, co2_kg or
+    cost_cny."""
     from_value: float | None
     """Null: was not determined."""
     to_value: float | None

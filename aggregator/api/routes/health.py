@@ -17,6 +17,9 @@ class HealthAnswer(Shape):
     time_ms: int
     factor_set: str
     factor_set_title: str
+    sites_not_applied: int
+    """Sites with stored measures made with other rows of factors or prices, or other measured
+    values, than are configured: they wait for `nenghao factors apply`."""
     grid_ms: int
 
 
@@ -34,6 +37,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             time_ms=reader.now_ms(),
             factor_set=reader.factor_set.name,
             factor_set_title=reader.factor_set.title,
+            sites_not_applied=len(reader.not_applied),
             grid_ms=reader.grid_ms,
         )
         return answer if state.ok else JSONResponse(answer.model_dump(), 503)
@@ -59,12 +63,18 @@ def _lines(reader: LedgerReader) -> Iterator[str]:
         words = name.replace("_", " ")
         yield _metric(f"nenghao_aggregator_{name}_total", "counter", f"Total {words}.", count)
     states = list(reader.live.states().values())
+    rolled_up_ms = reader.live.rolled_up_ms
     gauges: list[tuple[str, str, float | None]] = [
         ("store_up", "Whether the store answers.", float(reader.health().ok)),
         (
             "readings_per_second",
             "Readings committed per second, lately.",
             reader.live.readings_per_s(reader.now_ms()),
+        ),
+        (
+            "rollup_age_seconds",
+            "How old hours, days and months are.",
+            None if rolled_up_ms is None else (reader.now_ms() - rolled_up_ms) / 1_000,
         ),
         ("edges", "Edges that ever told their state.", len(states)),
         ("edges_online", "Edges online.", sum(state.online for state in states)),

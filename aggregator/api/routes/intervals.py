@@ -103,6 +103,9 @@ class IntervalsAnswer(Shape):
     from_ms: int
     to_ms: int
     factor_set: str
+    not_applied: tuple[str, ...]
+    """Sites asked for of which measures may be stored that were made with other rows than are
+    named here, or other prices: until `nenghao factors apply`."""
     factors: tuple[FactorUse, ...]
     intervals: tuple[IntervalRow, ...]
 
@@ -138,6 +141,7 @@ def routes(reader: LedgerReader) -> APIRouter:
             from_ms=from_ms,
             to_ms=to_ms,
             factor_set=reader.factor_set.name,
+            not_applied=tuple(sorted({f.key.site for f, _ in chosen} & {*reader.not_applied})),
             factors=tuple(_factors(reader, chosen, from_ms, to_ms)),
             intervals=tuple(rows),
         )

@@ -1,7 +1,7 @@
 """Now, today and this month: each region as a whole, and its largest sites.
 
 From the stored figures of sites, not of channels: a site costs a row per carrier, however many
-meters it has. They follow the readings by a roll-up, a minute at most.
+meters it has. They follow the readings by a round of roll-ups: a minute, and as long as that takes.
 """
 
 import math

@@ -132,4 +132,5 @@ class Defects:
     def heal(self, time_ms: int) -> None:
         """Put right what lasts; what was reset or exchanged stays so."""
         self.stuck_from_ms = None
-        self.rewire(time_ms, ratio_ppm=PPM, phase_powers=AS_IS)
+        if self.wirings:
+            self.rewire(time_ms, ratio_ppm=PPM, phase_powers=AS_IS)

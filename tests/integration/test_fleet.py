@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from simulators.fleet.__main__ import exit_code
-from simulators.fleet.edges import Patience
+from simulators.fleet.edges import WINDOW, Patience
 from simulators.fleet.freshness import Probe, Prober
 from simulators.fleet.plan import Plan, plan_fleet
 from simulators.fleet.register import write_register
@@ -154,14 +154,14 @@ def test_edges_in_step_and_an_outage_leave_the_ledger_true(tmp_path: Path) -> No
     finally:
         broker.kill()
 
-    assert exit_code(report) == 0
+    assert exit_code(report) == (0 if report.pace.sustained else 3), "as busy as the machine is"
     assert report.truth is not None
     assert report.truth.holds, report.truth.problems[:3]
     assert report.truth.registers == 80
     assert report.outage == {"seconds": 3, "edges": 2}
     backlog = report.delays_ms["outage_to_ack"]["count"]
     assert backlog is not None
-    assert 2 * 6 <= backlog <= 2 * 9, "three seconds of two edges, and what was on the way"
+    assert 2 * 6 <= backlog <= 2 * (9 + WINDOW), "three seconds, and what was on the way"
     probes = report.probes
     assert probes["taken"] == probes["seen"] + probes["held_up"] > 0
     told = "\n".join(lines(report))

@@ -451,3 +451,18 @@ def test_a_fleet_can_be_sized_before_it_is_run(capsys: pytest.CaptureFixture[str
     assert "1,000 edges, 20,000 meters, 2,667 readings/s in batches of 160; made in" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--outage", "30"], "an outage of 30 s is over a third of the 60 s measured"),
+        (["--outage", "9", "--outage-share", "2"], "an outage of 2 of the edges"),
+        (["--aligned", "--poll-s", "60"], "less than 3 bursts: all edges send at once each 60 s"),
+    ],
+)
+def test_the_command_says_what_cannot_be_measured(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fleet", "--meters", "20", *arguments]) == 2
+    assert reason in capsys.readouterr().err

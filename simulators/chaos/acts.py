@@ -33,6 +33,8 @@ class Acts:
         self.lost: list[Lost] = []
         self.jumps_ms: dict[str, set[int]] = defaultdict(set)
         """Edge -> by how much its wall clock was wrong, and with it the times of its log."""
+        self.touched: dict[Fault, int] = {}
+        """What a wire's trouble hit until it was mended, see `counts` of its kind."""
         self._world = world
         self._slow: asyncio.Task[None] | None = None
         self._limits: dict[int, tuple[int, int]] = {}
@@ -78,7 +80,7 @@ class Acts:
         self._world.links[fault.target].spoil(trouble, fault.amount)
 
     async def _mend(self, fault: Fault) -> None:
-        self._world.links[fault.target].mend()
+        self.touched[fault] = self._world.links[fault.target].mend()
 
     # -------------------------------------------------------------------------- processes
 

@@ -27,7 +27,10 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row of kinds.csv. least, most: bounds of `amount` in `unit`; None: it has none."""
+    """One row of kinds.csv. least, most: bounds of `amount` in `unit`; None: it has none.
+
+    counts: what a wire counts of it ("" where nobody does).
+    """
 
     name: str
     part: str
@@ -37,6 +40,7 @@ class Kind:
     most: float | None
     unit: str
     needs: str
+    counts: str
     meaning: str
 
 
@@ -85,6 +89,7 @@ def kinds() -> Mapping[str, Kind]:
             most=_number(row["most"]),
             unit=row["unit"],
             needs=row["needs"],
+            counts=row["counts"],
             meaning=row["meaning"],
         )
         for row in csv.DictReader(table.splitlines())

@@ -34,8 +34,11 @@ class Link:
         self._host = host
         self._mqtt = mqtt
         self._draw = random.Random(seed)
+        self.touched: Counter[str] = Counter()
+        """Trouble -> how many connections, bytes or messages it has hit (`counts` of kinds.csv)."""
         self._trouble = ""
         self._amount = 0.0
+        self._before = 0
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,20 +58,27 @@ class Link:
     def spoil(self, trouble: str, amount: float | None) -> None:
         """Begin with "cut", "half-open", "slow", "reorder", "duplicate" or "drop"."""
         self._trouble, self._amount = trouble, amount or 0.0
+        self._before = self.touched[trouble]
         if trouble == "cut":
             for connection in list(self._connections):
                 connection.abort()
+                self.touched["cut"] += 1
 
-    def mend(self) -> None:
-        """All that comes from now on passes. A connection that has lost bytes stays dead."""
-        self._trouble = ""
+    def mend(self) -> int:
+        """All that comes from now on passes; returns what the trouble has hit.
+
+        A connection that has lost bytes stays dead.
+        """
+        trouble, self._trouble = self._trouble, ""
         for connection in list(self._connections):
             connection.flush()
             if connection.dead and not self._mqtt:
                 connection.abort()  # whoever speaks HTTP has no keep-alive that would notice
+        return self.touched[trouble] - self._before
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._trouble == "cut":
+            self.touched["cut"] += 1
             writer.transport.abort()
             return
         try:
@@ -76,7 +86,7 @@ class Link:
         except OSError:
             writer.transport.abort()
             return
-        connection = _Connection((reader, writer), far, self._pass, mqtt=self._mqtt)
+        connection = _Connection((reader, writer), far, self._pass, self.touched)
         task = asyncio.create_task(connection.run())
         self._connections.add(connection)
         self._tasks.add(task)
@@ -91,6 +101,7 @@ class Link:
         if self._trouble == "half-open":
             connection.dead = True
         if connection.dead:
+            self.touched["half-open"] += len(data)
             return
         if self._trouble == "slow":
             await self._crawl(way, data)
@@ -109,9 +120,11 @@ class Link:
             while sent < len(piece):
                 rate = self._amount if self._trouble == "slow" else 0.0
                 step = max(1, round(rate * SLICE_S)) if rate else len(piece)
-                await way.send(piece[sent : sent + step])
+                part = piece[sent : sent + step]
+                await way.send(part)
                 sent += step
                 if rate:
+                    self.touched["slow"] += len(part)
                     await asyncio.sleep(SLICE_S)
 
     def _spoilt(self, way: _Way, packet: bytes) -> list[bytes]:
@@ -126,9 +139,11 @@ class Link:
             return [packet]
         chance = self._draw.random() * 100
         if self._trouble == "drop" and chance < self._amount:
+            self.touched["drop"] += 1
             way.answer(puback(identifier))
             return []
         if self._trouble == "duplicate" and chance < self._amount:
+            self.touched["duplicate"] += 1
             way.back.owed[identifier] += 1
             return [packet, packet]
         if self._trouble == "reorder":
@@ -144,13 +159,17 @@ class _Way:
 
     back: _Way
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, touched: Counter[str]
+    ) -> None:
         self.reader = reader
         self.writer = writer
         self.packets = Packets()
         self.owed: Counter[int] = Counter()
         """PUBACKs that come this way and that nobody waits for."""
-        self._held: list[bytes] = []
+        self._touched = touched
+        self._held: list[tuple[int, bytes]] = []
+        """In the order in which they will go on, each with its place in that of their coming."""
         self._timer: asyncio.TimerHandle | None = None
 
     async def send(self, data: bytes) -> None:
@@ -164,7 +183,7 @@ class _Way:
 
     def hold(self, packet: bytes, most: int, draw: random.Random) -> None:
         """Keep a packet until there are `most`, or for a while; then pass on all in any order."""
-        self._held.append(packet)
+        self._held.append((len(self._held), packet))
         draw.shuffle(self._held)
         if len(self._held) >= most:
             self.flush()
@@ -177,7 +196,8 @@ class _Way:
             self._timer.cancel()
             self._timer = None
         if not self.writer.is_closing():
-            self.writer.write(b"".join(self._held))
+            self.writer.write(b"".join(packet for _, packet in self._held))
+            self._touched["reorder"] += sum(n != came for n, (came, _) in enumerate(self._held))
         self._held.clear()
 
 
@@ -189,13 +209,11 @@ class _Connection:
         near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         pass_on: Callable[[_Connection, _Way, bytes], Awaitable[None]],
-        *,
-        mqtt: bool,
+        touched: Counter[str],
     ) -> None:
         self.dead = False
-        self._mqtt = mqtt
         self._pass_on = pass_on
-        self._ways = (_Way(near[0], far[1]), _Way(far[0], near[1]))
+        self._ways = (_Way(near[0], far[1], touched), _Way(far[0], near[1], touched))
         self._ways[0].back, self._ways[1].back = self._ways[1], self._ways[0]
 
     async def run(self) -> None:

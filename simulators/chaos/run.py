@@ -22,6 +22,7 @@ import httpx
 from contract.interval import HOUR_MS, MINUTE_MS, day_start, month_start
 from simulators.chaos.acts import SECOND_MS, Acts
 from simulators.chaos.faults import Fault, write_script
+from simulators.chaos.moments import Moment, report, times_table
 from simulators.chaos.proof import (
     LEVELS,
     Figures,
@@ -83,6 +84,7 @@ class Run:
         """`faults` as of `faults.check_apart`."""
         self._setting = setting
         self._faults = faults
+        self._moments = [Moment(fault) for fault in faults]
         self._say = say
         self._world = World(setting)
         self._acts = Acts(self._world)
@@ -141,7 +143,7 @@ class Run:
 
     async def _chaos(self) -> None:
         began_s = time.monotonic()
-        tasks = {asyncio.create_task(self._one(fault, began_s)) for fault in self._faults}
+        tasks = {asyncio.create_task(self._one(one, began_s)) for one in self._moments}
         try:
             while tasks:
                 done, tasks = await asyncio.wait(
@@ -154,16 +156,24 @@ class Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            (self._setting.folder / "times.csv").write_text(times_table(self._moments), "utf-8")
+            for line in report(self._moments):
+                self._say(line)
 
-    async def _one(self, fault: Fault, began_s: float) -> None:
+    async def _one(self, moment: Moment, began_s: float) -> None:
+        fault = moment.fault
         await asyncio.sleep(began_s + fault.at_s - time.monotonic())
         # What is put right takes its time: the next fault of the same part waits for it.
         async with self._locks.setdefault((fault.part, fault.target), asyncio.Lock()):
             self._say(str(fault))
             await self._acts.begin(fault)
+            moment.began_s = time.monotonic() - began_s
             await asyncio.sleep(fault.for_s)
+            moment.ended_s = time.monotonic() - began_s
             await self._acts.heal(fault)
-            self._say(f"{fault.kind} {fault.target} is over")
+            moment.healed_s = time.monotonic() - began_s
+            moment.touched = self._acts.touched.get(fault)
+            self._say(moment.over())
 
     # -------------------------------------------------------------------------------- calm
 

@@ -1,6 +1,9 @@
-"""`nenghao prove-chaos`: a few seeds on real processes, and what a run that fails leaves behind."""
+"""`nenghao prove-chaos`: every kind of fault on real processes, a few seeds, and what a run that
+fails leaves behind.
+"""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from simulators.chaos.faults import Fault, kinds, read_script
 from simulators.chaos.servers import find_program
+from simulators.chaos.world import Setting, World, targets_of
 
+HERE = Path(__file__).parent
 RUN = [sys.executable, "-m", "simulators.chaos"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 WITHIN_S = 400
@@ -33,25 +39,9 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-SEEDS = [
-    pytest.param("embedded", 4204, 0.15, marks=pytest.mark.mosquitto),
-    pytest.param("influx", 404, 0.15, marks=[pytest.mark.mosquitto, pytest.mark.influxdb]),
-    *(
-        pytest.param(
-            store, seed, 1.0, marks=[pytest.mark.mosquitto, pytest.mark.influxdb, pytest.mark.slow]
-        )
-        for seed in (20, 21, 22)
-        for store in ("embedded", "influx")
-    ),
-]
-
-
-@pytest.mark.parametrize(("store", "seed", "minutes"), SEEDS)
-@pytest.mark.timeout(WITHIN_S + 10)
-def test_truth_is_ledger_after_the_faults_of_a_seed(tmp_path, store, seed, minutes):
-    done = prove(
-        "--seed", f"{seed}", "--minutes", f"{minutes}", "--store", store, "--folder", tmp_path
-    )
+def proved(folder: Path, *arguments: str | Path) -> list[str]:
+    """What a run says that must be good and leave nothing in the folder."""
+    done = prove(*arguments, "--folder", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     *_, counts, verdict = done.stdout.splitlines()
     words = counts.replace(",", "").replace(";", "").split()
@@ -61,7 +51,45 @@ def test_truth_is_ledger_after_the_faults_of_a_seed(tmp_path, store, seed, minut
     assert counters == 23
     assert 100 < estimated < intervals
     assert "truth = ledger, no interval wrong, nothing lost or doubled" in verdict
-    assert list(tmp_path.iterdir()) == [], "a good run leaves nothing"
+    assert list(folder.iterdir()) == [], "a good run leaves nothing"
+    return done.stdout.splitlines()
+
+
+def script_of(store: str) -> tuple[Fault, ...]:
+    """What `make test` does to an installation: ten seconds, with the dice of a fixed seed."""
+    setting = Setting(HERE, "mosquitto", store, 404)
+    targets = targets_of(setting, World(setting).edges)
+    text = (HERE / f"{store}.csv").read_text("utf-8")
+    return read_script(text, setting.abilities, targets)
+
+
+def test_the_scripts_of_both_stores_have_every_kind():
+    faults = [*script_of("embedded"), *script_of("influx")]
+    assert {fault.kind for fault in faults} == kinds().keys()
+    assert max(fault.end_s for fault in faults) <= 10
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("store", ["embedded", pytest.param("influx", marks=pytest.mark.influxdb)])
+@pytest.mark.timeout(WITHIN_S + 10)
+def test_truth_is_ledger_after_every_kind_of_fault(tmp_path, store):
+    said = proved(tmp_path, "--seed", "404", "--script", HERE / f"{store}.csv", "--store", store)
+    for fault in script_of(store):
+        (over,) = (line for line in said if f"{fault.kind} {fault.target} is over" in line)
+        counts = kinds()[fault.kind].counts
+        if counts:
+            hit = over.split(" is over: ")[1].removesuffix(f" {counts}")
+            assert int(hit) > 0, f"{fault} touched nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.mosquitto
+@pytest.mark.influxdb
+@pytest.mark.parametrize("store", ["embedded", "influx"])
+@pytest.mark.parametrize("seed", [20, 21, 22])
+@pytest.mark.timeout(WITHIN_S + 10)
+def test_truth_is_ledger_after_the_faults_of_a_seed(tmp_path, store, seed):
+    proved(tmp_path, "--seed", f"{seed}", "--minutes", "1", "--store", store)
 
 
 @pytest.mark.timeout(WITHIN_S + 10)
@@ -96,6 +124,8 @@ def test_a_run_that_fails_says_how_to_repeat_it_and_keeps_logs_and_outboxes(tmp_
         assert (folder / "logs" / f"{edge}.log").stat().st_size > 0
     for name in ("chaos.log", "faults.csv", "served.csv", "problems.txt", "store/ledger.duckdb"):
         assert (folder / name).stat().st_size > 0
+    (row,) = (folder / "times.csv").read_text("utf-8").splitlines()[1:]
+    assert re.fullmatch(r"network-duplicate,works-gw1,0.000,0\.\d+,30.000,,,,messages", row)
     assert processes_of(folder) == []
 
 

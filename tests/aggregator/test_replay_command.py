@@ -396,15 +396,17 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_shows_how_far_it_is_and_is_left_clean(config: Path, monkeypatch):
-    live(config, 15)  # October and November of two sites
+    live(config, 15)  # October and November of two sites, and of their region
     monkeypatch.setattr("sys.stderr", screen := Terminal())
     assert main([*CALL, str(config)]) == 0
     shown = [one.removesuffix("\x1b[K") for one in screen.getvalue().split("\r") if one]
     assert shown == [
-        "[..............................] 0/4 hall 2025-10",
-        "[#######.......................] 1/4 hall 2025-11",
-        "[###############...............] 2/4 works 2025-10",
-        "[######################........] 3/4 works 2025-11",
+        "[..............................] 0/6 hall 2025-10",
+        "[#####.........................] 1/6 hall 2025-11",
+        "[##########....................] 2/6 works 2025-10",
+        "[###############...............] 3/6 works 2025-11",
+        "[####################..........] 4/6 370114 2025-10",
+        "[#########################.....] 5/6 370114 2025-11",
         "",
     ]
     assert screen.getvalue().endswith("\r\x1b[K")

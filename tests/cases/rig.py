@@ -586,15 +586,13 @@ class Process:
         factors = builtin_library().choose("national")
         tariffs = SiteTariffs(register, builtin_tariffs(), GRID_MS)
         book = Book(store, parameters, Measures(store.directory, parameters, factors, tariffs))
-        self._rollups = Rollups.with_nodes(
-            store,
-            self.events,
-            register,
-            factors.counts,
-            tariffs,
-            self._time,
-            Stuck(store, parameters),
-        )
+        stuck = Stuck(store, parameters)
+        if any(row.node for row in start.rows):
+            self._rollups = Rollups.with_nodes(
+                store, self.events, register, factors.counts, tariffs, self._time, stuck
+            )
+        else:  # nothing that a node would add, and half of the time
+            self._rollups = Rollups(store, self.events, stuck)
         self._script = _Script(self.events)
         late = 300.0 if together else 0.0
         many = 1_000_000 if together else 1

@@ -22,7 +22,10 @@ from tests.grafana.month import GRID_MS, PRICES, Month, Part
 from tests.grafana.seeded import reading_lines, write
 from tests.influx import InfluxServer, influx_server
 
-pytestmark = pytest.mark.influxdb
+pytestmark = [
+    pytest.mark.influxdb,
+    pytest.mark.xdist_group("dashboards"),  # its month takes a while to make: once is enough
+]
 __all__ = ["influx_server"]
 
 DATABASE = "dashboards"

@@ -16,7 +16,7 @@ async def command(world: World, edge: str, *arguments: str) -> tuple[int, str]:
     site = next(site.id for site in world.district.sites if edge in site.edges)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aggregator.command_command", f"{site}/{edge}", *arguments),
-        *("--url", world.url, "--token-file", str(world.folder / "token"), "--wait-s", "20"),
+        *("--url", world.url, "--token-file", str(world.folder / "token"), "--wait-s", "60"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

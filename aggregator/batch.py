@@ -195,7 +195,8 @@ def overlaid(*parts: IntervalColumns) -> IntervalColumns:
 
 def found_in(old: IntervalColumns, new: IntervalColumns) -> Int64:
     """Return the row of ``new`` of each row of ``old``; both sorted by (series, start)."""
-    return np.searchsorted(_keys(new), _keys(old))
+    key = ("series", "start_ms")
+    return np.searchsorted(keys_of(new, *key), keys_of(old, *key))
 
 
 def differing(old: IntervalColumns, new: IntervalColumns) -> NDArray[np.bool_]:
@@ -226,8 +227,9 @@ def with_measures_kept(old: IntervalColumns, new: IntervalColumns) -> IntervalCo
     return replace(new, **kept)
 
 
-def _keys(rows: IntervalColumns) -> NDArray[np.void]:
-    """Return (series, start) as one column that sorts."""
-    keys = np.empty(len(rows), [("series", np.int64), ("start", np.int64)])
-    keys["series"], keys["start"] = rows.series, rows.start_ms
+def keys_of(rows: ReadingColumns | IntervalColumns, *names: str) -> NDArray[np.void]:
+    """Return integer columns as one column that sorts by them, in this order, and compares."""
+    keys = np.empty(len(rows), [(name, np.int64) for name in names])
+    for name in names:
+        keys[name] = getattr(rows, name)
     return keys

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.batch import Int64, ReadingColumns
+from aggregator.batch import Int64, ReadingColumns, keys_of
 from aggregator.clock_proposals import Misdated
 from aggregator.ingest.assemble import EARLIEST_MS, Assembler
 from aggregator.ingest.decode import decode_batch
@@ -109,12 +109,5 @@ def _stored(readings: ReadingColumns, store: Store) -> NDArray[np.bool_]:
         return np.zeros(0, np.bool_)
     series = np.unique(readings.series)
     there = store.versions(series, int(readings.time_ms.min()), int(readings.time_ms.max()))
-    return np.isin(_keys(readings), _keys(there))
-
-
-def _keys(readings: ReadingColumns) -> NDArray[np.void]:
-    names = ("series", "time_ms", "source", "seq")
-    keys = np.empty(len(readings), [(name, np.int64) for name in names])
-    for name in names:
-        keys[name] = getattr(readings, name)
-    return keys
+    same = ("series", "time_ms", "source", "seq")
+    return np.isin(keys_of(readings, *same), keys_of(there, *same))

@@ -105,8 +105,7 @@ class Replayer:
         for part in self._book.integration.touched():
             redone = self._book.remade(*part)
             if redone is not None:
-                self._amendments.restate(redone.changed, "late readings")
-                changed += self._catch_up(redone.changed)
+                changed += self._catch_up(self._amendments.restate(redone.changed, "late readings"))
         self._rollups.needless(self._book.integration.done())
         self._rollups.flush()
         while self._rollups.catch_up():  # what a changed register asks for

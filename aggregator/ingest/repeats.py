@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.batch import ReadingColumns
+from aggregator.batch import ReadingColumns, keys_of
 from aggregator.events import Counter, Events, NumberReused
 from aggregator.ingest.answers import Answers
 from aggregator.ingest.assemble import Arrival, Assembler
@@ -105,7 +105,9 @@ class Repeats:
         if len(came) == 0:
             return np.zeros(0, np.bool_)
         span = int(came.time_ms.min()), int(came.time_ms.max())
-        return np.isin(_keys(came), _keys(self._store.versions(np.unique(came.series), *span)))
+        there = self._store.versions(np.unique(came.series), *span)
+        same = ("series", "time_ms", "value")
+        return np.isin(keys_of(came, *same), keys_of(there, *same))
 
     def _answer(
         self, address: Address, source: int, message: Message, *, same: bool, settled: bool
@@ -133,11 +135,3 @@ def _content(batch: DecodedBatch) -> int:
     cells = batch.cumulative, batch.instantaneous
     columns = ((of.block, of.channel, of.time_ms, of.value, of.quality) for of in cells)
     return hash((batch.meters, *(column.tobytes() for of in columns for column in of)))
-
-
-def _keys(readings: ReadingColumns) -> NDArray[np.void]:
-    names = ("series", "time_ms", "value")
-    keys = np.empty(len(readings), [(name, np.int64) for name in names])
-    for name in names:
-        keys[name] = getattr(readings, name)
-    return keys
